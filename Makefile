@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-slow lint format bench pretrain compare clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make .venv with Imprint and its development tools.
+
+# PyTorch goes first and pinned: an open range would bring gigabytes of CUDA packages to a machine without a GPU.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP) ## The main job on the embedded default: at most ten minutes on two cores.
+	$(BIN)/imprint train recipes/household/demo.yaml --out runs/demo
+
+test: $(STAMP) ## Quick tests.
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## All tests, learning runs included.
+	$(BIN)/python -m pytest -m ''
+
+lint: $(STAMP) ## Format check, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Format and mend what can be mended.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## The benchmarks, one after the other.
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+pretrain: $(STAMP) ## Make the weights of imprint-tiny anew.
+	$(BIN)/imprint pretrain recipes/pretrain/imprint-tiny.yaml --out src/imprint/policy/tiny
+
+compare: $(STAMP) ## The comparison in the README: hours.
+	$(BIN)/imprint compare recipes/household/*.yaml --out results/household
+
+clean: ## Remove the environment and caches (runs stay).
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

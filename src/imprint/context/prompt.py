@@ -1,0 +1,172 @@
+"""What the policy sees: skills, task and observations as tokens, in a context that only grows (`append`).
+
+Every piece of text is turned into tokens once and concatenated as tokens, so nothing that was sampled is ever
+tokenised again. Two styles: `plain` for base models (a transcript of `> command` lines) and `chat` for instruction
+models (the tokenizer's own chat template, the answer between <action> tags).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment as TemplateEnvironment
+from jinja2 import FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict
+
+from imprint.errors import PolicyError, RecipeError
+from imprint.policy.local import Prompt
+from imprint.policy.model import Policy
+from imprint.skills.skill import Skill
+from imprint.types import StepResult
+
+TEMPLATES = Path(__file__).parent / "templates"
+CUE = "\n>"  # what a plain transcript shows before each command
+
+
+class ContextConfig(BaseModel):
+    """The recipe's `context` section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    style: Literal["auto", "plain", "chat"] = "auto"
+    """`plain`: a transcript, one command a line; `chat`: the model's chat template; `auto`: chat if it has one."""
+    show_admissible: bool = False
+    """List the possible commands at every turn (as the published ALFWorld prompts do; costs many tokens)."""
+
+
+class Context:
+    """Builds the tokens of an episode, piece by piece.
+
+    Args:
+        policy: whose tokenizer and chat template are used.
+        config: the recipe's section.
+        templates: a folder with `plain/` and `chat/` templates of the world's own; ours where it has none.
+    """
+
+    def __init__(self, policy: Policy, config: ContextConfig, templates: Path | None = None) -> None:
+        self.policy = policy
+        self.config = config
+        has_template = bool(getattr(policy.tokenizer, "chat_template", None))
+        self.style = config.style if config.style != "auto" else ("chat" if has_template else "plain")
+        if self.style == "chat" and not has_template:
+            raise RecipeError(
+                f"the tokenizer of {policy.name} has no chat template",
+                key="context.style",
+                mend="set context.style: plain, or use an instruction-tuned model",
+            )
+        folders = [folder / self.style for folder in (templates, TEMPLATES) if folder is not None]
+        self._templates = TemplateEnvironment(
+            loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False
+        )
+        self._skill_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self._glue = self._chat_glue() if self.style == "chat" else ("", "")
+
+    @property
+    def stop_ids(self) -> set[int]:
+        """Tokens that end a response: the line's end (plain), or the tokenizer's end of turn (chat)."""
+        eos = self.policy.tokenizer.eos_token_id
+        ends = set() if eos is None else {int(eos)}
+        if self.style == "plain":
+            newline = self.policy.encode("\n")
+            if len(newline) != 1:
+                raise PolicyError(
+                    "the tokenizer has no single token for the end of a line",
+                    where=self.policy.name,
+                    key="context.style",
+                    mend="set context.style: chat",
+                )
+            ends.add(newline[0])
+        return ends
+
+    def start(self, skills: Sequence[Skill], first: StepResult) -> Prompt:
+        """The tokens before the first action; the part that holds the skills is marked as shared."""
+        if self.style == "plain":
+            shared = self._plain_skills(skills)
+            rest = self.policy.encode(self._render("first.j2", first) + CUE)
+            return Prompt((*shared, *rest), len(shared))
+        text = self._skills_text(skills) + self._render("first.j2", first)
+        before, after = self._chat_text(text)
+        cut = before + self._skills_text(skills)
+        shared_ids = self.policy.encode(cut) if skills else []
+        return Prompt((*shared_ids, *self.policy.encode((before + after)[len(cut) if skills else 0 :])), len(shared_ids))
+
+    def follow(self, result: StepResult, stopped: bool) -> list[int]:
+        """The tokens between a response and the next one: the observation in its wrapping.
+
+        Args:
+            stopped: the response ended itself; if not, its end is supplied here.
+        """
+        text = self._render("first.j2" if self.style == "plain" else "next.j2", result)
+        if self.style == "plain":
+            return self.policy.encode(("" if stopped else "\n") + text + CUE)
+        before, after = self._glue
+        if not stopped:
+            before = (self.policy.tokenizer.eos_token or "") + before
+        return self.policy.encode(before + text + after)
+
+    def parse(self, response: str) -> tuple[str, bool]:
+        """The command in a response, and whether the response keeps the answer format."""
+        if self.style == "plain":
+            return response.strip(), bool(response.strip())
+        return parse_tags(response)
+
+    def _plain_skills(self, skills: Sequence[Skill]) -> tuple[int, ...]:
+        key = tuple(skill.name for skill in skills)
+        if key not in self._skill_tokens:
+            bos = self.policy.tokenizer.bos_token_id
+            ids = self.policy.encode(self._skills_text(skills)) if skills else []
+            self._skill_tokens[key] = tuple([] if bos is None else [int(bos)]) + tuple(ids)
+        return self._skill_tokens[key]
+
+    def _skills_text(self, skills: Sequence[Skill]) -> str:
+        template = self._templates.get_template("skill.j2")
+        return "".join(
+            template.render(name=skill.name, description=skill.description, body=skill.body.strip()) + "\n\n"
+            for skill in skills
+        )
+
+    def _render(self, template: str, result: StepResult) -> str:
+        admissible = result.admissible if self.config.show_admissible else ()
+        return self._templates.get_template(template).render(observation=result.observation, admissible=admissible)
+
+    def _chat_text(self, content: str) -> tuple[str, str]:
+        """A conversation's opening around `content`: (everything before it, it and everything after)."""
+        text: str = self.policy.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        place = text.index(content)
+        return text[:place], text[place:]
+
+    def _chat_glue(self) -> tuple[str, str]:
+        """What the chat template puts between an answer's end and the next user text, and after that text."""
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": "\u2402first\u2402"},
+            {"role": "assistant", "content": "\u2402answer\u2402"},
+            {"role": "user", "content": "\u2402next\u2402"},
+        ]
+        text: str = self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        between = text.split("\u2402answer\u2402", 1)[1]
+        before, after = between.split("\u2402next\u2402", 1)
+        eos = self.policy.tokenizer.eos_token or ""
+        # The sampler already holds the end-of-turn token that closed the answer.
+        return before.removeprefix(eos), after
+
+
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_CJK = re.compile(r"[\u4e00-\u9fff]")
+
+
+def parse_tags(response: str) -> tuple[str, bool]:
+    """ALFWorld's published answer format: one <think> pair, one <action> pair, no Chinese characters.
+
+    The command is what the first <action> pair holds, lower-cased ("" if there is none); it is executed even when
+    the format is broken, and the turn then counts as invalid.
+    """
+    text = response.lower()
+    match = _ACTION.search(text)
+    action = match.group(1).strip() if match else ""
+    once = all(text.count(tag) == 1 for tag in ("<action>", "</action>", "<think>", "</think>"))
+    return action, bool(match) and once and _CJK.search(response) is None

@@ -1,0 +1,73 @@
+"""What a world must offer so that skills can be practised in it: tasks, and environments that play them.
+
+A third party adds a world by one class with this shape and one entry point in the group `imprint.envs`:
+
+    [project.entry-points."imprint.envs"]
+    my-world = "my_package:MyWorld"
+
+The class is called with the keyword arguments of the recipe's `env` section (less `name`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any, Protocol, runtime_checkable
+
+from imprint.errors import RecipeError
+from imprint.types import StepResult, Task
+
+SPLITS = ("train", "validation", "test")
+GROUP = "imprint.envs"
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """One live episode, in the manner of Gymnasium with text in and text out."""
+
+    def reset(self, task: Task, seed: int) -> StepResult:
+        """Start `task`; the same task, seed and actions always give the same episode."""
+        ...
+
+    def step(self, action: str) -> StepResult:
+        """Act once. An action that is not understood is no error: `valid` is False and a turn is spent."""
+        ...
+
+
+@runtime_checkable
+class World(Protocol):
+    """A source of tasks and of the environments that play them."""
+
+    name: str
+    categories: tuple[str, ...]  # every category a task may have
+    max_turns: int
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The tasks of `split`, in a fixed order; splits are disjoint."""
+        ...
+
+    def environment(self) -> Environment:
+        """A fresh environment; cheap, one per episode in flight."""
+        ...
+
+
+def world_names() -> list[str]:
+    """The worlds that are installed."""
+    return sorted(point.name for point in entry_points(group=GROUP))
+
+
+def make_world(name: str, **options: Any) -> World:
+    """Build the world registered as `name`.
+
+    Raises:
+        RecipeError: no such world, or it does not take one of `options`.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            world: World = point.load()(**options)
+            return world
+    raise RecipeError(
+        f"no world is called {name!r}",
+        key="env.name",
+        mend=f"choose one of: {', '.join(world_names()) or 'none installed'}",
+    )

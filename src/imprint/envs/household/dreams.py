@@ -1,0 +1,342 @@
+"""Dream games: households with other rules, in which only the page says what to do.
+
+A base policy should act in the household's language and follow a page it reads, but not know the real recipes. So
+it is trained on games whose recipe is redrawn every time: *which* verb changes an object at *which* receptacle, what
+ends the task, and which sentence asks for it. In a dream, "put a hot mug in cabinet" may mean to clean the mug
+with the toaster, or to hold it while a candle burns; the page says so, and nothing else does.
+
+The real pairs (heat with a microwave, cool with a fridge, clean with a sink, the desk and floor lamp as what ends a
+task) are never drawn. A few fixed recipes with made-up goal words are shown with and without their page, so that the
+policy also learns that a recipe can be known by heart.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from imprint.envs.household.game import Game, Goal, Object, Rules
+from imprint.envs.household.maker import MakerConfig, make_game
+from imprint.skills.skill import Skill
+
+VERBS = ("heat", "cool", "clean")
+FLAG_OF = {"heat": "ishot", "cool": "iscool", "clean": "isclean"}
+REAL_TOOLS = {
+    "heat": frozenset({"Microwave"}),
+    "cool": frozenset({"Fridge"}),
+    "clean": frozenset({"Sink", "SinkBasin"}),
+}
+REAL_LAMPS = frozenset({"DeskLamp", "FloorLamp"})
+MADE_UP = ("zorby", "glim", "plinky", "drast", "veluma", "krono", "shaly", "tiff")  # goal words known by heart
+GOAL_WORDS = ("hot", "cool", "clean", "warm", "cold", "fresh", "shiny", "dry", "ready", "bright", "soft", "neat")
+SENTENCES = (
+    "put a {word} {object} in {target}.",
+    "{verb} some {object} and put it in {target}.",
+    "put some {object} on {target}.",
+    "put a {object} in {target}.",
+    "put two {object} in {target}.",
+    "find two {object} and put them in {target}.",
+    "look at {object} under the {target}.",
+    "examine the {object} with the {target}.",
+)
+KNOWN_SENTENCE = "put a {word} {object} in {target}."
+
+
+@dataclass(frozen=True, slots=True)
+class DreamRecipe:
+    """What a dream asks for.
+
+    Attributes:
+        treatments: (verb, receptacle type) in order; empty, one or two of them.
+        count: how many objects to place.
+        lamp: the object type to `use` while holding the object, instead of placing it.
+    """
+
+    treatments: tuple[tuple[str, str], ...] = ()
+    count: int = 1
+    lamp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dream:
+    """A game with its own rules, the recipe that solves it, and the pages that explain it (none: by heart)."""
+
+    game: Game
+    recipe: DreamRecipe
+    pages: tuple[Skill, ...]
+
+
+def known_recipe(word: str) -> DreamRecipe:
+    """The fixed recipe behind a made-up goal word."""
+    dice = random.Random(f"known/{word}")
+    verb = dice.choice(VERBS)
+    tools = ("Toaster", "StoveBurner", "CoffeeMachine", "GarbageCan", "CounterTop", "Drawer", "Shelf", "Desk", "Bed")
+    return DreamRecipe(treatments=((verb, dice.choice(tools)),))
+
+
+def make_dream(seed: int, *, size: str = "small", by_heart: float = 0.2) -> Dream:
+    """One dream, drawn from `seed` alone. A share of `by_heart` use a made-up word; half of those have no page."""
+    dice = random.Random(f"dream/{seed}")
+    for attempt in range(1000):
+        config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
+        base = make_game("train", dice.randrange(1 << 20), config)
+        known = dice.random() < by_heart
+        word = dice.choice(MADE_UP) if known else dice.choice(GOAL_WORDS)
+        recipe = known_recipe(word) if known else draw_recipe(base, dice)
+        if recipe is None or not _fits(base, recipe):
+            continue
+        game = _dream_game(base, recipe, word, known, dice, f"dream/{seed}/{attempt}")
+        if game is None:
+            continue
+        pages = () if known and dice.random() < 0.5 else write_pages(game, recipe, word, dice)
+        return Dream(game, recipe, pages)
+    raise AssertionError("no dream fits any of a thousand games")
+
+
+def draw_recipe(game: Game, dice: random.Random) -> DreamRecipe | None:
+    """A recipe that this game's furniture allows, never a real one with a tool."""
+    kind = dice.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
+    if kind == "use":
+        lamps = _lamp_candidates(game)
+        return DreamRecipe(lamp=dice.choice(lamps)) if lamps else None
+    if kind in ("place", "two"):
+        return DreamRecipe(count=2 if kind == "two" else 1)
+    verbs = [dice.choice(VERBS)]
+    if kind == "treat-two":
+        verbs = ["clean", dice.choice(("heat", "cool"))]
+        dice.shuffle(verbs)
+    treatments = []
+    for verb in verbs:
+        tools = sorted({r.type for r in game.receptacles} - REAL_TOOLS[verb] - {game.goal.target_type or ""})
+        if not tools:
+            return None
+        treatments.append((verb, dice.choice(tools)))
+    return DreamRecipe(treatments=tuple(treatments))
+
+
+def _lamp_candidates(game: Game) -> list[str]:
+    types = {thing.type for thing in game.objects if thing.receptacle is not None}
+    return sorted(types - REAL_LAMPS - {game.goal.object_type})
+
+
+def _fits(game: Game, recipe: DreamRecipe) -> bool:
+    types = {receptacle.type for receptacle in game.receptacles}
+    if any(tool not in types for _, tool in recipe.treatments):
+        return False
+    if (recipe.lamp is None) != (game.goal.toggle_type is None) and game.goal.target_type is None:
+        return False  # placing needs a place to put it
+    copies = sum(thing.type == game.goal.object_type for thing in game.objects)
+    return copies >= recipe.count and any(tool == game.goal.target_type for _, tool in recipe.treatments) is False
+
+
+def _dream_game(
+    base: Game, recipe: DreamRecipe, word: str, known: bool, dice: random.Random, name: str
+) -> Game | None:
+    kind = base.goal.object_type
+    flags = frozenset({"cleanable", "heatable", "coolable"})
+    altered = frozenset(FLAG_OF.values())
+
+    def adapt(thing: Object) -> Object:
+        own = thing.flags - altered
+        if thing.type == kind:
+            own |= flags
+        if thing.type == recipe.lamp:
+            own |= {"toggleable"}
+        return replace(thing, flags=own)
+
+    target = base.goal.target_type
+    require = frozenset(FLAG_OF[verb] for verb, _ in recipe.treatments)
+    goal = (
+        Goal(kind, toggle_type=recipe.lamp)
+        if recipe.lamp is not None
+        else Goal(kind, target_type=target, count=recipe.count, require=require)
+    )
+    rules = Rules(
+        **{verb: frozenset(tool for v, tool in recipe.treatments if v == verb) for verb in VERBS},
+    )
+    placed = sum(
+        thing.type == kind and thing.receptacle is not None and _type_of(base, thing.receptacle) == target
+        for thing in base.objects
+    )
+    if recipe.lamp is None and placed and not require:
+        return None  # already (partly) there
+    sentence = (KNOWN_SENTENCE if known else dice.choice(SENTENCES)).format(
+        word=word,
+        verb=dice.choice(VERBS),
+        object=kind.lower(),
+        target=(target or recipe.lamp or "room").lower(),
+    )
+    return replace(
+        base,
+        id=name,
+        sentence=sentence,
+        objects=tuple(adapt(thing) for thing in base.objects),
+        goal=goal,
+        rules=rules,
+        walkthrough=(),
+    )
+
+
+def _type_of(game: Game, receptacle: str) -> str:
+    return next(r.type for r in game.receptacles if r.id == receptacle)
+
+
+# --- pages ---------------------------------------------------------------------------------------------------------
+
+INTROS = (
+    "Use this page when the goal asks for {goal}.",
+    "This is how to do a task that asks for {goal}.",
+    "The goal asks for {goal}. It takes these steps.",
+    "Follow these steps in this order when the goal is {goal}.",
+    "A task of this kind is done in a few steps.",
+    "Do these steps one after the other.",
+    "The steps are always the same.",
+)
+FIND = (
+    "Search the places one by one until you see the {object}.",
+    "Find the {object}: go to each place and open it if it is closed.",
+    "Go from place to place until you see the {object}.",
+    "Look for the {object} in every place of the room.",
+    "First find the {object}.",
+)
+TAKE = (
+    "Take it, for example: take {object} 1 from {source} 1.",
+    "When you see it, take {object} 1 from {source} 2.",
+    "Take it as soon as you see it.",
+    "Pick it up: take {object} 1 from {source} 1.",
+    "Take the {object}.",
+)
+TREAT = (
+    "Carry it to the {tool} and {verb} it there: {verb} {object} 1 with {tool} 1.",
+    "Go to {tool} 1, then {verb} {object} 1 with {tool} 1.",
+    "With the {object} in hand, go to the {tool} and {verb} it with the {tool}.",
+    "Go to the {tool}. There, {verb} {object} 1 with {tool} 1.",
+    "Now {verb} it with the {tool}: go to {tool} 1, {verb} {object} 1 with {tool} 1.",
+)
+PLACE = (
+    "Go to the goal place and move it there: move {object} 1 to {target} 1.",
+    "Bring it to the place that the goal names, open that if it is closed, and move it in.",
+    "Last, go to {target} 1 and move {object} 1 to {target} 1.",
+    "Then carry it to the goal place and move it there.",
+    "At the end go to the place in the goal and move {object} 1 to {target} 1.",
+)
+PLAIN = (
+    "Nothing else has to be done to it: do not heat, cool or clean it.",
+    "Keep it as it is.",
+    "There is nothing to do between the take and the move.",
+    "Carry it straight to the goal place.",
+)
+USE = (
+    "Keep it in your hand, go to the {lamp} and use {lamp} 1.",
+    "With the {object} in hand, find the {lamp} and turn it on: use {lamp} 1.",
+    "Hold it, go where the {lamp} is, and use {lamp} 1.",
+    "Do not put it down: go to the {lamp} with it and use {lamp} 1.",
+)
+TWO = (
+    "Then find a second {object}, take it and move it to the same place.",
+    "Go back for another {object} and bring it to the same place.",
+    "Now do the same with a second {object}: find it, take it, and move it to the same place.",
+    "Two are needed: fetch one more {object} and move it there too.",
+)
+TOOL_TIPS = (
+    "The {tool} need not be open for this.",
+    "Do not put it into the {tool}: keep it in your hand while you {verb} it.",
+    "Only the {tool} can {verb} it.",
+    "You must stand at the {tool} and hold it.",
+    "If nothing happens, you are not at the {tool} yet.",
+)
+TIPS = (
+    "You can hold only one thing at a time.",
+    "Visit each place once and do not go back to an empty one.",
+    "Open a closed place to see what is in it.",
+    "When you see nothing you need, go on to the next place.",
+    "The first message lists all the places in the room.",
+    "Names must have their number, as in the message.",
+    "If nothing happens, the command was wrong: do not say it again.",
+    "Read the goal again before you act.",
+    "Take only what the goal names and leave all other things.",
+    "Go straight to a place when you know where it is.",
+    "Do not close what you have opened.",
+    "Any thing of the right kind will do.",
+    "One command a turn is all you can give.",
+    "Look at what each place holds before you leave it.",
+    "Remember where you saw a thing that you will need later.",
+    "Do not take a thing that is already where it should be.",
+    "The order of the steps matters.",
+    "Do not skip a step.",
+    "When the goal names a place, any place of that kind will do.",
+    "Things can be on top of a place or in it.",
+    "Start with the places that are open.",
+    "There is no need to look around or to check what you hold.",
+    "Use each place's full name, with its number.",
+    "You are done when the last step is done.",
+)
+GENERAL_INTROS = (
+    "These rules help with every task in the house.",
+    "Some rules for all tasks.",
+    "Keep these rules in mind.",
+    "General advice for any goal.",
+)
+
+
+def write_pages(game: Game, recipe: DreamRecipe, word: str, dice: random.Random) -> tuple[Skill, ...]:
+    """The pages of a dream: its own, in eight of ten cases after a general one; in wording drawn at random."""
+    pages = [_own_page(game, recipe, word, dice)]
+    if dice.random() < 0.8:
+        pages.insert(0, _general_page(dice))
+    return tuple(pages)
+
+
+def _general_page(dice: random.Random) -> Skill:
+    sentences = [dice.choice(GENERAL_INTROS), *dice.sample(TIPS, dice.randint(6, 13))]
+    description = f"{dice.choice(GENERAL_INTROS)} {dice.choice(TIPS)}"
+    return Skill(name="household-general", description=description, body=_layout(sentences, dice))
+
+
+def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random) -> Skill:
+    kind = game.goal.object_type.lower()
+    places = sorted({r.type.lower() for r in game.receptacles})
+    # Examples on a page speak of other objects and places as often as of the ones in the goal.
+    example = kind if dice.random() < 0.3 else dice.choice(sorted({o.type.lower() for o in game.objects}))
+    words = {
+        "object": dice.choice((example, "object")) if dice.random() < 0.3 else example,
+        "source": dice.choice(places),
+        "target": (game.goal.target_type or dice.choice(places)).lower(),
+        "lamp": (recipe.lamp or "").lower(),
+        "goal": dice.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
+    }
+    steps: list[str] = [dice.choice(FIND), dice.choice(TAKE)]
+    tips = list(TIPS)
+    tool_tips: list[str] = []
+    filled: list[str] = [step.format(**words) for step in steps]
+    for verb, tool in recipe.treatments:
+        filled.append(dice.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
+        tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in dice.sample(TOOL_TIPS, dice.randint(0, 2))]
+    if recipe.lamp is not None:
+        filled.append(dice.choice(USE).format(**words))
+    else:
+        if not recipe.treatments and dice.random() < 0.6:
+            filled.append(dice.choice(PLAIN).format(**words))
+        filled.append(dice.choice(PLACE).format(**words))
+    if recipe.count == 2:
+        filled.append(dice.choice(TWO).format(**words))
+    extra = tool_tips + dice.sample(tips, dice.randint(1, 6))
+    dice.shuffle(extra)
+    intro = dice.choice(INTROS).format(**words)
+    body = intro + "\n\n" + _numbered(filled, dice) + "\n\n" + " ".join(extra)
+    description = dice.choice(INTROS).format(**words) + " " + (dice.choice(filled) if dice.random() < 0.5 else "")
+    name = "household-" + dice.choice(("task", word, "goal", dice.choice(VERBS), "pick", "look", "two"))
+    return Skill(name=name, description=description.strip(), body=body)
+
+
+def _numbered(steps: list[str], dice: random.Random) -> str:
+    if dice.random() < 0.7:
+        return "\n".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
+    return " ".join(steps)
+
+
+def _layout(sentences: list[str], dice: random.Random) -> str:
+    style = dice.random()
+    if style < 0.4:
+        return "\n".join(f"- {sentence}" for sentence in sentences)
+    return _numbered(sentences, dice) if style < 0.7 else " ".join(sentences)

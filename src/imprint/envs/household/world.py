@@ -1,0 +1,180 @@
+"""The household world: ALFWorld's text games, made to order or read from files, behind `World` and `Environment`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from imprint.envs.household.demonstrator import Demonstrator
+from imprint.envs.household.dreams import INTROS, Dream, make_dream
+from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.game import FAMILIES, Game
+from imprint.envs.household.maker import MakerConfig, make_game
+from imprint.envs.household.pddl import load_game
+from imprint.errors import GameError, RecipeError
+from imprint.skills.skill import Skill
+from imprint.types import StepResult, Task
+
+GAME_FILE = "game.tw-pddl"
+
+
+class HouseholdWorld:
+    """Tasks in a household, in six families.
+
+    Args:
+        games: `made` (drawn by the game maker as they are needed), or a folder in ALFWorld's layout:
+            `<split>/<task>/<trial>/game.tw-pddl`.
+        size: of the made rooms: `small`, `medium` or `alfred` (like the real ones).
+        seed: of the made games.
+        train, validation, test: how many made games each split has.
+        max_turns: an episode ends after this many.
+        families: which of the six to play.
+    """
+
+    name = "household"
+
+    def __init__(
+        self,
+        *,
+        games: str = "made",
+        size: Literal["small", "medium", "alfred"] = "small",
+        seed: int = 0,
+        train: int = 1200,
+        validation: int = 120,
+        test: int = 600,
+        max_turns: int = 30,
+        families: Sequence[str] = FAMILIES,
+    ) -> None:
+        unknown = sorted(set(families) - set(FAMILIES))
+        if unknown:
+            raise RecipeError(
+                f"unknown family {unknown[0]!r}", key="env.families", mend=f"choose from: {', '.join(FAMILIES)}"
+            )
+        self.categories = tuple(family for family in FAMILIES if family in families)
+        self.max_turns = max_turns
+        self.config = MakerConfig(seed=seed, size=size, families=self.categories)
+        self.counts = {"train": train, "validation": validation, "test": test}
+        self.folder = None if games == "made" else Path(games)
+        if self.folder is not None and not self.folder.is_dir():
+            raise RecipeError("is not a folder of games", where=games, key="env.games", mend="give `made` or a folder")
+        self._tasks: dict[str, Sequence[Task]] = {}
+        self._game = lru_cache(maxsize=4096)(self._load)
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """All tasks of a split; for a folder of games, any of its subfolders is a split.
+
+        Raises:
+            RecipeError: there is no such split.
+        """
+        if split not in self._tasks:
+            self._tasks[split] = self._made(split) if self.folder is None else self._found(split)
+        return self._tasks[split]
+
+    def game(self, task: Task) -> Game:
+        """The game behind a task (kept for reuse)."""
+        return self._game(task.source)
+
+    def environment(self) -> HouseholdEnvironment:
+        return HouseholdEnvironment(self)
+
+    def demonstration(self, seed: int) -> DreamDemonstration:
+        """A dream game, played by one who sees only the text and knows the recipe."""
+        return demonstrate(make_dream(seed, size=self.config.size), seed, self.max_turns)
+
+    def language(self) -> Iterator[str]:
+        """Dreams and real task sentences, for the tokenizer."""
+        for seed in range(1500):
+            demo = self.demonstration(seed)
+            yield demo.first.observation
+            yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)
+            yield from (f"> {command}\n{result.observation}" for command, result, _ in demo.turns)
+        for index in range(600):
+            game = make_game("train", index, self.config)
+            yield HouseholdEngine(game).reset().observation
+        yield from INTROS
+
+    def _made(self, split: str) -> Sequence[Task]:
+        if split not in self.counts:
+            raise RecipeError(
+                f"made games have no split {split!r}", key="split", mend=f"choose from: {', '.join(self.counts)}"
+            )
+        families = self.categories
+        return [
+            Task(f"made/{split}/{index}", families[index % len(families)], split, f"{split}:{index}")
+            for index in range(self.counts[split])
+        ]
+
+    def _found(self, split: str) -> Sequence[Task]:
+        assert self.folder is not None
+        root = self.folder / split
+        files = sorted(root.glob(f"*/*/{GAME_FILE}"))
+        if not files:
+            raise RecipeError(
+                f"holds no */*/{GAME_FILE}", where=root, key="env.games", mend="give a folder in ALFWorld's layout"
+            )
+        tasks = [
+            Task(str(path.parent.relative_to(self.folder)), load_game(path).family, split, str(path)) for path in files
+        ]
+        return [task for task in tasks if task.category in self.categories]
+
+    def _load(self, source: str) -> Game:
+        if self.folder is not None:
+            return load_game(Path(source))
+        split, index = source.split(":")
+        return make_game(split, int(index), self.config)
+
+
+class HouseholdEnvironment:
+    """One episode of a household game."""
+
+    def __init__(self, world: HouseholdWorld) -> None:
+        self.world = world
+        self.engine: HouseholdEngine | None = None
+
+    def reset(self, task: Task, seed: int) -> StepResult:
+        """Start `task`. The game is deterministic: `seed` changes nothing."""
+        self.engine = HouseholdEngine(self.world.game(task), max_turns=self.world.max_turns)
+        return self.engine.reset()
+
+    def step(self, action: str) -> StepResult:
+        if self.engine is None:
+            raise GameError("step before reset", mend="call reset(task, seed) first")
+        return self.engine.step(action)
+
+
+@dataclass(frozen=True, slots=True)
+class DreamDemonstration:
+    """A dream as it was played: (command, answer, whether to imitate the command)."""
+
+    pages: tuple[Skill, ...]
+    first: StepResult
+    turns: tuple[tuple[str, StepResult, bool], ...]
+    success: bool
+
+
+def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.06) -> DreamDemonstration:
+    """Play a dream; now and then a random possible command slips in, which is not to be imitated."""
+    dice = random.Random(f"demonstrate/{seed}")
+    engine = HouseholdEngine(dream.game, max_turns=max_turns)
+    first = engine.reset()
+    goal = dream.game.goal
+    player = Demonstrator(
+        first.observation, dream.recipe, goal.object_type.lower(), goal.target_type.lower() if goal.target_type else None
+    )
+    turns: list[tuple[str, StepResult, bool]] = []
+    result = first
+    while not result.done:
+        command = player.next_command()
+        slip = dice.random() < slips and player.holding is None
+        if slip:
+            command = dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
+        if command is None:
+            break
+        result = engine.step(command)
+        player.observe(command, result.observation)
+        turns.append((command, result, not slip))
+    return DreamDemonstration(dream.pages, first, tuple(turns), result.success)

@@ -1,0 +1,66 @@
+"""Errors a user can act on: each says what is wrong, where (file and key or line), and how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ImprintError(Exception):
+    """Base of every error Imprint raises on bad input; the command line prints it without a traceback.
+
+    Args:
+        problem: what is wrong, one sentence.
+        where: the file (or other source) at fault, if there is one.
+        key: the key inside it (a recipe key, a front-matter field) at fault.
+        line: the 1-based line of `where` at fault.
+        mend: what the user can do about it, one sentence.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | Path | None = None,
+        key: str | None = None,
+        line: int | None = None,
+        mend: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.where = None if where is None else str(where)
+        self.key = key
+        self.line = line
+        self.mend = mend
+        super().__init__(self.describe())
+
+    def describe(self) -> str:
+        """The whole message: `file:line: key: problem\n  mend: ...`."""
+        place = "" if self.where is None else self.where
+        if self.line is not None:
+            place += f":{self.line}"
+        parts = [part for part in (place, self.key, self.problem) if part]
+        message = ": ".join(parts)
+        return message if self.mend is None else f"{message}\n  mend: {self.mend}"
+
+
+class SkillError(ImprintError):
+    """A skill folder that cannot be read or does not follow the agentskills.io rules."""
+
+
+class LibraryError(ImprintError):
+    """A skill library that does not fit the tasks: a task without a skill, a skill without a task, a duplicate."""
+
+
+class GameError(ImprintError):
+    """A game file that cannot be read or does not describe a playable game."""
+
+
+class RecipeError(ImprintError):
+    """A recipe with an unknown key, a wrong value, or parts that do not fit together."""
+
+
+class CheckpointError(ImprintError):
+    """A checkpoint or run folder that is incomplete, damaged, or belongs to another recipe."""
+
+
+class PolicyError(ImprintError):
+    """A policy that cannot be loaded or cannot do what is asked of it."""

@@ -1,0 +1,202 @@
+"""Samples, micro-batches, and the log-probs of a micro-batch with every shared prompt computed once.
+
+Suffix `_T`: tokens of a sample after its prompt; `_M`: the trained tokens of a micro-batch, concatenated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from imprint.learning.grpo import entropy
+from imprint.policy.cache import PrefixCache
+from imprint.policy.model import Policy, hidden_states, logits_of
+from imprint.types import Episode
+
+Floats = npt.NDArray[np.float32]
+
+
+class Transfer(BaseModel):
+    """The recipe's `transfer` section (method `imprint`): how a skill is carried into the skill-free prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skill_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of each group that reads the skills (while they are active)."
+    )
+    weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
+    min_logprob: float | None = Field(
+        default=None, le=0, description="Leave out tokens less likely than this without the page; RLTF-SD: -5."
+    )
+    importance_cap: float | None = Field(
+        default=None, gt=0, description="Weigh by pi(a | no page) / pi(a | page), at most this; null: no correction."
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """What the learner trains on: one sequence, of which the tokens under `mask_T` are the policy's own.
+
+    Attributes:
+        prompt_ids: read, never trained; samples with equal prompts share its computation.
+        token_ids: T tokens after the prompt.
+        mask_T: True where a token is trained.
+        old_logprobs_T, advantages_T: at the masked positions; 0 elsewhere.
+        transfer: set when the tokens were sampled under another prompt: the ratio then starts at 1, and the transfer's
+            own rules (least log-prob, importance weights) apply.
+    """
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    mask_T: npt.NDArray[np.bool_]
+    old_logprobs_T: Floats
+    advantages_T: Floats
+    transfer: Transfer | None = None
+
+    @property
+    def trained_tokens(self) -> int:
+        return int(self.mask_T.sum())
+
+
+def episode_sample(
+    episode: Episode,
+    advantages: Sequence[float],
+    prompt_ids: tuple[int, ...] | None = None,
+    transfer: Transfer | None = None,
+) -> Sample:
+    """The sample of an episode, with one advantage per turn.
+
+    Args:
+        prompt_ids: put in the place of the episode's own prompt (the same actions under another context).
+    """
+    size = len(episode.token_ids)
+    mask = np.zeros(size, dtype=np.bool_)
+    values = np.zeros(size, dtype=np.float32)
+    for turn, advantage in zip(episode.turns, advantages, strict=True):
+        mask[turn.start : turn.stop] = True
+        values[turn.start : turn.stop] = advantage
+    old = np.asarray(episode.logprobs, dtype=np.float32)
+    return Sample(prompt_ids or episode.prompt_ids, episode.token_ids, mask, old, values, transfer)
+
+
+def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sample]]:
+    """Split into runs of at most `budget` padded tokens, keeping samples that share a prompt together."""
+    ordered = sorted(samples, key=lambda sample: (sample.prompt_ids, len(sample.token_ids)))
+    batch: list[Sample] = []
+    prompts: set[tuple[int, ...]] = set()
+    longest = longest_prompt = 0
+    for sample in ordered:
+        grown = prompts | {sample.prompt_ids}
+        width = max(longest, len(sample.token_ids))
+        prompt_width = max(longest_prompt, len(sample.prompt_ids))
+        if batch and width * (len(batch) + 1) + prompt_width * len(grown) > budget:
+            yield batch
+            batch, grown = [], {sample.prompt_ids}
+            width, prompt_width = len(sample.token_ids), len(sample.prompt_ids)
+        batch.append(sample)
+        prompts, longest, longest_prompt = grown, width, prompt_width
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A micro-batch of samples under the current policy; every tensor has shape [M]."""
+
+    logprobs_M: Tensor
+    entropy_M: Tensor | None
+    old_logprobs_M: Tensor
+    advantages_M: Tensor
+    sample_M: Tensor  # which sample of the micro-batch each token belongs to
+    samples: Sequence[Sample]
+
+
+def score(
+    policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0, with_entropy: bool = False
+) -> Scored:
+    """Log-probs of the trained tokens, each distinct prompt computed once (gradients flow through it).
+
+    The prompts run as one batch; the continuations then run with the prompts' keys and values before their own.
+    Equal to running every whole sequence, up to rounding.
+    """
+    device = policy.device
+    prompts = list(dict.fromkeys(sample.prompt_ids for sample in samples))
+    place = {prompt: row for row, prompt in enumerate(prompts)}
+    rows = torch.tensor([place[sample.prompt_ids] for sample in samples], device=device)
+    prompt_lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+
+    cache = PrefixCache(policy.layers)
+    prompt_ids = _pad(prompts, device)
+    prompt_positions = torch.arange(prompt_ids.shape[1], device=device).expand(len(prompts), -1)
+    prompt_states = hidden_states(
+        policy,
+        input_ids=prompt_ids,
+        position_ids=prompt_positions,
+        attention_mask=_causal(prompt_ids.shape[1], device).expand(len(prompts), 1, -1, -1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    last_states = prompt_states[torch.arange(len(prompts), device=device), prompt_lengths - 1]
+
+    cache.share(rows)
+    token_ids = _pad([sample.token_ids for sample in samples], device)
+    width = token_ids.shape[1]
+    in_prompt = torch.arange(prompt_ids.shape[1], device=device) < prompt_lengths[rows][:, None]
+    mask = torch.cat(
+        [
+            in_prompt[:, None, None, :].expand(-1, 1, width, -1),
+            _causal(width, device).expand(len(samples), 1, -1, -1),
+        ],
+        dim=-1,
+    )
+    positions = prompt_lengths[rows][:, None] + torch.arange(width, device=device)
+    states = hidden_states(
+        policy,
+        input_ids=token_ids,
+        position_ids=positions,
+        attention_mask=mask,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    # The state before a token predicts it: the prompt's last state predicts the first.
+    before = torch.cat([last_states[rows][:, None], states[:, :-1]], dim=1)
+    trained = _pad_arrays([sample.mask_T for sample in samples], width, torch.bool, device)
+    logits = logits_of(policy, before[trained]) / temperature
+    logprobs = torch.log_softmax(logits, dim=-1)
+    targets = token_ids[trained]
+    entropy_M = entropy(logits) if with_entropy else None
+    return Scored(
+        logprobs_M=logprobs.gather(-1, targets[:, None])[:, 0],
+        entropy_M=entropy_M,
+        old_logprobs_M=_pad_arrays([s.old_logprobs_T for s in samples], width, torch.float32, device)[trained],
+        advantages_M=_pad_arrays([s.advantages_T for s in samples], width, torch.float32, device)[trained],
+        sample_M=trained.nonzero()[:, 0],
+        samples=samples,
+    )
+
+
+def _causal(width: int, device: torch.device) -> Tensor:
+    return torch.ones((width, width), dtype=torch.bool, device=device).tril()
+
+
+def _pad(sequences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    width = max(len(sequence) for sequence in sequences)
+    table = np.zeros((len(sequences), width), dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        table[row, : len(sequence)] = sequence
+    return torch.from_numpy(table).to(device)
+
+
+def _pad_arrays(
+    arrays: Sequence[npt.NDArray[np.generic]], width: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    table = torch.zeros((len(arrays), width), dtype=dtype)
+    for row, array in enumerate(arrays):
+        table[row, : len(array)] = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+    return table.to(device)

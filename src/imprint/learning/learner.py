@@ -1,0 +1,220 @@
+"""The learner: turns samples into weight changes, by GRPO's surrogate loss or by imitation."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from imprint.learning.batch import Sample, Scored, micro_batches, score
+from imprint.learning.grpo import Aggregate, aggregate_tokens, kl_penalty, merge_metrics, policy_loss
+from imprint.policy.model import Policy
+
+
+class LearnerConfig(BaseModel):
+    """The recipe's `learner` section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float = Field(default=1e-6, gt=0, description="AdamW's learning rate after the warm-up.")
+    warmup_steps: int = Field(default=0, ge=0, description="Updates over which the learning rate rises from 0.")
+    decay: Literal["constant", "linear"] = Field(
+        default="constant", description="`linear` falls to a tenth at the last step."
+    )
+    weight_decay: float = Field(default=0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
+    minibatches: int = Field(default=1, ge=1, description="Optimizer steps per batch of samples and epoch.")
+    epochs: int = Field(default=1, ge=1, description="Passes over each batch of samples.")
+    micro_tokens: int = Field(default=8192, ge=1, description="Padded tokens per forward pass (memory).")
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: float = Field(default=0.2, gt=0)
+    dual_clip: float | None = Field(default=3.0, gt=1)
+    aggregate: Aggregate = Field(default="token-mean", description="How token losses become one number.")
+    kl_coef: float = Field(default=0.0, ge=0, description="Weight of KL(policy || starting policy); 0 keeps no copy.")
+    entropy_coef: float = Field(default=0.0, ge=0, description="Weight of the entropy bonus; 0 computes none.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Autocast for the update; bfloat16 helps on GPUs, not on small CPUs."
+    )
+
+
+class Learner:
+    """Holds the optimizer; `update` learns from rewards, `imitate` from demonstrations.
+
+    Args:
+        total_steps: how many calls will be made, for the decay of the learning rate.
+        temperature: of the sampler whose log-probs the samples carry.
+    """
+
+    def __init__(self, policy: Policy, config: LearnerConfig, *, total_steps: int, temperature: float = 1.0) -> None:
+        self.policy = policy
+        self.config = config
+        self.total_steps = total_steps
+        self.temperature = temperature or 1.0
+        weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
+        # Norms and biases are not decayed: it would pull them to 0, which is no simpler function.
+        groups = [
+            {"params": [w for w in weights if w.dim() >= 2], "weight_decay": config.weight_decay},
+            {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0},
+        ]
+        self.weights = weights
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+        self.steps = 0
+        self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
+
+    def update(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """One step of GRPO on a batch (the old log-probs are those the sampler recorded).
+
+        Returns:
+            Metrics named `loss/...` and `grad_norm`; an empty batch, or one whose advantages are all 0 when no other
+            term is in force, changes nothing and says so in `loss/samples`.
+        """
+        config = self.config
+        kept = [s for s in samples if s.trained_tokens and (self._always_useful or bool(s.advantages_T.any()))]
+        self._set_lr()
+        self.steps += 1
+        if not kept:
+            return {"loss/samples": 0.0}
+        # Samples without an advantage have no gradient; they are left out of the work, but not of the mean.
+        total = sum(sample.trained_tokens for sample in samples)
+        parts: list[dict[str, float]] = []
+        norms: list[float] = []
+        for _ in range(config.epochs):
+            for share in _split(kept, config.minibatches):
+                denominator = _denominator(config.aggregate, share, total * len(share) / len(kept), len(samples))
+                norm = self._step(share, lambda scored, d=denominator: self._grpo_loss(scored, d, parts))
+                norms.append(norm)
+        metrics = merge_metrics(parts)
+        metrics = {f"loss/{name}": value for name, value in metrics.items()}
+        return metrics | {"grad_norm": sum(norms) / len(norms), "lr": self._lr(), "loss/samples": float(len(kept))}
+
+    def imitate(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """One step of supervised learning: the mean negative log-prob of the trained tokens, weighted by
+        `advantages_T` (1 for an ordinary demonstration)."""
+        total = float(sum(sample.advantages_T[sample.mask_T].sum() for sample in samples))
+        losses: list[float] = []
+
+        def loss_of(scored: Scored) -> Tensor:
+            loss = -(scored.logprobs_M * scored.advantages_M).sum() / total
+            losses.append(float(loss.detach()))
+            return loss
+
+        self._set_lr()
+        self.steps += 1
+        norm = self._step(list(samples), loss_of)
+        return {"loss/nll": sum(losses), "grad_norm": norm, "lr": self._lr()}
+
+    @property
+    def _always_useful(self) -> bool:
+        return self.config.kl_coef > 0 or self.config.entropy_coef > 0
+
+    def _step(self, samples: list[Sample], loss_of: Callable[[Scored], Tensor]) -> float:
+        """Accumulate the gradients of all micro-batches, clip, and step; the norm before clipping."""
+        self.policy.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        for micro in micro_batches(samples, self.config.micro_tokens):
+            with self._autocast():
+                scored = score(
+                    self.policy, micro, temperature=self.temperature, with_entropy=self.config.entropy_coef > 0
+                )
+                if self.reference is not None:
+                    with torch.no_grad():
+                        self._reference_M = score(self.reference, micro, temperature=self.temperature).logprobs_M
+                loss = loss_of(scored)
+            loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm} at update {self.steps}; lower learner.lr")
+        self.optimizer.step()
+        self.policy.model.eval()
+        return norm
+
+    def _grpo_loss(self, scored: Scored, denominator: float, parts: list[dict[str, float]]) -> Tensor:
+        config = self.config
+        old_M, trained_M, weights_M = _transferred(scored)
+        everything = torch.ones_like(scored.logprobs_M, dtype=torch.bool)
+        mean = {"sequences_T": scored.sample_M, "denominator": denominator}
+        loss, metrics = policy_loss(
+            scored.logprobs_M,
+            old_M,
+            scored.advantages_M,
+            trained_M,
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            dual_clip=config.dual_clip,
+            aggregate=config.aggregate,
+            importance_T=weights_M,
+            **mean,
+        )
+        metrics["policy"] = float(loss.detach()) * denominator / max(1, len(scored.logprobs_M))
+        if self.reference is not None:
+            kl_M = kl_penalty(scored.logprobs_M, self._reference_M)
+            loss = loss + config.kl_coef * aggregate_tokens(kl_M, everything, config.aggregate, **mean)
+            metrics["kl"] = float(kl_M.detach().mean())
+        if scored.entropy_M is not None:
+            loss = loss - config.entropy_coef * aggregate_tokens(
+                scored.entropy_M, everything, config.aggregate, **mean
+            )
+            metrics["entropy"] = float(scored.entropy_M.detach().mean())
+        parts.append(metrics)
+        return loss
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.policy.device.type, dtype=torch.bfloat16)
+
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _set_lr(self) -> None:
+        config = self.config
+        factor = min(1.0, (self.steps + 1) / max(1, config.warmup_steps))
+        if config.decay == "linear":
+            factor *= 1.0 - 0.9 * min(1.0, self.steps / max(1, self.total_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * factor
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold to go on as if never interrupted."""
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = int(state["steps"])
+
+
+def _transferred(scored: Scored) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Old log-probs, which tokens are trained, and importance weights, all [M], with the rules of transferred samples
+    (`methods/imprint.py`) applied where a token belongs to one."""
+    old_M = scored.old_logprobs_M
+    trained_M = torch.ones_like(old_M, dtype=torch.bool)
+    weights_M: Tensor | None = None
+    now_M = scored.logprobs_M.detach()
+    for index, sample in enumerate(scored.samples):
+        rules = sample.transfer
+        if rules is None:
+            continue
+        mine = scored.sample_M == index
+        if rules.importance_cap is not None:
+            weights_M = torch.ones_like(old_M) if weights_M is None else weights_M
+            weights_M[mine] = (now_M[mine] - old_M[mine]).exp().clamp(max=rules.importance_cap)
+        if rules.min_logprob is not None:
+            trained_M[mine] = now_M[mine] >= rules.min_logprob
+        old_M = torch.where(mine, now_M, old_M)
+    return old_M, trained_M, weights_M
+
+
+def _split(samples: list[Sample], parts: int) -> list[list[Sample]]:
+    """Strided, so that every part holds some of each group."""
+    return [share for share in (samples[start::parts] for start in range(parts)) if share]
+
+
+def _denominator(aggregate: Aggregate, share: list[Sample], tokens: float, sequences: int) -> float:
+    return float(tokens) if aggregate != "sequence-mean-token-mean" else float(len(share) or sequences)

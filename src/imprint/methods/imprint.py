@@ -1,0 +1,68 @@
+"""Imprint: SKILL0 with groups that mix both arms, and the advantages of reading carried over to not reading.
+
+A small policy that has only learned to read a page knows nothing when the page goes: what SKILL0 reinforces are the
+actions *given the page*. Here each group plays its task with the page and without, and the actions of the episodes
+that had it are learned under the prompt that lacks it:
+
+    g = E_{y1 ~ pi(.|x1)} [ A0(y1) grad log pi(y1 | x0) ],    A0(y1) = R(y1) - mean_j R(y0_j)
+
+with x1 the prompt that shows the skills, x0 the same prompt without them, and the baseline from the group's episodes
+under x0 (RLTF-SD, arXiv 2602.02482; its "feedback" is our skill). As there, the ratio starts at 1 (nothing corrects
+for having sampled under x1, unless `transfer.importance_cap` is set), and tokens that are too unlikely under x0 can be
+left out.
+
+Differences from RLTF-SD: only positive transferred advantages are used (what a reader does wrong says little about
+what to do by heart), and the share of readers falls to 0 with the Dynamic Curriculum instead of staying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from imprint.learning.batch import Sample, episode_sample
+from imprint.methods.skill0 import Skill0
+from imprint.rewards import turn_scores
+from imprint.types import Episode, Task
+
+
+class Imprint(Skill0):
+    """SKILL0's loop with another `skills_for` and another `samples`."""
+
+    def skills_for(self, task: Task, index: int) -> tuple[Any, ...]:
+        """The first part of a group reads the active skills, the rest plays by heart."""
+        readers = round(self.recipe.transfer.skill_share * self.recipe.rollout.group)
+        return super().skills_for(task, index) if index < readers else ()
+
+    def samples(self, groups: Sequence[Sequence[Episode]]) -> list[Sample]:
+        """Ordinary GRPO within each arm, and the readers' gains under the prompt without the page."""
+        arms = [
+            [episode for episode in group if (episode.arm == "with") is reads]
+            for group in groups
+            for reads in (True, False)
+        ]
+        samples = super().samples([arm for arm in arms if arm])
+        if self.recipe.transfer.weight > 0:
+            for group in groups:
+                samples += self.transferred(group)
+        return samples
+
+    def transferred(self, group: Sequence[Episode]) -> list[Sample]:
+        """The successful readers of a group, each under the prompt that its skill-free neighbours read."""
+        by_heart = [episode for episode in group if episode.arm == "without"]
+        readers = [episode for episode in group if episode.arm == "with"]
+        if not by_heart or not readers:
+            return []
+        prompt = by_heart[0].prompt_ids  # the same task: the same first observation
+        baseline = sum(self.score(episode) for episode in by_heart) / len(by_heart)
+        samples = []
+        for episode in readers:
+            gain = self.recipe.transfer.weight * (self.score(episode) - baseline)
+            if gain > 0:
+                advantages = [gain if turn.valid else 0.0 for turn in episode.turns]
+                samples.append(episode_sample(episode, advantages, prompt, transfer=self.recipe.transfer))
+        return samples
+
+    def score(self, episode: Episode) -> float:
+        scores = turn_scores(episode, self.recipe.reward)
+        return sum(scores) / len(scores)

@@ -1,0 +1,161 @@
+"""Pre-training of a base policy: imitate demonstrations in dream games, where only the page says what to do.
+
+The result acts in a world's language and follows a page it reads in its context; it does not know the real recipes,
+because no demonstration ever showed one (see `envs/household/dreams.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from imprint.context.prompt import Context, ContextConfig
+from imprint.envs.base import World, make_world
+from imprint.errors import RecipeError
+from imprint.evaluate import Evaluator
+from imprint.learning.batch import Sample
+from imprint.learning.learner import Learner, LearnerConfig
+from imprint.policy.local import Sampling
+from imprint.policy.model import Policy, build_tiny
+from imprint.policy.tokenizer import train_tokenizer
+from imprint.progress import Progress
+from imprint.recipe import EnvConfig
+from imprint.rollout import Rollout, derive_seed
+from imprint.runs.files import append_jsonl, atomic_folder
+from imprint.skills.library import SkillLibrary
+from imprint.skills.skill import Skill
+from imprint.types import StepResult
+
+
+class Demonstration(Protocol):
+    """One played episode to imitate: the pages shown, the first observation, and (command, answer, imitate it?)."""
+
+    pages: tuple[Skill, ...]
+    first: StepResult
+    turns: Sequence[tuple[str, StepResult, bool]]
+
+
+@runtime_checkable
+class DreamWorld(World, Protocol):
+    """A world that can also make demonstrations with rules of their own."""
+
+    def demonstration(self, seed: int) -> Demonstration:
+        """The demonstration drawn from `seed`."""
+        ...
+
+    def language(self) -> Iterator[str]:
+        """Texts to train a tokenizer on."""
+        ...
+
+
+class ModelConfig(BaseModel):
+    """The architecture: a Llama from scratch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    width: int = Field(default=128, ge=16, description="Hidden size.")
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    vocab_size: int = Field(default=1024, ge=300)
+    max_context: int = Field(default=2048, ge=128, description="Longest sequence, in tokens.")
+
+
+class PretrainRecipe(BaseModel):
+    """Everything the base policy depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    seed: int = 0
+    steps: int = Field(default=2000, ge=1)
+    batch: int = Field(default=48, ge=1, description="Demonstrations per step.")
+    env: EnvConfig = EnvConfig()
+    model: ModelConfig = ModelConfig()
+    learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
+    observation_weight: float = Field(
+        default=0.1, ge=0, description="Weight of predicting what the world answers, beside the commands' 1."
+    )
+    show_interval: int = Field(default=250, ge=1, description="Steps between two looks at the real tasks.")
+    show_tasks: int = Field(default=60, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+
+def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progress: Progress) -> Policy:
+    """Pre-train and save the policy in `out` (Hugging Face layout), with `pretrain.jsonl` beside it.
+
+    Raises:
+        RecipeError: the world makes no demonstrations.
+    """
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    world = make_world(recipe.env.name, **recipe.env.options)
+    if not isinstance(world, DreamWorld):
+        raise RecipeError(f"the world {world.name!r} makes no demonstrations", key="env.name", mend="use household")
+    policy = new_policy(recipe, world, library)
+    context = Context(policy, ContextConfig(style="plain"))
+    learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
+    evaluator = Evaluator(Rollout(policy, world, context), library, Sampling(0.4, 24), recipe.seed)
+    progress.begin(recipe.steps)
+    log = out.with_name(out.name + ".jsonl")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    for step in range(recipe.steps):
+        samples = [
+            demonstration_sample(
+                world.demonstration(derive_seed(recipe.seed, "dream", step, index)), context, recipe.observation_weight
+            )
+            for index in range(recipe.batch)
+        ]
+        numbers = learner.imitate(samples)
+        if (step + 1) % recipe.show_interval == 0 or step + 1 == recipe.steps:
+            evaluator.forget()
+            tasks = list(world.tasks("validation"))[: recipe.show_tasks]
+            arms = evaluator.paired(tasks, library.names)
+            shares = {
+                f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
+                for arm, episodes in zip(("with", "without"), arms, strict=True)
+            }
+            append_jsonl(log, [{"step": step + 1, **numbers, **shares}])
+            progress.note(
+                f"step {step + 1}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
+                f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
+            )
+        progress.advance(f"nll {numbers['loss/nll']:.3f}")
+    with atomic_folder(out) as folder:
+        policy.save(folder)
+    return policy
+
+
+def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary) -> Policy:
+    """A tokenizer trained on the world's language (and the library's words), and random weights."""
+    texts = [*world.language(), *(f"{s.name}\n{s.description}\n{s.body}" for s in library.skills)]
+    tokenizer = train_tokenizer(texts, recipe.model.vocab_size, recipe.model.max_context)
+    model = build_tiny(
+        len(tokenizer),
+        width=recipe.model.width,
+        layers=recipe.model.layers,
+        heads=recipe.model.heads,
+        max_context=recipe.model.max_context,
+        seed=recipe.seed,
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token_id,
+    )
+    return Policy(model, tokenizer, recipe.name)
+
+
+def demonstration_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
+    """A demonstration as a sample whose `advantages_T` are the weights of imitation."""
+    prompt = context.start(demo.pages, demo.first)
+    tokens: list[int] = []
+    weights: list[float] = []
+    for command, result, imitate in demo.turns:
+        spoken = context.policy.encode(f" {command}\n")
+        answer = context.follow(result, stopped=True)
+        tokens += spoken + answer
+        weights += [1.0 if imitate else 0.0] * len(spoken) + [observation_weight] * len(answer)
+    values = np.asarray(weights, dtype=np.float32)
+    zeros = np.zeros(len(tokens), dtype=np.float32)
+    return Sample(prompt.ids, tuple(tokens), values > 0, zeros, values)

@@ -1,0 +1,254 @@
+"""SKILL0: in-context agentic RL with a Dynamic Curriculum (arXiv 2604.02268, Algorithm 1).
+
+The skills stand in the prompt while the policy practises; every few steps it is tested with and without each of
+them; those that no longer help are withdrawn, at most M(s) = ceil(N (S - s) / (S - 1)) stay in stage s, and in the
+last stage none do. What the policy can do then, it can do by heart.
+
+Read `Skill0.train` first: it is the algorithm, in the paper's order. The other methods of this folder are the same
+loop with one step replaced.
+
+Where this departs from the paper, and why:
+- Helpfulness is per skill (`leave_one_out` by default); the paper's Algorithm 1 compares all skills with none and
+  credits each. `curriculum.helpfulness: all_vs_none` gives the paper's.
+- Both arms of a validation play the same tasks with the same seeds, on a split of their own; the reference code's
+  arms play different games, and from the test set.
+- Skills and history are text in one growing context; the paper renders the history to an image for a new prompt at
+  every step.
+- Advantages weigh episodes, not turns, equally (`advantage.unit: turn` gives the reference's).
+- The reward has no compression bonus: nothing is compressed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from imprint.curriculum import (
+    CurriculumState,
+    candidates,
+    decide,
+    enforce,
+    evidence_due,
+    initial_state,
+)
+from imprint.engine.local import LocalEngine
+from imprint.evaluate import Names, Outcome, outcomes
+from imprint.learning.batch import Sample, episode_sample
+from imprint.learning.grpo import turn_advantages
+from imprint.progress import Progress
+from imprint.rewards import turn_scores
+from imprint.rollout import Request, derive_seed
+from imprint.runs.checkpoint import load_checkpoint, save_checkpoint
+from imprint.runs.metrics import MetricsWriter
+from imprint.runs.run import Run
+from imprint.types import Episode, StopReason, Task
+
+
+class Skill0:
+    """One training run: an engine to work with, a run folder to write to, and the curriculum's state."""
+
+    def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
+        self.engine = engine
+        self.recipe = engine.recipe
+        self.run = run
+        self.progress = progress
+        self.learner = engine.learner()
+        self.train_tasks = engine.tasks("train")
+        self.validation_tasks = engine.tasks("validation", self.recipe.evaluation.tasks)
+        self.start = 0
+        self.env_steps = 0
+        self.curriculum = self.first_curriculum()
+
+    # --- the algorithm ---------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train to the last step, from the newest checkpoint if there is one."""
+        self.resume()
+        with MetricsWriter(self.run, self.recipe.loggers) as metrics:
+            if self.start == 0:
+                self.review(0, metrics)
+            for step in range(self.start, self.recipe.steps):
+                began = time.perf_counter()
+                groups = self.gather(step)
+                numbers = self.learner.update(self.samples(groups))
+                self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
+                metrics.log(step + 1, {**self.rollout_numbers(groups), **numbers})
+                self.review(step + 1, metrics)
+                self.run.append("timings", [{"step": step + 1, "seconds": time.perf_counter() - began}])
+                self.checkpoint(step + 1)  # last: what a resumed run finds is complete up to its checkpoint
+                self.progress.advance(self.numbers_to_show(groups))
+            self.test()
+        self.run.set_status("finished", self.recipe.steps, env_steps=self.env_steps)
+
+    def first_curriculum(self) -> CurriculumState:
+        """All the skills that stage 1 allows."""
+        return initial_state(
+            self.engine.library.names,
+            total_steps=max(self.recipe.steps, self.recipe.curriculum.stage_count),
+            config=self.recipe.curriculum,
+            seed=self.recipe.seed,
+        )
+
+    def review(self, step: int, metrics: MetricsWriter) -> None:
+        """Before training at `step`: validate both arms when it is due, and let the curriculum decide."""
+        self.engine.evaluator.forget()
+        if step % self.recipe.evaluation.interval == 0 or step == self.recipe.steps:
+            self.validate(step, metrics)
+        if step < self.recipe.steps:
+            self.withdraw(step)
+
+    def withdraw(self, step: int) -> None:
+        """Filter, rank and select the skills on fresh evidence, or hold them to the budget where none is due."""
+        config, total = self.recipe.curriculum, self.recipe.steps
+        before = self.curriculum
+        if evidence_due(step, skills=before.skills, total_steps=total, config=config):
+            evidence = self.engine.evaluator.evidence(
+                self.validation_tasks, before.active, candidates(before, config), config
+            )
+            self.curriculum = decide(
+                before, evidence, step=step, total_steps=total, config=config, seed=self.recipe.seed
+            )
+        else:
+            self.curriculum = enforce(before, step=step, total_steps=total, config=config, seed=self.recipe.seed)
+        self.run.append("curriculum", self.decisions_since(before))
+
+    def gather(self, step: int) -> list[list[Episode]]:
+        """Play a group of episodes of each of the step's tasks, under the skills in force."""
+        requests = [
+            Request(task, derive_seed(self.recipe.seed, "train", step, task.id, index), self.skills_for(task, index))
+            for task in self.tasks_of(step)
+            for index in range(self.recipe.rollout.group)
+        ]
+        episodes = self.engine.rollout.play(requests, self.engine.sampling)
+        size = self.recipe.rollout.group
+        return [episodes[place : place + size] for place in range(0, len(episodes), size)]
+
+    def skills_for(self, task: Task, index: int) -> tuple[Any, ...]:
+        """What episode `index` of a group shows: the active skills that serve the task."""
+        return self.named(self.engine.evaluator.shown(task, self.curriculum.active))
+
+    def samples(self, groups: Sequence[Sequence[Episode]]) -> list[Sample]:
+        """Each episode with its group-relative advantages."""
+        episodes = [episode for group in groups for episode in group]
+        owners = [place for place, group in enumerate(groups) for _ in group]
+        advantages = self.advantages(episodes, owners)
+        return [episode_sample(*pair) for pair in zip(episodes, advantages, strict=True)]
+
+    def advantages(self, episodes: Sequence[Episode], owners: Sequence[int]) -> list[list[float]]:
+        """One advantage per turn, relative to the episodes with the same owner."""
+        config = self.recipe.advantage
+        scores = [turn_scores(episode, self.recipe.reward) for episode in episodes]
+        return turn_advantages(
+            scores, owners, unit=config.unit, scale=config.scale, std_floor=config.std_floor
+        )
+
+    # --- around it -------------------------------------------------------------------------------------------------
+
+    def tasks_of(self, step: int) -> list[Task]:
+        """The training tasks of a step: a seeded shuffle of the split, walked through, shuffled anew when used up."""
+        count, size = self.recipe.rollout.tasks, len(self.train_tasks)
+        chosen = []
+        for place in range(step * count, (step + 1) * count):
+            order = list(range(size))
+            random.Random(derive_seed(self.recipe.seed, "tasks", place // size)).shuffle(order)
+            chosen.append(self.train_tasks[order[place % size]])
+        return chosen
+
+    def named(self, names: Names) -> tuple[Any, ...]:
+        return tuple(self.engine.library[name] for name in names)
+
+    def validate(self, step: int, metrics: MetricsWriter) -> None:
+        """Both arms on the validation tasks: with the whole library, and with nothing."""
+        arms = self.engine.evaluator.paired(self.validation_tasks, self.engine.library.names)
+        for arm, episodes in zip(("with", "without"), arms, strict=True):
+            rows = outcomes(episodes, step=step, split="validation", arm=arm, env_steps=self.env_steps)
+            self.record(rows)
+            self.run.write_episodes(step, arm, episodes[: self.recipe.evaluation.keep_episodes])
+            metrics.log(step, {f"validation/{arm}/{row.family}": row.success for row in rows})
+            self.progress.note(f"step {step}: validation success {arm} skills {rows[0].success:.2f}")
+
+    def test(self) -> None:
+        """The final figures, on tasks that nothing before has seen."""
+        count = self.recipe.evaluation.test_tasks
+        if count:
+            tasks = self.engine.tasks("test", count)
+            self.engine.evaluator.forget()
+            arms = self.engine.evaluator.paired(tasks, self.engine.library.names)
+            for arm, episodes in zip(("with", "without"), arms, strict=True):
+                self.record(
+                    outcomes(episodes, step=self.recipe.steps, split="test", arm=arm, env_steps=self.env_steps)
+                )
+
+    def record(self, rows: Sequence[Outcome]) -> None:
+        self.run.append("evaluations", [row.to_record() for row in rows])
+
+    def decisions_since(self, before: CurriculumState) -> list[dict[str, Any]]:
+        """The curriculum's new decisions as rows for the report."""
+        rows = []
+        for decision in self.curriculum.history[len(before.history) :]:
+            low, high = decision.interval or (None, None)
+            rows.append(
+                {
+                    "step": decision.step,
+                    "stage": decision.stage,
+                    "budget": decision.budget,
+                    "skill": decision.skill,
+                    "action": decision.action,
+                    "helpfulness": decision.helpfulness,
+                    "low": low,
+                    "high": high,
+                    "reason": decision.reason,
+                    "active": decision.skill in self.curriculum.active,
+                }
+            )
+        return rows
+
+    def rollout_numbers(self, groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
+        """What the training episodes of a step were like."""
+        episodes = [episode for group in groups for episode in group]
+        turns = [turn for episode in episodes for turn in episode.turns]
+        numbers = {
+            "train/success": _mean([episode.success for episode in episodes]),
+            "train/turns": len(turns) / len(episodes),
+            "train/invalid": _mean([not turn.valid for turn in turns]),
+            "train/context_tokens": _mean([turn.context_tokens for turn in turns]),
+            "train/flat_groups": _mean([len({episode.success for episode in group}) == 1 for group in groups]),
+            "curriculum/active": float(len(self.curriculum.active)),
+            "env_steps": float(self.env_steps),
+        }
+        for family in sorted({episode.task.category for episode in episodes}):
+            numbers[f"train/success/{family}"] = _mean(
+                [episode.success for episode in episodes if episode.task.category == family]
+            )
+        stops = Counter(episode.stop for episode in episodes)
+        return numbers | {f"stop/{reason}": stops[reason] / len(episodes) for reason in StopReason}
+
+    def numbers_to_show(self, groups: Sequence[Sequence[Episode]]) -> str:
+        success = _mean([episode.success for group in groups for episode in group])
+        return f"success {success:.2f}, {len(self.curriculum.active)} skills in context"
+
+    def checkpoint(self, step: int) -> None:
+        if step % self.recipe.checkpoint_interval and step != self.recipe.steps:
+            return
+        state = {"env_steps": self.env_steps, "curriculum": self.curriculum.to_record()}
+        save_checkpoint(self.run, step, self.engine.policy, self.learner, state, self.recipe.keep_checkpoints)
+        self.run.set_status("running", step, env_steps=self.env_steps)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, dropping what was recorded after it."""
+        steps = self.run.checkpoint_steps()
+        if steps:
+            state = load_checkpoint(self.run.checkpoint_path(steps[-1]), self.engine.policy, self.learner)
+            self.start = int(state["step"])
+            self.env_steps = int(state["env_steps"])
+            self.curriculum = CurriculumState.from_record(state["curriculum"])
+        self.run.truncate_to(self.start if steps else -1)
+        self.progress.begin(self.recipe.steps, self.start)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+

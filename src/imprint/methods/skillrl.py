@@ -1,0 +1,19 @@
+"""SkillRL's setting: the skills stand in every prompt of the whole training (their evolution is left out, as in the
+comparison of the SKILL0 paper). Its arm `without` shows what is left when they are then taken away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from imprint.curriculum import CurriculumState
+from imprint.methods.skill0 import Skill0
+
+
+class SkillRL(Skill0):
+    """SKILL0's loop held in its first stage."""
+
+    def first_curriculum(self) -> CurriculumState:
+        return replace(super().first_curriculum(), active=self.engine.library.names)
+
+    def withdraw(self, step: int) -> None:
+        """Nothing is ever withdrawn."""

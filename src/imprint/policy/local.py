@@ -1,0 +1,190 @@
+"""The local sampler: tokens in, tokens and log-probs out, for a batch of growing sequences.
+
+One `Session` is one batch of episodes. Each row's sequence only grows, so its keys and values are computed once;
+the part of the prompt that rows have in common (the skills, then the task) is computed once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imprint.policy.cache import RowCache
+from imprint.policy.model import Policy, hidden_states, logits_of
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The tokens before the first action; the first `shared` of them (the skills) are common to many rows."""
+
+    ids: tuple[int, ...]
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One response: its tokens (the stop token included) and their log-probs at the sampling temperature."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy, with the log-probs of temperature 1."""
+
+    temperature: float = 1.0
+    max_new_tokens: int = 24
+
+
+class Session:
+    """Rows of one batch, from their prompts to their ends.
+
+    Args:
+        prompts: one per row.
+        seeds: one per row; a row's draws depend on its own seed and on nothing else in the batch.
+        stop: token ids that end a response.
+    """
+
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], seeds: Sequence[int], stop: Iterable[int], sampling: Sampling
+    ) -> None:
+        self.policy = policy
+        self.sampling = sampling
+        self.stop = torch.tensor(sorted(stop), device=policy.device)
+        self.row_of = {row: row for row in range(len(prompts))}
+        self._generators = [np.random.default_rng(seed) for seed in seeds]
+        with torch.no_grad():
+            self.cache = _prefill(policy, prompts)
+        self._last = {row: prompt.ids[-1] for row, prompt in enumerate(prompts)}
+
+    @torch.no_grad()
+    def act(self, inputs: Mapping[int, Sequence[int]]) -> dict[int, Sampled]:
+        """Read `inputs` (new tokens per row; may be empty before the first response) and sample a response each.
+
+        Rows that are not among `inputs` have ended and leave the batch.
+        """
+        self._leave(set(self.row_of) - set(inputs))
+        rows = sorted(self.row_of, key=self.row_of.__getitem__)
+        live = [row for row in rows if row in inputs]
+        chunks = [[self._last[row], *inputs[row]] if row in inputs else [] for row in rows]
+        logits = self._read(chunks)
+        return self._sample(rows, set(live), logits)
+
+    def _read(self, chunks: Sequence[Sequence[int]]) -> Tensor:
+        """Read one chunk per row; the logits [B, vocabulary] after each chunk's last token."""
+        lengths = torch.tensor([len(chunk) for chunk in chunks], device=self.policy.device)
+        states = _forward(self.policy, self.cache, chunks, lengths)
+        last = states[torch.arange(len(chunks), device=states.device), (lengths - 1).clamp(min=0)]
+        return logits_of(self.policy, last)
+
+    def _sample(self, rows: list[int], live: set[int], logits: Tensor) -> dict[int, Sampled]:
+        limit = self.sampling.max_new_tokens
+        uniforms = np.zeros((len(rows), limit))
+        for place, row in enumerate(rows):
+            if row in live:
+                uniforms[place] = self._generators[row].random(limit)
+        draws = torch.from_numpy(uniforms).to(logits.device)
+        active = torch.tensor([row in live for row in rows], device=logits.device)
+        tokens, logprobs, counts = [], [], torch.zeros(len(rows), dtype=torch.long, device=logits.device)
+        stopped = torch.zeros_like(active)
+        for index in range(limit):
+            token, logprob = draw(logits, draws[:, index], self.sampling.temperature)
+            tokens.append(token)
+            logprobs.append(logprob)
+            counts += active
+            stopped |= active & torch.isin(token, self.stop)
+            active = active & ~stopped
+            if index + 1 == limit or not bool(active.any()):
+                break
+            mask, positions = self.cache.advance(active.long(), 1)
+            states = hidden_states(
+                self.policy,
+                input_ids=token[:, None],
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+            self.cache.commit()
+            logits = logits_of(self.policy, states[:, 0])
+        token_table = torch.stack(tokens, dim=1).tolist()
+        logprob_table = torch.stack(logprobs, dim=1).tolist()
+        answers: dict[int, Sampled] = {}
+        for place, row in enumerate(rows):
+            if row not in live:
+                continue
+            count = int(counts[place])
+            chosen = token_table[place][:count]
+            answers[row] = Sampled(chosen, logprob_table[place][:count], bool(stopped[place]))
+            self._last[row] = chosen[-1]
+        return answers
+
+    def _leave(self, ended: set[int]) -> None:
+        """Drop rows that have ended, once a quarter of the batch has: copying the cache is not free."""
+        if len(ended) * 4 < len(self.row_of) or not ended:
+            return
+        kept = [row for row in sorted(self.row_of, key=self.row_of.__getitem__) if row not in ended]
+        places = torch.tensor([self.row_of[row] for row in kept], dtype=torch.long, device=self.policy.device)
+        self.cache = self.cache.take(places)
+        self.row_of = {row: place for place, row in enumerate(kept)}
+
+
+def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """One token per row by inverse transform sampling: logits [B, V], uniforms [B] in [0, 1)."""
+    if temperature == 0.0:
+        logprobs = torch.log_softmax(logits, dim=-1)
+        token = logits.argmax(dim=-1)
+    else:
+        logprobs = torch.log_softmax(logits / temperature, dim=-1)
+        cumulative = logprobs.double().exp().cumsum(dim=-1)
+        # Scaled by the last value, so that rounding never leaves a draw above the whole distribution.
+        target = (uniforms * cumulative[:, -1]).unsqueeze(-1)
+        token = torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    return token, logprobs.gather(-1, token.unsqueeze(-1)).squeeze(-1)
+
+
+def _forward(policy: Policy, cache: RowCache, chunks: Sequence[Sequence[int]], lengths: Tensor) -> Tensor:
+    width = max(len(chunk) for chunk in chunks)
+    ids = torch.zeros((len(chunks), width), dtype=torch.long)
+    for place, chunk in enumerate(chunks):
+        ids[place, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+    mask, positions = cache.advance(lengths, width)
+    states = hidden_states(
+        policy,
+        input_ids=ids.to(policy.device),
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    cache.commit()
+    return states
+
+
+def _prefill(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
+    """Read every prompt but its last token; each distinct skill prefix and each distinct prompt once."""
+    prefixes = sorted({prompt.ids[: prompt.shared] for prompt in prompts})
+    wholes = sorted({(prompt.ids[: prompt.shared], prompt.ids[prompt.shared :]) for prompt in prompts})
+    cache = RowCache(policy.layers, len(prefixes), policy.device)
+    if any(len(prompt.ids) <= prompt.shared for prompt in prompts):
+        raise ValueError("a prompt must hold at least one token that is not shared")
+    if any(prefixes):
+        _forward(policy, cache, prefixes, _lengths(prefixes, policy.device))
+    place_of_prefix = {prefix: place for place, prefix in enumerate(prefixes)}
+    cache = cache.take(torch.tensor([place_of_prefix[prefix] for prefix, _ in wholes], device=policy.device))
+    rests = [rest[:-1] for _, rest in wholes]
+    if any(rests):
+        _forward(policy, cache, rests, _lengths(rests, policy.device))
+    place_of_whole = {whole: place for place, whole in enumerate(wholes)}
+    rows = [place_of_whole[(prompt.ids[: prompt.shared], prompt.ids[prompt.shared :])] for prompt in prompts]
+    return cache.take(torch.tensor(rows, device=policy.device))
+
+
+def _lengths(sequences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    return torch.tensor([len(sequence) for sequence in sequences], device=device)

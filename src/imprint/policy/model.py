@@ -1,0 +1,146 @@
+"""Load, build and save a policy: any Hugging Face causal LM with its tokenizer, or `imprint-tiny`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imprint.errors import PolicyError
+
+TINY = "imprint-tiny"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Policy:
+    """A causal LM that acts, and the tokenizer it reads with."""
+
+    model: Any  # a transformers PreTrainedModel
+    tokenizer: Any  # a transformers PreTrainedTokenizerFast
+    name: str
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def layers(self) -> int:
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def max_context(self) -> int:
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights; tied ones count once."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def save(self, folder: Path) -> None:
+        """Write the Hugging Face folder layout (config, safetensors, tokenizer)."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, name: str | Path, *, device: str = "auto", dtype: str = "float32") -> Policy:
+        """Load from the package (`imprint-tiny`), a local folder, or the hub.
+
+        Raises:
+            PolicyError: nothing loadable is there, or the architecture cannot share prompts.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        place = tiny_folder() if str(name) == TINY else Path(name)
+        source = str(place) if place.exists() else str(name)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype])
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except Exception as error:  # the libraries below raise their own kinds for every way a folder can be wrong
+            raise PolicyError(
+                f"cannot load a policy: {type(error).__name__}: {str(error).splitlines()[0]}",
+                where=source,
+                key="model",
+                mend=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
+            ) from error
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        policy = cls(model.to(device).eval(), tokenizer, str(name))
+        check_attention(policy)
+        return policy
+
+
+def tiny_folder() -> Path:
+    """Where the package keeps the weights of `imprint-tiny`."""
+    return Path(str(resources.files("imprint.policy") / "tiny"))
+
+
+def check_attention(policy: Policy) -> None:
+    """Refuse models whose layers do not attend to the whole past: our caches hold all of it.
+
+    Raises:
+        PolicyError: the model has sliding-window or recurrent layers.
+    """
+    config = policy.model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise PolicyError(
+            f"layers of kind {sorted(kinds - {'full_attention'})} are not supported",
+            where=policy.name,
+            key="model",
+            mend="use a model with full attention in every layer (Llama, Qwen2, Qwen3, SmolLM, ...)",
+        )
+
+
+def build_tiny(
+    vocab_size: int, *, width: int, layers: int, heads: int, max_context: int, seed: int, eos: int, bos: int
+) -> Any:
+    """A from-scratch Llama: `width` is the hidden size, the feed-forward is 8/3 as wide (SwiGLU's convention)."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=width,
+        intermediate_size=round(width * 8 / 3 / 32) * 32,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=max_context,
+        tie_word_embeddings=True,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=eos,
+    )
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(config)
+
+
+def hidden_states(policy: Policy, **inputs: Any) -> Tensor:
+    """The last hidden states [B, T, width]: the decoder without the output head."""
+    decoder: nn.Module = policy.model.get_decoder()
+    states: Tensor = decoder(**inputs).last_hidden_state
+    return states
+
+
+def logits_of(policy: Policy, states: Tensor) -> Tensor:
+    """The output head on hidden states [..., width], in float32, with the scalings some architectures put there."""
+    config = policy.model.config.get_text_config()
+    logits: Tensor = policy.model.get_output_embeddings()(states).float()
+    scale = getattr(config, "logits_scaling", None)
+    if scale:
+        logits = logits / scale
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if not cap else torch.tanh(logits / cap) * cap

@@ -1,0 +1,37 @@
+"""A small byte-level BPE tokenizer, trained on the language of a world: lossless on any text, a word a token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+BOS, EOS = "<s>", "</s>"
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_context: int) -> Any:
+    """Train on `texts`; returns a transformers fast tokenizer.
+
+    Words keep their leading space, numbers are split into digits, and a line's end is always a token of its own (it
+    ends a command).
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\n| ?\d| ?[^\W\d]+| ?[^\s\w]|\s"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=EOS, model_max_length=max_context
+    )

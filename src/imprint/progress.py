@@ -1,0 +1,63 @@
+"""Progress on the terminal: a bar with the rate and the time left, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Tells how far a long job is. Quiet ones say nothing at all.
+
+    Args:
+        what: the job's name, before the bar.
+        quiet: no output (tests, libraries).
+    """
+
+    def __init__(self, what: str, *, quiet: bool = False, console: Console | None = None) -> None:
+        self.what = what
+        self.console = console or Console(stderr=True, quiet=quiet)
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=self.console,
+            transient=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task(what, total=None, numbers="")
+
+    def begin(self, total: int, done: int = 0) -> None:
+        self._bar.update(self._task, total=total, completed=done)
+
+    def advance(self, numbers: str = "", by: int = 1) -> None:
+        """One more unit is done; `numbers` is what to show beside the bar."""
+        self._bar.update(self._task, advance=by, numbers=numbers)
+        task = self._bar.tasks[0]
+        if not self.console.is_terminal and task.total:
+            # A log wants about ten lines a job, not a bar.
+            every = max(1, int(task.total) // 10)
+            if int(task.completed) % every < by or task.finished:
+                self.note(f"{self.what}: {int(task.completed)} of {int(task.total)}; {numbers}")
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self._bar.stop()

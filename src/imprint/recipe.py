@@ -1,0 +1,178 @@
+"""The typed configuration of a run: one YAML file says everything, and an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imprint.context.prompt import ContextConfig
+from imprint.curriculum import CurriculumConfig
+from imprint.errors import RecipeError
+from imprint.learning.batch import Transfer
+from imprint.learning.learner import LearnerConfig
+from imprint.rewards import RewardConfig
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnvConfig(BaseModel):
+    """Which world; further keys are that world's own options and are checked by it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = Field(default="household", description="A world registered under `imprint.envs`.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class RolloutConfig(_Section):
+    """How experience is gathered."""
+
+    tasks: int = Field(default=16, ge=1, description="Tasks per step.")
+    group: int = Field(default=8, ge=2, description="Episodes per task (GRPO's group).")
+    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: int = Field(default=24, ge=1, description="Longest response, in tokens.")
+    batch: int = Field(default=256, ge=1, description="Episodes in flight at once (memory).")
+
+
+class AdvantageConfig(_Section):
+    """How scores become advantages."""
+
+    unit: Literal["episode", "turn"] = Field(
+        default="episode", description="`turn` weighs long episodes more, as the reference code does."
+    )
+    scale: Literal["std", "none"] = Field(default="std", description="Divide by the group's deviation (GRPO) or not.")
+    std_floor: float = Field(default=0.0, ge=0, description="Least deviation divided by.")
+
+
+class EvaluationConfig(_Section):
+    """Paired validation while training, and the test at the end."""
+
+    interval: int = Field(default=10, ge=1, description="Steps between validations.")
+    tasks: int = Field(default=60, ge=1, description="Validation tasks, each played in both arms.")
+    test_tasks: int = Field(default=240, ge=0, description="Test tasks at the end; 0 skips the test.")
+    temperature: float = Field(default=0.4, ge=0)
+    keep_episodes: int = Field(default=24, ge=0, description="Validation episodes recorded per arm and step.")
+
+
+class Recipe(_Section):
+    """Everything a run depends on. The same recipe gives the same run on the same machine."""
+
+    name: str = Field(description="What tables call it.")
+    method: str = Field(description="A method registered under `imprint.methods`.")
+    model: str = Field(default="imprint-tiny", description="`imprint-tiny`, a local folder, or a hub name.")
+    skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
+    seed: int = 0
+    steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")
+    env: EnvConfig = EnvConfig()
+    context: ContextConfig = ContextConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
+    advantage: AdvantageConfig = AdvantageConfig()
+    learner: LearnerConfig = LearnerConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    transfer: Transfer = Transfer()
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; null leaves PyTorch's own choice.")
+    checkpoint_interval: int = Field(default=10, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="How many of the newest are kept.")
+    loggers: list[Literal["wandb", "trackio"]] = Field(default=[], description="Beside JSONL and TensorBoard.")
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, with `key.subkey=value` overrides (values are YAML).
+
+    Raises:
+        RecipeError: unreadable, not a mapping, an unknown key or a wrong value (each named, with the nearest key).
+    """
+    path = Path(path)
+    values = read_yaml_mapping(path)
+    for override in overrides:
+        _override(values, override)
+    return parse_recipe(values, path)
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        RecipeError: it cannot be read, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = None if mark is None else mark.line + 1
+        raise RecipeError("is not valid YAML", where=path, line=line, mend=str(error).splitlines()[0]) from error
+    if not isinstance(values, dict):
+        raise RecipeError("is not a mapping of keys to values", where=path, mend="see recipes/ for examples")
+    return values
+
+
+def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> Recipe:
+    """Validate a mapping as a recipe.
+
+    Raises:
+        RecipeError: an unknown key or a wrong value.
+    """
+    return validated(Recipe, values, where)
+
+
+def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | None) -> Model:
+    """`kind` from `values`, with pydantic's first complaint told in our way.
+
+    Raises:
+        RecipeError: names the key, what is wrong with it, and the nearest known key.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from error
+        given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r})"
+        raise RecipeError(f"{first['msg']}{given}", where=where, key=key, mend="correct the value") from error
+
+
+def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """A mend for an unknown key: the nearest key of the same section, or all of them."""
+    section: Any = kind
+    for part in location[:-1]:
+        field = getattr(section, "model_fields", {}).get(str(part))
+        section = None if field is None else field.annotation
+    keys = list(getattr(section, "model_fields", {}))
+    near = difflib.get_close_matches(str(location[-1]), keys, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"the keys here are: {', '.join(keys)}"
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"cannot read {override!r}", key="--set", mend="write it as key.subkey=value")
+    *sections, last = key.split(".")
+    place = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{section!r} is not a section", key=key, mend="see `imprint train --help`")
+        place = inner
+    place[last] = yaml.safe_load(text)

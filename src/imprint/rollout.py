@@ -1,0 +1,163 @@
+"""Play episodes: a batch of tasks, each in its own environment, with one growing token sequence per episode.
+
+The sampler keeps each sequence's keys and values across turns; prompts that episodes share are read once; episodes
+that have ended leave the batch. Token ids and log-probs come from the sampler and are never tokenised again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from imprint.context.prompt import Context
+from imprint.envs.base import Environment, World
+from imprint.policy.local import Prompt, Sampled, Sampling, Session
+from imprint.policy.model import Policy
+from imprint.skills.skill import Skill
+from imprint.types import Episode, StepResult, StopReason, Task, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One episode to play: a task, a seed, and the skills to show."""
+
+    task: Task
+    seed: int
+    skills: tuple[Skill, ...] = ()
+
+
+@dataclass(slots=True)
+class _Live:
+    """An episode in flight."""
+
+    request: Request
+    environment: Environment
+    first: StepResult
+    prompt: Prompt
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
+    stop: StopReason = StopReason.RUNNING
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt.ids) + len(self.tokens)
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from anything printable; the same parts give the same seed in every process."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class Rollout:
+    """Plays requests with one policy in one world.
+
+    Args:
+        batch: episodes in flight at once; more requests are played in several batches.
+    """
+
+    def __init__(self, policy: Policy, world: World, context: Context, *, batch: int = 256) -> None:
+        self.policy = policy
+        self.world = world
+        self.context = context
+        self.batch = batch
+
+    def play(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Episode]:
+        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
+        was_training = self.policy.model.training
+        self.policy.model.eval()
+        episodes: list[Episode] = []
+        for start in range(0, len(requests), self.batch):
+            episodes += self._play_batch(requests[start : start + self.batch], sampling, progress)
+        self.policy.model.train(was_training)
+        return episodes
+
+    def _play_batch(
+        self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
+    ) -> list[Episode]:
+        live = {row: self._open(request) for row, request in enumerate(requests)}
+        everyone = list(live.values())
+        session = Session(
+            self.policy,
+            [episode.prompt for episode in everyone],
+            [episode.request.seed for episode in everyone],
+            self.context.stop_ids,
+            sampling,
+        )
+        while live:
+            self._refuse_overlong(live, sampling)
+            answers = session.act({row: episode.pending for row, episode in live.items()}) if live else {}
+            for row, sampled in answers.items():
+                self._take_turn(live[row], sampled)
+            for row in [row for row, episode in live.items() if episode.stop is not StopReason.RUNNING]:
+                ended = live.pop(row)
+                if progress is not None:
+                    progress(len(ended.turns))
+        return [_close(episode) for episode in everyone]
+
+    def _open(self, request: Request) -> _Live:
+        environment = self.world.environment()
+        first = environment.reset(request.task, request.seed)
+        return _Live(request, environment, first, self.context.start(request.skills, first))
+
+    def _refuse_overlong(self, live: dict[int, _Live], sampling: Sampling) -> None:
+        room = self.policy.max_context - sampling.max_new_tokens
+        for row in [row for row, episode in live.items() if episode.length + len(episode.pending) > room]:
+            live.pop(row).stop = StopReason.CONTEXT_LIMIT
+
+    def _take_turn(self, episode: _Live, sampled: Sampled) -> None:
+        """Act on one response, and append the response and what it led to, to the sequence."""
+        episode.tokens += episode.pending
+        episode.logprobs += [0.0] * len(episode.pending)
+        start = len(episode.tokens)
+        read = len(episode.prompt.ids) + start
+        episode.tokens += sampled.tokens
+        episode.logprobs += sampled.logprobs
+        response = self.policy.decode(sampled.tokens)
+        action, well_formed = self.context.parse(response)
+        result = episode.environment.step(action)
+        episode.turns.append(
+            Turn(
+                response=response.strip("\n"),
+                action=action,
+                observation=result.observation,
+                reward=result.reward,
+                valid=well_formed and result.valid,
+                context_tokens=read,
+                start=start,
+                stop=len(episode.tokens),
+            )
+        )
+        episode.pending = self.context.follow(result, sampled.stopped)
+        episode.stop = _stop_reason(result)
+
+
+def _stop_reason(result: StepResult) -> StopReason:
+    if result.success:
+        return StopReason.SUCCESS
+    if result.terminated:
+        return StopReason.FAILURE
+    return StopReason.TURN_LIMIT if result.truncated else StopReason.RUNNING
+
+
+def _close(episode: _Live) -> Episode:
+    return Episode(
+        task=episode.request.task,
+        seed=episode.request.seed,
+        skills=tuple(skill.name for skill in episode.request.skills),
+        first_observation=episode.first.observation,
+        turns=tuple(episode.turns),
+        success=episode.stop is StopReason.SUCCESS,
+        stop=episode.stop,
+        prompt_ids=episode.prompt.ids,
+        token_ids=tuple(episode.tokens),
+        logprobs=tuple(episode.logprobs),
+    )

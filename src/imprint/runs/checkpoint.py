@@ -1,0 +1,68 @@
+"""Checkpoints: a Hugging Face folder with, beside it, everything needed to go on as if never interrupted.
+
+checkpoints/step-000010/
+  config.json, model.safetensors, tokenizer.json, ...   loads in transformers, vLLM and PEFT as it is
+  trainer.pt                                            optimizer and random-number state
+  state.json                                            step, counters, curriculum with its history
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imprint.errors import CheckpointError
+from imprint.learning.learner import Learner
+from imprint.policy.model import Policy
+from imprint.runs.files import atomic_folder
+from imprint.runs.run import Run
+
+
+def save_checkpoint(
+    run: Run, step: int, policy: Policy, learner: Learner, state: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of `step` atomically and remove all but the newest `keep`.
+
+    Raises:
+        CheckpointError: the disk is full; what was there before is untouched.
+    """
+    path = run.checkpoint_path(step)
+    with atomic_folder(path) as folder:
+        policy.save(folder)
+        torch.save({"learner": learner.state(), "torch_rng": torch.get_rng_state()}, folder / "trainer.pt")
+        (folder / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
+    for old in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.checkpoint_path(old))
+    return path
+
+
+def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, Any]:
+    """Put weights, optimizer and random state back; returns the rest of the state.
+
+    Raises:
+        CheckpointError: a part is missing, cut short or of another model.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path / "model.safetensors")
+        trainer = torch.load(path / "trainer.pt", map_location=policy.device, weights_only=True)
+        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        missing, unexpected = policy.model.load_state_dict(weights, strict=False)
+        policy.model.tie_weights()
+        absent = set(missing) - set(policy.model.all_tied_weights_keys)
+        if absent or unexpected:
+            raise ValueError(f"weights do not fit the model: {sorted(absent | set(unexpected))[:3]}")
+        learner.restore(trainer["learner"])
+        torch.set_rng_state(trainer["torch_rng"].cpu())
+    except Exception as error:  # safetensors, pickle, zip and json each fail in their own ways on a cut file
+        raise CheckpointError(
+            f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty'}",
+            where=path,
+            mend="delete this folder; the run then resumes from the checkpoint before it",
+        ) from error
+    return state

@@ -1,0 +1,334 @@
+"""A run on disk: one folder that holds its recipe, its records and its checkpoints.
+
+    my-run/
+      recipe.yaml                       the recipe, as given
+      status.json                       state and step, for people and scripts; nothing depends on it
+      metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
+      timings.jsonl                     seconds per step, kept apart for that reason
+      evaluations.jsonl                 one row per (step, split, arm, family)
+      curriculum.jsonl                  one row per (step, skill): every decision and its reason
+      episodes/step-000010.with.jsonl   the evaluation episodes of one step and arm
+      checkpoints/step-000010/          written by `checkpoint.py`
+      tensorboard/
+      report.html                       written by `report.py`
+
+A resumed run drops every row later than the checkpoint it starts from (`Run.truncate_to`), so it ends with
+the same files as a run that was never interrupted; for that, a step's checkpoint is the last thing it writes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import yaml
+
+from imprint.errors import CheckpointError, RecipeError
+from imprint.runs import files
+from imprint.types import Episode
+
+__all__ = ["ARMS", "RECORDS", "Record", "Run", "recipe_differences"]
+
+Record = Literal["metrics", "evaluations", "curriculum", "timings"]
+RECORDS: tuple[Record, ...] = ("metrics", "evaluations", "curriculum", "timings")
+ARMS = ("with", "without")
+_EPISODES = re.compile(r"step-(\d{6,})\.(with|without)\.jsonl")
+_CHECKPOINT = re.compile(r"step-(\d{6,})")
+
+
+class Run:
+    """One run's folder. `Run.create` gives a writer (locked, one at a time), `Run.open` a reader."""
+
+    def __init__(self, path: Path, recipe_text: str, lock: int | None = None) -> None:
+        self.path = path
+        self.recipe_text = recipe_text
+        self.recipe = _parse_recipe(recipe_text, path / "recipe.yaml")
+        self.resumed_from: int | None = None  # the step given to `truncate_to`
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: str | Path, recipe_text: str, resume: bool = False) -> Self:
+        """Start a run at `path`, or with `resume` go on with the one that is there (or start it if none is).
+
+        Raises:
+            CheckpointError: a run is there and `resume` is false; it has another recipe (the keys are named);
+                another process writes it; the folder holds something else.
+            RecipeError: `recipe_text` is not a YAML mapping.
+        """
+        path = Path(path)
+        _parse_recipe(recipe_text, path / "recipe.yaml")
+        recipe_path = path / "recipe.yaml"
+        if not recipe_path.exists():
+            _refuse_foreign_folder(path)
+        elif not resume:
+            raise CheckpointError(
+                "a run is already here", where=path, mend="resume it, or choose another folder"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot be made: {error.strerror}", where=path, mend="check the path"
+            ) from error
+        lock = _lock(path / ".lock")
+        try:
+            for folder in (path, path / "episodes", path / "checkpoints"):
+                files.clean_leftovers(folder)
+            if recipe_path.exists():
+                _refuse_other_recipe(recipe_path, recipe_text)
+            else:
+                files.atomic_write(recipe_path, recipe_text)
+            return cls(path, files.read_text(recipe_path), lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run at `path`, to read.
+
+        Raises:
+            CheckpointError: there is no run at `path`.
+        """
+        path = Path(path)
+        if not (path / "recipe.yaml").is_file():
+            raise CheckpointError("no run here (recipe.yaml is missing)", where=path, mend="check the path")
+        return cls(path, files.read_text(path / "recipe.yaml"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back; the run can still be read."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # Records
+
+    def record_path(self, record: Record) -> Path:
+        """Where the rows of `record` are."""
+        return self.path / f"{record}.jsonl"
+
+    def rows(self, record: Record) -> list[dict[str, Any]]:
+        """The rows of `record`, oldest first; none if nothing was written yet.
+
+        Raises:
+            CheckpointError: a line is damaged.
+        """
+        return files.read_jsonl(self.record_path(record), missing_ok=True)
+
+    def append(self, record: Record, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append `rows` (each with a whole number `step`) to `record`.
+
+        Raises:
+            CheckpointError: the run is open for reading only, or the disk is full.
+            ImprintError: a row has no step or holds what JSON cannot.
+        """
+        self._check_writer()
+        listed = list(rows)
+        for row in listed:
+            _step_of(row, self.record_path(record))
+        files.append_jsonl(self.record_path(record), listed)
+
+    def drop(self, record: Record, where: Callable[[dict[str, Any]], bool]) -> int:
+        """Remove the rows of `record` for which `where` is true, e.g. to evaluate anew; gives how many.
+
+        Raises:
+            CheckpointError: the run is open for reading only, or a line is damaged.
+        """
+        self._check_writer()
+        return files.filter_jsonl(self.record_path(record), lambda row: not where(row))
+
+    # Episodes
+
+    def episodes_path(self, step: int, arm: str) -> Path:
+        """Where the evaluation episodes of `step` in `arm` are."""
+        return self.path / "episodes" / f"step-{step:06d}.{arm}.jsonl"
+
+    def write_episodes(self, step: int, arm: str, episodes: Sequence[Episode]) -> None:
+        """Keep the evaluation episodes (text, no tokens) of `step` in `arm`, replacing any that are there.
+
+        Raises:
+            CheckpointError: the run is open for reading only, or the disk is full.
+        """
+        self._check_writer()
+        if arm not in ARMS:
+            raise ValueError(f"arm is {arm!r}; it is one of {ARMS}")
+        lines = [json.dumps(episode.to_record(), ensure_ascii=False) + "\n" for episode in episodes]
+        files.atomic_write(self.episodes_path(step, arm), "".join(lines).encode("utf-8", "backslashreplace"))
+
+    def episode_records(self, step: int, arm: str) -> list[dict[str, Any]]:
+        """`Episode.to_record` rows of `step` in `arm`; none if that arm was not played."""
+        return files.read_jsonl(self.episodes_path(step, arm), missing_ok=True)
+
+    def episode_steps(self) -> list[int]:
+        """The steps with evaluation episodes in at least one arm, in order."""
+        return sorted({step for step, _ in self._episode_files()})
+
+    # Checkpoints
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the checkpoint of `step` is or will be."""
+        return self.path / "checkpoints" / f"step-{step:06d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps that have a checkpoint, in order."""
+        folder = self.path / "checkpoints"
+        names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+        return sorted(int(match[1]) for name in names if (match := _CHECKPOINT.fullmatch(name)))
+
+    # State
+
+    def truncate_to(self, step: int) -> None:
+        """Drop every row and episode later than `step`, the step of the checkpoint the run goes on from.
+
+        Checkpoints are left alone. TensorBoard is told by the next `MetricsWriter`.
+
+        Raises:
+            CheckpointError: the run is open for reading only, or a row is damaged or has no step.
+        """
+        self._check_writer()
+        for record in RECORDS:
+            path = self.record_path(record)
+            files.filter_jsonl(path, lambda row, path=path: _step_of(row, path) <= step)  # type: ignore[misc]
+        for later, path in self._episode_files():
+            if later > step:
+                path.unlink()
+        self.resumed_from = step
+
+    def set_status(self, state: str, step: int, **more: Any) -> None:
+        """Say where the run is: `state` is "running", "finished", "interrupted" or "failed".
+
+        Raises:
+            CheckpointError: the run is open for reading only, or the disk is full.
+        """
+        self._check_writer()
+        content = json.dumps({"state": state, "step": step, **more}, indent=2)
+        files.atomic_write(self.path / "status.json", content + "\n")
+
+    def status(self) -> dict[str, Any]:
+        """What `set_status` said last; empty if nothing."""
+        path = self.path / "status.json"
+        if not path.exists():
+            return {}
+        try:
+            status = json.loads(files.read_text(path))
+        except ValueError as error:
+            raise CheckpointError(f"not JSON: {error}", where=path, mend="remove the file") from error
+        return status if isinstance(status, dict) else {}
+
+    def _episode_files(self) -> list[tuple[int, Path]]:
+        folder = self.path / "episodes"
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [(int(match[1]), path) for path in found if (match := _EPISODES.fullmatch(path.name))]
+
+    def _check_writer(self) -> None:
+        if self._lock is None:
+            raise CheckpointError(
+                "this run is open for reading only",
+                where=self.path,
+                mend="write through Run.create(..., resume=True)",
+            )
+
+
+def recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line per dotted key in which two recipes differ, e.g. `seed: 0 here, 1 given`."""
+    absent = object()
+    flat_old, flat_new = _flatten(old), _flatten(new)
+
+    def show(value: object) -> str:
+        text = "absent" if value is absent else repr(value)
+        return text if len(text) <= 60 else text[:59] + "…"
+
+    return [
+        f"{key}: {show(flat_old.get(key, absent))} here, {show(flat_new.get(key, absent))} given"
+        for key in sorted({*flat_old, *flat_new})
+        if flat_old.get(key, absent) != flat_new.get(key, absent)
+    ]
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
+    return flat
+
+
+def _parse_recipe(text: str, where: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = None if mark is None else mark.line + 1
+        raise RecipeError(
+            "this is not YAML", where=where, line=line, mend="see recipes/ for examples"
+        ) from error
+    if not isinstance(recipe, dict):
+        raise RecipeError(
+            "a recipe is a mapping of keys to values", where=where, mend="see recipes/ for examples"
+        )
+    return recipe
+
+
+def _refuse_other_recipe(path: Path, recipe_text: str) -> None:
+    old, new = _parse_recipe(files.read_text(path), path), _parse_recipe(recipe_text, path)
+    differences = recipe_differences(old, new)
+    if differences:
+        raise CheckpointError(
+            "the run here has another recipe:\n    " + "\n    ".join(differences),
+            where=path,
+            key=differences[0].partition(":")[0],
+            mend="resume with the run's own recipe.yaml, or start a new run in another folder",
+        )
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise CheckpointError("this is a file, not a folder", where=path, mend="choose another path")
+    # A writer killed before its recipe was on the disk leaves at most hidden files.
+    if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+        raise CheckpointError(
+            "the folder is not empty and holds no run", where=path, mend="choose an empty or new folder"
+        )
+
+
+def _lock(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise CheckpointError(
+            f"another process{f' ({holder})' if holder else ''} is writing this run",
+            where=path.parent,
+            mend="wait for it or stop it; a killed process gives the lock back by itself",
+        ) from error
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"pid {os.getpid()}\n".encode("ascii"), 0)
+    return handle
+
+
+def _step_of(row: Mapping[str, Any], path: Path) -> int:
+    step = row.get("step")
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise CheckpointError(
+            f"a row has no whole number `step`: {str(dict(row))[:80]}",
+            where=path,
+            key="step",
+            mend="add the step",
+        )
+    return step

@@ -1,0 +1,185 @@
+"""Intervals and tests for success rates: no figure is reported without one.
+
+Everything is a pure function; what is random takes a seed. Rates are fractions in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm
+from scipy.stats import t as student
+
+from imprint.errors import ImprintError
+
+__all__ = ["Interval", "mcnemar", "mean_interval", "paired_bootstrap", "paired_difference", "wilson"]
+
+_CHUNK = 2_000_000  # numbers drawn at a time by the bootstrap: 16 MB
+_BESIDE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate from `n` observations and its bounds; infinite ones mean that nothing is known."""
+
+    low: float
+    estimate: float
+    high: float
+    n: int
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside."""
+        return value < self.low or value > self.high
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; an infinite end becomes None, as JSON has no infinity."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Interval:
+        """The inverse of `to_record`."""
+        low, high = record["low"], record["high"]
+        low = -math.inf if low is None else low
+        return cls(low, record["estimate"], math.inf if high is None else high, record["n"])
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval (1927) for a success rate; keeps a width at 0 of n and n of n.
+
+    Raises:
+        ImprintError: no observations, counts that contradict each other, or a level outside (0, 1).
+    """
+    _need(n, 1, "a success rate")
+    if not 0 <= successes <= n:
+        raise ImprintError(f"{successes} successes of {n}", mend="give counts with 0 <= successes <= n")
+    z2 = _quantile(level) ** 2
+    rate = successes / n
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    # At the ends the formula gives 0 and 1 but for rounding.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Interval(low, rate, high, n)
+
+
+def paired_difference(with_E: Sequence[bool], without_E: Sequence[bool], level: float = 0.95) -> Interval:
+    """Tango's score interval for a difference of success rates over pairs (same task, same seed).
+
+    Unlike Wald or bootstrap intervals it keeps a width when no pair differs: z^2 / (n + z^2) on each side.
+    Source: T. Tango, Statistics in Medicine 17 (1998) 891-908. Pairs count as independent; several seeds of
+    one task are not quite that, and the interval is then somewhat narrow.
+
+    Args:
+        with_E, without_E: success of each pair's two arms, in the same order.
+
+    Returns:
+        rate(with) - rate(without), in [-1, 1], with its interval.
+
+    Raises:
+        ImprintError: no pairs, or arms of different length.
+    """
+    if len(with_E) != len(without_E):
+        raise ImprintError(
+            f"{len(with_E)} episodes with, {len(without_E)} without: these are no pairs",
+            mend="play both arms on the same tasks and seeds",
+        )
+    n = len(with_E)
+    _need(n, 1, "a paired difference")
+    gained = sum(bool(a) and not b for a, b in zip(with_E, without_E, strict=True))
+    lost = sum(bool(b) and not a for a, b in zip(with_E, without_E, strict=True))
+    return _tango(gained, lost, n, _quantile(level))
+
+
+def _tango(gained: int, lost: int, n: int, z: float) -> Interval:
+    def surplus(delta: float, bound: float) -> float:
+        """Zero where the score statistic at `delta` equals `bound`."""
+        spread = n * (2 * _lost_rate(gained, lost, n, delta) + delta * (1 - delta))
+        return gained - lost - n * delta - bound * math.sqrt(max(0.0, spread))
+
+    estimate = (gained - lost) / n
+    # When no pair differs, or all do, the statistic is 0/0 at the estimate: the ends are sought beside it.
+    low = -1.0 if lost == n else brentq(surplus, -1.0, estimate - _BESIDE, args=(z,))
+    high = 1.0 if gained == n else brentq(surplus, estimate + _BESIDE, 1.0, args=(-z,))
+    return Interval(float(low), estimate, float(high), n)
+
+
+def _lost_rate(gained: int, lost: int, n: int, delta: float) -> float:
+    """The likeliest rate of lost pairs when the rate of gained pairs is `delta` higher (Tango's q21)."""
+    b = (2 * n - gained + lost) * delta - gained - lost
+    c = -lost * delta * (1 - delta)
+    root = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+    return min(max(root, 0.0, -delta), 1.0)
+
+
+def paired_bootstrap(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: int = 0, draws: int = 10_000
+) -> Interval:
+    """The percentile bootstrap interval of mean(a) - mean(b) over pairs, for scores of any kind.
+
+    When all differences are equal its width is 0, which says nothing about the next pair: for successes use
+    `paired_difference`.
+
+    Raises:
+        ImprintError: fewer than two pairs, or lists of different length.
+    """
+    if len(a) != len(b):
+        raise ImprintError(
+            f"{len(a)} and {len(b)} scores are no pairs", mend="score both arms on the same tasks"
+        )
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    n = len(differences)
+    _need(n, 2, "a bootstrap")
+    _quantile(level)
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // n)
+    sizes = [min(rows, draws - start) for start in range(0, draws, rows)]
+    means = np.concatenate([differences[rng.integers(n, size=(size, n))].mean(axis=1) for size in sizes])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(differences.mean()), float(high), n)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The exact two-sided p-value of gains and losses being equally likely; 1.0 when no pair differs."""
+    if gained < 0 or lost < 0:
+        raise ImprintError(f"counts of {gained} and {lost}", mend="give counts of pairs, 0 or more")
+    return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Student's t interval for a mean over seeds; one seed gives infinite ends.
+
+    Raises:
+        ImprintError: no values.
+    """
+    n = len(values)
+    _need(n, 1, "a mean")
+    _quantile(level)
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean())
+    if n == 1:
+        return Interval(-math.inf, mean, math.inf, 1)
+    half = float(student.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
+    return Interval(mean - half, mean, mean + half, n)
+
+
+def _quantile(level: float) -> float:
+    """The two-sided normal quantile of `level`: 1.96 for 0.95."""
+    if not 0 < level < 1:
+        raise ImprintError(
+            f"a confidence level of {level}", key="level", mend="choose one between 0 and 1, as 0.95"
+        )
+    return float(norm.ppf((1 + level) / 2))
+
+
+def _need(n: int, least: int, what: str) -> None:
+    if n < least:
+        raise ImprintError(f"{what} needs {least} or more observations, not {n}", mend="play more episodes")

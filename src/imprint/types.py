@@ -1,0 +1,139 @@
+"""The nouns that every part of Imprint shares, as frozen records that survive a JSON round trip.
+
+Dimension suffixes used throughout the package: `_G` episodes of one group (same task), `_E` episodes,
+`_T` tokens or turns (each file says which), `_K` skills.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Episode", "StepResult", "StopReason", "Task", "Turn"]
+
+
+class StopReason(StrEnum):
+    """Why an episode ended; each value is also a metric (`stop/<value>`)."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"  # the environment ended the episode without success
+    TURN_LIMIT = "turn_limit"
+    CONTEXT_LIMIT = "context_limit"  # the policy's context window was full
+    RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do in a world.
+
+    Attributes:
+        id: unique within the world, stable across runs.
+        category: the family of the task; says which skills serve it.
+        split: "train", "validation" or "test".
+        source: opaque to everything but its world (a path, a seed, ...).
+    """
+
+    id: str
+    category: str
+    split: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the environment answers to `reset` or `step`.
+
+    Attributes:
+        observation: the text the policy sees next.
+        reward: the reward of this step (0 on reset).
+        terminated: the environment ended the episode (success or failure).
+        truncated: the turn limit ended it.
+        success: the task is solved.
+        valid: the action was understood and possible (True on reset).
+        admissible: the commands possible now, in the engine's order.
+    """
+
+    observation: str
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+    valid: bool = True
+    admissible: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        return self.terminated or self.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One action of the policy and what came of it.
+
+    `start:stop` are the positions of the policy's tokens in `Episode.token_ids`;
+    `context_tokens` is how many tokens the policy read to choose the action (prompt and history).
+    """
+
+    response: str
+    action: str
+    observation: str
+    reward: float
+    valid: bool
+    context_tokens: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One play of one task: the text of its turns and the tokens the sampler saw and chose.
+
+    Attributes:
+        prompt_ids: the tokens before the first action (skills, task, first observation).
+        token_ids: everything after the prompt: the policy's tokens and the observations between them.
+        logprobs: of each token in `token_ids` under the policy that sampled it; 0.0 where the environment spoke.
+        skills: the names of the skills shown, in order; empty is the arm `without`.
+    """
+
+    task: Task
+    seed: int
+    skills: tuple[str, ...]
+    first_observation: str
+    turns: tuple[Turn, ...]
+    success: bool
+    stop: StopReason
+    prompt_ids: tuple[int, ...] = field(default=(), repr=False)
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
+    logprobs: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def arm(self) -> str:
+        """`with` if any skill was shown, else `without`."""
+        return "with" if self.skills else "without"
+
+    @property
+    def episode_return(self) -> float:
+        """The undiscounted sum of the rewards of the turns."""
+        return sum(turn.reward for turn in self.turns)
+
+    @property
+    def context_tokens(self) -> float:
+        """Mean number of tokens read per turn."""
+        return sum(turn.context_tokens for turn in self.turns) / max(1, len(self.turns))
+
+    def to_record(self, *, tokens: bool = False) -> dict[str, Any]:
+        """A JSON-ready dictionary; without `tokens`, the text only (what a trace keeps)."""
+        episode = self if tokens else replace(self, prompt_ids=(), token_ids=(), logprobs=())
+        return asdict(episode)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Episode:
+        """The inverse of `to_record`."""
+        values = dict(record)
+        values["task"] = Task(**values["task"])
+        values["turns"] = tuple(Turn(**turn) for turn in values["turns"])
+        values["stop"] = StopReason(values["stop"])
+        for name in ("skills", "prompt_ids", "token_ids", "logprobs"):
+            values[name] = tuple(values[name])
+        return cls(**values)

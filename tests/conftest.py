@@ -1,0 +1,19 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def alfworld_data() -> Path:
+    """The folder with ALFWorld's games (`json_2.1.1/`, `train.jsonl.gz`); the test is skipped without it."""
+    folder = Path(os.environ.get("IMPRINT_ALFWORLD_DATA", ROOT.parent / "shared" / "data" / "alfworld"))
+    if not folder.is_dir():
+        pytest.skip(f"no ALFWorld games at {folder}: set IMPRINT_ALFWORLD_DATA")
+    return folder

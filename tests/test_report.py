@@ -1,0 +1,331 @@
+"""The report: right numbers, one self-contained page, and untrusted text that stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from imprint.errors import CheckpointError, ImprintError
+from imprint.runs.comparison import interval_over_seeds
+from imprint.runs.report import MAX_TASKS, compare_plot, embed_json, render_report, write_report
+from imprint.runs.run import Run
+from imprint.runs.summary import Summary
+from imprint.types import Episode, StopReason, Task, Turn
+
+RECIPE = "name: {name}\nmethod: skill0\nmodel: tiny\nseed: 0\nsteps: 20\nenv: {{name: household}}\n"
+HOSTILE = (
+    "</script><script>alert(1)</script>\u2028{{7*7}}{% raw %}<img src=x onerror=alert(2)>\"'&amp;$x_$\ud800"
+)
+
+
+class Page(HTMLParser):
+    """The elements, attributes and texts of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self._script = False
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "script":
+            self._script = True
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = self._script and tag != "script"
+
+    def handle_data(self, data: str) -> None:
+        if self._script:
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, key, value in self.attributes if key == name]
+
+    @property
+    def episodes(self) -> list[dict[str, object]]:
+        data: list[dict[str, object]] = json.loads(self.scripts[0])
+        return data
+
+
+def evaluation(step: int, arm: str, successes: int, family: str = "all", **more: object) -> dict[str, object]:
+    row = {"step": step, "split": "validation", "arm": arm, "family": family, "episodes": 20}
+    return {**row, "successes": successes, "context_tokens": 500.0 if arm == "with" else 200.0, **more}
+
+
+def decision(
+    step: int, skill: str, action: str, active: bool, helpfulness: float | None
+) -> dict[str, object]:
+    stage, budget = (1, 2) if step < 10 else (2, 0)
+    row = {"step": step, "stage": stage, "budget": budget, "skill": skill, "action": action, "active": active}
+    return {**row, "helpfulness": helpfulness, "low": None, "high": None, "reason": f"because {skill}"}
+
+
+def episode(index: int, skills: tuple[str, ...], text: str = "A room.", turns: int = 2) -> Episode:
+    turn = Turn("think\ngo", "go", text, 0.0, index % 2 == 0, 100, 0, 1)
+    task = Task(f"task-{index}", ("pick", "heat")[index % 3 == 0], "validation")
+    return Episode(task, index, skills, text, (turn,) * turns, index % 2 == 0, StopReason.TURN_LIMIT)
+
+
+def make_run(path: Path, text: str = "general", episodes: int = 4) -> Path:
+    """A small finished run in which `text` is in every place that others can write to."""
+    with Run.create(path, RECIPE.format(name=json.dumps(text, ensure_ascii=True))) as run:
+        for step in range(1, 21):
+            run.append(
+                "metrics",
+                [{"step": step, "train/success": step / 20, "env_steps": 100 * step, "loss/kl": None}],
+            )
+            run.append("timings", [{"step": step, "seconds": 60.0}])
+        for step, with_, without in ((0, 8, 2), (10, 12, 8), (20, 16, 15)):
+            for arm, successes in (("with", with_), ("without", without)):
+                rows = [evaluation(step, arm, successes), evaluation(step, arm, successes, family=text)]
+                run.append("evaluations", rows)
+                skills = (text,) if arm == "with" else ()
+                run.write_episodes(step, arm, [episode(i, skills, text) for i in range(episodes)])
+        run.append(
+            "curriculum", [decision(0, text, "keep", True, 0.25), decision(0, "pick", "abstain", True, None)]
+        )
+        run.append("curriculum", [decision(10, text, "withdraw", False, -0.004)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = make_run(tmp_path_factory.mktemp("hostile") / "run", HOSTILE)
+    return write_report(path).read_text(encoding="utf-8")
+
+
+def report(path: Path) -> str:
+    return write_report(path).read_text(encoding="utf-8")
+
+
+# Untrusted text
+
+
+def test_untrusted_text_makes_no_element_and_no_attribute(hostile: str, tmp_path: Path) -> None:
+    def shape(html: str) -> list[tuple[str, str]]:
+        return [(tag, name) for tag, name, _ in Page(html).attributes]
+
+    assert shape(hostile) == shape(report(make_run(tmp_path / "run")))
+    page = Page(hostile)
+    assert len(page.scripts) == 2
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert "alert" not in page.scripts[1]
+
+
+def test_untrusted_text_is_shown_as_it_is(hostile: str) -> None:
+    page = Page(hostile)
+    shown = HOSTILE.replace("\ud800", "?")
+    assert f"{shown} · Imprint" in page.text  # the title; nothing was evaluated as a template
+    assert any(shown in tip for tip in page.values("data-tip"))
+    assert page.episodes[0]["pairs"][0]["with"]["first"] == HOSTILE  # type: ignore[index]
+
+
+def test_embedded_json_cannot_end_its_script() -> None:
+    text = embed_json({"a": HOSTILE, "<": "\u2029<!--"})
+    assert text.isascii()
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"a": HOSTILE, "<": "\u2029<!--"}
+
+
+def test_only_the_pages_own_script_may_run(hostile: str) -> None:
+    page = Page(hostile)
+    policy = next(value for value in page.values("content") if "default-src" in value)
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "innerHTML" not in page.scripts[1]
+
+
+def test_the_page_needs_nothing_else(hostile: str) -> None:
+    page = Page(hostile)
+    links = [
+        value
+        for _, name, value in page.attributes
+        if name in ("src", "href", "xlink:href", "srcset", "action")
+    ]
+    assert links  # the markers of the charts
+    assert all(value.startswith("#") for value in links)
+    style = re.search(r"<style>(.*?)</style>", hostile, re.S)
+    assert style
+    assert not re.search(r"url\(|@import|https?:", style[1])
+
+
+# Numbers
+
+
+def test_the_headline_says_what_the_rows_say(tmp_path: Path) -> None:
+    text = Page(report(make_run(tmp_path / "run"))).text
+    assert (
+        "Without any skill in its context the policy solves 75% of validation tasks (10% at step 0)." in text
+    )
+    assert "With its skills it solves 80%." in text
+    assert "A turn reads 200 tokens instead of 500." in text
+    assert "With minus without: +30 points at step 0 and +5 points at step 20." in text
+    for card in ("+65 pts", "−60%", "2,000", "20 min", "95%: 53% to 89%"):
+        assert card in text
+    assert "not finished" not in text
+
+
+def test_the_headline_prefers_a_test_that_was_played_last(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    with Run.create(path, (path / "recipe.yaml").read_text(), resume=True) as run:
+        run.append("evaluations", [evaluation(0, "without", 19, split="test")])
+        head = Summary.of(run).headline("without")
+        assert head and (head.end.split, head.end.step) == ("validation", 20)
+        run.append("evaluations", [evaluation(20, "without", 5, split="test")])
+        head = Summary.of(run).headline("without")
+        assert head and head.start
+        assert (head.end.split, head.end.rate.successes, head.start.split, head.start.rate.successes) == (
+            "test",
+            5,
+            "test",
+            19,
+        )
+        run.drop("evaluations", lambda row: row["split"] == "test" and row["step"] == 0)
+        head = Summary.of(run).headline("without")
+        assert head and head.start
+        assert (head.end.split, head.start.split) == ("test", "validation")
+
+
+def test_a_repeated_evaluation_counts_once_and_the_last_one_counts(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    with Run.create(path, (path / "recipe.yaml").read_text(), resume=True) as run:
+        run.append("evaluations", [evaluation(20, "without", 1)])
+        curve = Summary.of(run).curve("validation", "without")
+    assert [(e.step, e.rate.successes) for e in curve] == [(0, 2), (10, 8), (20, 1)]
+
+
+def test_the_skill_map_shows_decisions_and_what_stayed(tmp_path: Path) -> None:
+    html = report(make_run(tmp_path / "run"))
+    cells = re.findall(r'class="cell ([^"]*)" data-tip="([^"]*)"><i[^>]*></i><b>([^<]*)</b>', html)
+    seen = [(classes.split(), text) for classes, _, text in cells]
+    assert seen == [
+        (["active", "plus", "strong"], "+25"),
+        (["gone", "minus", "left"], "0"),  # −0.4 points, withdrawn
+        (["active", "unknown"], "?"),
+        (["active", "unknown"], ""),  # no decision at step 10: stays where it was
+    ]
+    assert "withdraw: because general" in cells[1][1]
+    assert "stage 2 · at most 0" in html
+
+
+def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    assert render_report(Run.open(path)) == render_report(Run.open(path))
+
+
+# Runs that are not whole
+
+
+def test_a_run_without_any_record(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", RECIPE.format(name="a")).close()
+    text = Page(report(tmp_path / "run")).text
+    assert "Nothing has been evaluated yet." in text
+    assert "step 0 of 20: this run is not finished" in text
+    assert "No episodes were kept." in text
+
+
+def test_a_run_with_one_arm_and_one_evaluation(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", "method: grpo\n") as run:
+        row = evaluation(0, "without", 4)
+        del row["context_tokens"]
+        run.append("evaluations", [row, evaluation(0, "without", 0, family="pick", episodes=0)])
+        run.write_episodes(0, "without", [episode(1, ())])
+    page = Page(report(tmp_path / "run"))
+    assert "the policy solves 20% of validation tasks." in page.text
+    assert "With its skills" not in page.text
+    assert "What stayed in the context" not in page.text
+    assert "No context tokens recorded." in page.text
+    assert page.episodes[0]["pairs"][0]["with"] is None  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"successes": 21}, "21 successes of 20 episodes"),
+        ({"arm": "both"}, "arm is 'both'"),
+        ({"episodes": "20"}, "no whole number 'episodes'"),
+    ],
+)
+def test_an_impossible_row_is_named(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    with Run.create(tmp_path / "run", RECIPE.format(name="a")) as run:
+        run.append("evaluations", [{**evaluation(0, "with", 3), **row}])
+    with pytest.raises(CheckpointError, match=rf"evaluations\.jsonl: \w+: .*{message}"):
+        write_report(tmp_path / "run")
+
+
+def test_the_episodes_shown_are_capped_and_it_says_so(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", episodes=90)
+    with Run.create(path, (path / "recipe.yaml").read_text(), resume=True) as run:
+        for step in (2, 4, 6):
+            run.write_episodes(step, "with", [])
+        run.write_episodes(20, "without", [episode(1, (), "x" * 5000, turns=70)])
+    page = Page(report(path))
+    assert [(e["step"], e["total"], len(e["pairs"])) for e in page.episodes] == [  # type: ignore[arg-type]
+        (0, 90, MAX_TASKS),
+        (6, 0, 0),
+        (20, 90, MAX_TASKS),
+    ]
+    families = [pair["family"] for pair in page.episodes[0]["pairs"]]  # type: ignore[attr-defined]
+    assert families.count("heat") == families.count("pick") == MAX_TASKS // 2
+    assert f"at most {MAX_TASKS} tasks of each" in page.text
+    long = next(p["without"] for p in page.episodes[2]["pairs"] if p["task"] == "task-1")  # type: ignore[attr-defined]
+    assert (len(long["turns"]), long["left"]) == (60, 10)
+    assert long["first"].endswith("… (3,000 characters more)")
+
+
+# Comparing methods
+
+
+def comparison(seeds: int = 3) -> list[dict[str, object]]:
+    return [
+        {
+            "method": m,
+            "seed": s,
+            "split": "test",
+            "family": "all",
+            "arm": a,
+            "episodes": 10,
+            "successes": s + 5,
+        }
+        for m in ("grpo", "<skill0> $x_$")
+        for s in range(seeds)
+        for a in ("with", "without")
+    ]
+
+
+def test_intervals_over_seeds_by_hand() -> None:
+    mean, low, high = interval_over_seeds([4, 6], [10, 10])
+    assert mean == pytest.approx(0.5)
+    assert (low, high) == (0.0, 1.0)  # 0.5 ± 12.706 * 0.1, cut
+    mean, low, high = interval_over_seeds([5, 6, 7], [10, 10, 10])
+    assert (low, high) == pytest.approx((0.6 - 4.302653 * 0.1 / 3**0.5, 0.6 + 4.302653 * 0.1 / 3**0.5))
+    assert interval_over_seeds([0], [10])[2] == pytest.approx(0.2775, abs=1e-4)  # one seed: Wilson
+
+
+def test_compare_plot_draws_both_files_the_same_each_time(tmp_path: Path) -> None:
+    png, svg = compare_plot(comparison(), tmp_path / "new" / "figure.png")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    first = svg.read_bytes()
+    assert first.startswith(b"<?xml")
+    assert compare_plot(comparison(), tmp_path / "new" / "figure")[1].read_bytes() == first
+
+
+def test_compare_plot_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ImprintError, match="no row of the split 'real'"):
+        compare_plot(comparison(), tmp_path / "figure", split="real")
+    with pytest.raises(ImprintError, match="lacks 'arm'"):
+        compare_plot([{"method": "a", "split": "test", "family": "all", "episodes": 1}], tmp_path / "figure")
