@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP) ## The main job on the embedded default: at most ten minutes on two cores.
-	$(BIN)/imprint train recipes/household/demo.yaml --out runs/demo
+	$(BIN)/imprint train recipes/demo.yaml --out runs/demo
 
 test: $(STAMP) ## Quick tests.
 	$(BIN)/python -m pytest

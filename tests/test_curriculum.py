@@ -122,9 +122,7 @@ def test_wrong_settings_are_refused(wrong):
 
 
 def test_helpfulness_counts_pairs():
-    found = helpfulness_from_pairs(
-        "heat", [True, True, True, False], [True, False, False, False], "skill_vs_none"
-    )
+    found = helpfulness_from_pairs("heat", [True, True, True, False], [True, False, False, False], "skill_vs_none")
     assert (found.with_successes, found.without_successes, found.n) == (3, 1, 4)
     assert found.helpfulness == pytest.approx(0.5)
     assert found.interval[0] < 0.5 < found.interval[1]
@@ -294,9 +292,7 @@ def test_the_budget_binds_between_looks_by_the_last_ranking():
     bound = enforce(ranked, step=60, total_steps=TOTAL, config=config)
     assert (bound.active, bound.stage) == (("pick", "look", "heat"), 2)
     added = bound.history[len(ranked.history) :]
-    assert [(d.skill, d.action, d.budget) for d in added] == [
-        (s, "withdraw", 3) for s in ("general", "cool", "clean")
-    ]
+    assert [(d.skill, d.action, d.budget) for d in added] == [(s, "withdraw", 3) for s in ("general", "cool", "clean")]
 
 
 # --- state --------------------------------------------------------------------------------------------------
@@ -313,9 +309,7 @@ def run(state: CurriculumState, config: CurriculumConfig, steps: range) -> Curri
     return state
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"readmit": False}, {"rank": "random"}, {"stages": 5, "interval": 7}]
-)
+@pytest.mark.parametrize("settings", [{}, {"readmit": False}, {"rank": "random"}, {"stages": 5, "interval": 7}])
 @pytest.mark.parametrize("stop", [1, 25, 60, 61, 119])
 def test_a_resumed_run_decides_as_one_never_stopped(settings, stop):
     state, config = start(**settings)
@@ -367,9 +361,7 @@ configs = st.builds(
 tables = st.dictionaries(st.sampled_from(SIX), st.none() | st.sampled_from([-0.5, 0.0, 0.1, 0.1, 0.9]))
 
 
-@given(
-    configs, st.lists(st.tuples(st.integers(0, 40), tables), max_size=6), st.randoms(use_true_random=False)
-)
+@given(configs, st.lists(st.tuples(st.integers(0, 40), tables), max_size=6), st.randoms(use_true_random=False))
 def test_laws(config, looks, random):
     total = 30
     state = mirror = initial_state(SIX, total_steps=total, config=config)

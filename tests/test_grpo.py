@@ -168,9 +168,7 @@ def test_each_region_by_hand(ratio, advantage, loss, gradient):
 
 def test_asymmetric_clip_and_no_dual_clip():
     options = {"clip_high": 0.6, "dual_clip": None}
-    loss, metrics = policy_loss(
-        logs(1.5, 5.0), logs(1, 1), torch.tensor([1.0, -1.0]), torch.ones(2), **options
-    )
+    loss, metrics = policy_loss(logs(1.5, 5.0), logs(1, 1), torch.tensor([1.0, -1.0]), torch.ones(2), **options)
     close(loss.item(), (-1.5 + 5.0) / 2)
     assert metrics["clip_fraction"] == metrics["dual_clip_fraction"] == 0.0
 

@@ -126,9 +126,7 @@ def test_rows_share_a_template_and_damage_is_located(tmp_path: Path) -> None:
     table = tmp_path / "rows.jsonl.gz"
     table.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for _ in range(3)).encode()))
     games = list(load_rows(table))
-    assert [(g.id, g.sentence, g.put_verb, g.rules) for g in games] == [
-        ("train/a/b", "warm it.", "move", Rules())
-    ] * 3
+    assert [(g.id, g.sentence, g.put_verb, g.rules) for g in games] == [("train/a/b", "warm it.", "move", Rules())] * 3
     source = tmp_path / "game.tw-pddl"
     source.write_text(json.dumps(DOCUMENT))
     assert next(load_rows(table, load_template(source))).rules.heat == {"Stove"}

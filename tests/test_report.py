@@ -19,9 +19,7 @@ from imprint.runs.summary import Summary
 from imprint.types import Episode, StopReason, Task, Turn
 
 RECIPE = "name: {name}\nmethod: skill0\nmodel: tiny\nseed: 0\nsteps: 20\nenv: {{name: household}}\n"
-HOSTILE = (
-    "</script><script>alert(1)</script>\u2028{{7*7}}{% raw %}<img src=x onerror=alert(2)>\"'&amp;$x_$\ud800"
-)
+HOSTILE = "</script><script>alert(1)</script>\u2028{{7*7}}{% raw %}<img src=x onerror=alert(2)>\"'&amp;$x_$\ud800"
 
 
 class Page(HTMLParser):
@@ -65,9 +63,7 @@ def evaluation(step: int, arm: str, successes: int, family: str = "all", **more:
     return {**row, "successes": successes, "context_tokens": 500.0 if arm == "with" else 200.0, **more}
 
 
-def decision(
-    step: int, skill: str, action: str, active: bool, helpfulness: float | None
-) -> dict[str, object]:
+def decision(step: int, skill: str, action: str, active: bool, helpfulness: float | None) -> dict[str, object]:
     stage, budget = (1, 2) if step < 10 else (2, 0)
     row = {"step": step, "stage": stage, "budget": budget, "skill": skill, "action": action, "active": active}
     return {**row, "helpfulness": helpfulness, "low": None, "high": None, "reason": f"because {skill}"}
@@ -94,9 +90,7 @@ def make_run(path: Path, text: str = "general", episodes: int = 4) -> Path:
                 run.append("evaluations", rows)
                 skills = (text,) if arm == "with" else ()
                 run.write_episodes(step, arm, [episode(i, skills, text) for i in range(episodes)])
-        run.append(
-            "curriculum", [decision(0, text, "keep", True, 0.25), decision(0, "pick", "abstain", True, None)]
-        )
+        run.append("curriculum", [decision(0, text, "keep", True, 0.25), decision(0, "pick", "abstain", True, None)])
         run.append("curriculum", [decision(10, text, "withdraw", False, -0.004)])
     return path
 
@@ -151,11 +145,7 @@ def test_only_the_pages_own_script_may_run(hostile: str) -> None:
 
 def test_the_page_needs_nothing_else(hostile: str) -> None:
     page = Page(hostile)
-    links = [
-        value
-        for _, name, value in page.attributes
-        if name in ("src", "href", "xlink:href", "srcset", "action")
-    ]
+    links = [value for _, name, value in page.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
     assert links  # the markers of the charts
     assert all(value.startswith("#") for value in links)
     style = re.search(r"<style>(.*?)</style>", hostile, re.S)
@@ -168,9 +158,7 @@ def test_the_page_needs_nothing_else(hostile: str) -> None:
 
 def test_the_headline_says_what_the_rows_say(tmp_path: Path) -> None:
     text = Page(report(make_run(tmp_path / "run"))).text
-    assert (
-        "Without any skill in its context the policy solves 75% of validation tasks (10% at step 0)." in text
-    )
+    assert "Without any skill in its context the policy solves 75% of validation tasks (10% at step 0)." in text
     assert "With its skills it solves 80%." in text
     assert "A turn reads 200 tokens instead of 500." in text
     assert "With minus without: +30 points at step 0 and +5 points at step 20." in text

@@ -42,9 +42,7 @@ def test_no_turns_no_scores():
     assert turn_scores(episode(False), RewardConfig()) == []
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"bonus": 1}, {"invalid_penalty": -0.1}, {"success": 0}, {"turn_cost": "nan"}]
-)
+@pytest.mark.parametrize("wrong", [{"bonus": 1}, {"invalid_penalty": -0.1}, {"success": 0}, {"turn_cost": "nan"}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         RewardConfig(**wrong)

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imprint import files
 from imprint.errors import CheckpointError, ImprintError, RecipeError
-from imprint.runs import files
-from imprint.runs.files import append_jsonl, atomic_folder, atomic_write, clean_leftovers, read_jsonl
+from imprint.files import append_jsonl, atomic_folder, atomic_write, clean_leftovers, read_jsonl
 from imprint.runs.metrics import MetricsWriter
 from imprint.runs.run import RECORDS, Run, recipe_differences
 from imprint.types import Episode, StopReason, Task, Turn
@@ -65,9 +65,7 @@ def test_atomic_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert names(path.parent) == ["file.txt"]
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.txt"
     atomic_write(path, "old")
     fill_disk(monkeypatch, after=3)
@@ -112,7 +110,7 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path, error: Exception, me
 KILLED = """
 import os, sys
 from pathlib import Path
-from imprint.runs import files
+from imprint import files
 path = Path(sys.argv[1])
 real = Path.rename
 def rename(self, target):
@@ -403,9 +401,7 @@ def test_tensorboard_forgets_what_a_resumed_run_does_over(tmp_path: Path) -> Non
     assert seen == [(1, 0.1), (2, 0.9)]
 
 
-def test_an_unknown_or_missing_tracker_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_or_missing_tracker_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with Run.create(tmp_path / "run", RECIPE) as run:
         with pytest.raises(RecipeError, match="choose from: tensorboard, wandb, trackio"):

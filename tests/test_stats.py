@@ -53,9 +53,7 @@ def test_tango_ends_are_where_the_score_test_turns():
     found = paired_difference(*pairs(gained, lost, n))
     for delta in (found.low, found.high):
         q = np.linspace(max(0, -delta), (1 - delta) / 2, 2_000_001)[1:-1]
-        likelihood = (
-            gained * np.log(q + delta) + lost * np.log(q) + (n - gained - lost) * np.log(1 - 2 * q - delta)
-        )
+        likelihood = gained * np.log(q + delta) + lost * np.log(q) + (n - gained - lost) * np.log(1 - 2 * q - delta)
         best = q[likelihood.argmax()]
         z = (gained - lost - n * delta) / math.sqrt(n * (2 * best + delta * (1 - delta)))
         assert abs(z) == pytest.approx(math.sqrt(Z2), abs=1e-4)

@@ -68,18 +68,10 @@ class CurriculumConfig(BaseModel):
     schedule: tuple[int, ...] | None = Field(
         default=None, min_length=1, description="The budget of each stage, in place of the formula."
     )
-    helpfulness: Kind = Field(
-        default="leave_one_out", description="What a skill is compared with; see `arms`."
-    )
-    threshold: float = Field(
-        default=0.0, ge=-1, le=1, description="A skill helps when its helpfulness is above this."
-    )
-    filter: bool = Field(
-        default=True, description="Withdraw skills that do not help, even within the budget."
-    )
-    rank: Literal["helpfulness", "random"] = Field(
-        default="helpfulness", description="random is an ablation."
-    )
+    helpfulness: Kind = Field(default="leave_one_out", description="What a skill is compared with; see `arms`.")
+    threshold: float = Field(default=0.0, ge=-1, le=1, description="A skill helps when its helpfulness is above this.")
+    filter: bool = Field(default=True, description="Withdraw skills that do not help, even within the budget.")
+    rank: Literal["helpfulness", "random"] = Field(default="helpfulness", description="random is an ablation.")
     readmit: bool = Field(default=True, description="Whether a withdrawn skill may return on new evidence.")
     pinned: tuple[str, ...] = Field(
         default=(),
@@ -93,9 +85,7 @@ class CurriculumConfig(BaseModel):
         if any(allowed < 0 for allowed in self.schedule):
             raise ValueError("schedule: a budget cannot be negative")
         if "stages" in self.model_fields_set and self.stages != len(self.schedule):
-            raise ValueError(
-                f"schedule has {len(self.schedule)} stages but stages is {self.stages}: give one of them"
-            )
+            raise ValueError(f"schedule has {len(self.schedule)} stages but stages is {self.stages}: give one of them")
         return self
 
     @property
@@ -243,9 +233,7 @@ def candidates(state: CurriculumState, config: CurriculumConfig) -> tuple[str, .
     return tuple(skill for skill in state.skills if skill in state.active or skill not in withdrawn)
 
 
-def active_at(
-    state: CurriculumState, *, step: int, total_steps: int, config: CurriculumConfig
-) -> tuple[str, ...]:
+def active_at(state: CurriculumState, *, step: int, total_steps: int, config: CurriculumConfig) -> tuple[str, ...]:
     """The skills shown at `step`: the budget binds at once, between two looks at the evidence too."""
     allowed = budget_at(step, skills=len(state.skills), total_steps=total_steps, config=config)
     return state.active[:allowed]
@@ -267,9 +255,7 @@ def enforce(
     if stage == state.stage and active == state.active:
         return state
     why = _over_budget(stage, config.stage_count, allowed)
-    changes: list[tuple[str, Action, str]] = [
-        (name, "withdraw", why) for name in state.active if name not in active
-    ]
+    changes: list[tuple[str, Action, str]] = [(name, "withdraw", why) for name in state.active if name not in active]
     changes += [(name, "pinned", f"fixed order; {why}") for name in active if name not in state.active]
     history = tuple(
         Decision(step, stage, allowed, name, action, None, None, reason) for name, action, reason in changes
@@ -325,9 +311,7 @@ def _known_evidence(
     for name, found in evidence.items():
         if name not in state.skills or (found is not None and found.skill != name):
             about = name if found is None else found.skill
-            raise ImprintError(
-                f"evidence under {name!r} is about {about!r}", mend=f"skills: {', '.join(state.skills)}"
-            )
+            raise ImprintError(f"evidence under {name!r} is about {about!r}", mend=f"skills: {', '.join(state.skills)}")
         if found is not None and found.kind != config.helpfulness:
             raise ImprintError(
                 f"evidence for {name!r} is of kind {found.kind!r}",
@@ -396,9 +380,7 @@ def _explain(
     if allowed == 0:
         return out, _over_budget(stage, config.stage_count, allowed)
     if found is None:
-        return out, "no evidence" + (
-            f", and {_over_budget(stage, config.stage_count, allowed)}" if was else ""
-        )
+        return out, "no evidence" + (f", and {_over_budget(stage, config.stage_count, allowed)}" if was else "")
     sign = ">" if found.helpfulness > config.threshold else "<="
     measured = f"helpfulness {found.helpfulness:+.3f} {sign} {config.threshold:g} over {found.n} pairs"
     if stays:

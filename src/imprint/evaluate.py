@@ -75,9 +75,7 @@ class Evaluator:
         asked = {(task.id, shown): task for task, shown in wanted}
         distinct = {key: task for key, task in asked.items() if key not in self._played}
         requests = [
-            Request(
-                task, derive_seed(self.seed, "evaluate", task.id), tuple(self.library[name] for name in shown)
-            )
+            Request(task, derive_seed(self.seed, "evaluate", task.id), tuple(self.library[name] for name in shown))
             for (_, shown), task in distinct.items()
         ]
         episodes = self.rollout.play(requests, self.sampling, progress)
@@ -122,9 +120,7 @@ class Evaluator:
         }
 
 
-def outcomes(
-    episodes: Sequence[Episode], *, step: int, split: str, arm: str, env_steps: int
-) -> list[Outcome]:
+def outcomes(episodes: Sequence[Episode], *, step: int, split: str, arm: str, env_steps: int) -> list[Outcome]:
     """One row for all the episodes and one for each family."""
     families: Mapping[str, list[Episode]] = {
         family: [episode for episode in episodes if family in (ALL, episode.task.category)]
@@ -133,9 +129,7 @@ def outcomes(
     return [_outcome(group, step, split, arm, family, env_steps) for family, group in families.items()]
 
 
-def _outcome(
-    episodes: Sequence[Episode], step: int, split: str, arm: str, family: str, env_steps: int
-) -> Outcome:
+def _outcome(episodes: Sequence[Episode], step: int, split: str, arm: str, family: str, env_steps: int) -> Outcome:
     turns = [turn for episode in episodes for turn in episode.turns]
     return Outcome(
         step=step,

@@ -40,14 +40,10 @@ class SkillEvidence:
     def __post_init__(self) -> None:
         counts = 0 <= self.with_successes <= self.n and 0 <= self.without_successes <= self.n
         if not (counts and math.isfinite(self.helpfulness) and abs(self.helpfulness) <= 1):
-            raise ImprintError(
-                f"impossible evidence for the skill {self.skill!r}: {self}", mend="count pairs only"
-            )
+            raise ImprintError(f"impossible evidence for the skill {self.skill!r}: {self}", mend="count pairs only")
 
 
-def helpfulness_from_pairs(
-    skill: str, with_E: Sequence[bool], without_E: Sequence[bool], kind: Kind
-) -> SkillEvidence:
+def helpfulness_from_pairs(skill: str, with_E: Sequence[bool], without_E: Sequence[bool], kind: Kind) -> SkillEvidence:
     """The evidence that paired episodes give; without pairs it has n = 0, and `decide` abstains.
 
     Raises:

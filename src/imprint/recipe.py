@@ -17,7 +17,6 @@ from imprint.learning.batch import Transfer
 from imprint.learning.learner import LearnerConfig
 from imprint.rewards import RewardConfig
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -103,8 +102,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     values = read_yaml_mapping(path)
-    for override in overrides:
-        _override(values, override)
+    for change in overrides:
+        override(values, change)
     return parse_recipe(values, path)
 
 
@@ -164,10 +163,15 @@ def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"the keys here are: {', '.join(keys)}"
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise RecipeError(f"cannot read {override!r}", key="--set", mend="write it as key.subkey=value")
+def override(values: dict[str, Any], change: str) -> None:
+    """Apply one `key.subkey=value` (the value is YAML) to the values of a recipe, in place.
+
+    Raises:
+        RecipeError: it is not so written, its value is no YAML, or it goes through what is no section.
+    """
+    key, equals, text = change.partition("=")
+    if not equals or not all(key.split(".")):
+        raise RecipeError(f"cannot read {change!r}", key="--set", mend="write it as key.subkey=value")
     *sections, last = key.split(".")
     place = values
     for section in sections:
@@ -175,4 +179,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise RecipeError(f"{section!r} is not a section", key=key, mend="see `imprint train --help`")
         place = inner
-    place[last] = yaml.safe_load(text)
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{text!r} is not a YAML value", key=key, mend="put it in quotes") from error

@@ -22,9 +22,7 @@ class RewardConfig(BaseModel):
     invalid_penalty: float = Field(
         default=0.1, ge=0, description="Taken from the turns whose action was not understood or not possible."
     )
-    turn_cost: float = Field(
-        default=0.0, ge=0, description="Taken from the outcome for every turn of the episode."
-    )
+    turn_cost: float = Field(default=0.0, ge=0, description="Taken from the outcome for every turn of the episode.")
 
 
 def turn_scores(episode: Episode, config: RewardConfig) -> list[float]:

@@ -132,9 +132,7 @@ def paired_bootstrap(
         ImprintError: fewer than two pairs, or lists of different length.
     """
     if len(a) != len(b):
-        raise ImprintError(
-            f"{len(a)} and {len(b)} scores are no pairs", mend="score both arms on the same tasks"
-        )
+        raise ImprintError(f"{len(a)} and {len(b)} scores are no pairs", mend="score both arms on the same tasks")
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     n = len(differences)
     _need(n, 2, "a bootstrap")
@@ -174,9 +172,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def _quantile(level: float) -> float:
     """The two-sided normal quantile of `level`: 1.96 for 0.95."""
     if not 0 < level < 1:
-        raise ImprintError(
-            f"a confidence level of {level}", key="level", mend="choose one between 0 and 1, as 0.95"
-        )
+        raise ImprintError(f"a confidence level of {level}", key="level", mend="choose one between 0 and 1, as 0.95")
     return float(norm.ppf((1 + level) / 2))
 
 

@@ -59,7 +59,10 @@ class Context:
             )
         folders = [folder / self.style for folder in (templates, TEMPLATES) if folder is not None]
         self._templates = TemplateEnvironment(
-            loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False
+            loader=FileSystemLoader(folders),
+            undefined=StrictUndefined,
+            autoescape=False,
+            keep_trailing_newline=False,
         )
         self._skill_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._glue = self._chat_glue() if self.style == "chat" else ("", "")
@@ -91,7 +94,9 @@ class Context:
         before, after = self._chat_text(text)
         cut = before + self._skills_text(skills)
         shared_ids = self.policy.encode(cut) if skills else []
-        return Prompt((*shared_ids, *self.policy.encode((before + after)[len(cut) if skills else 0 :])), len(shared_ids))
+        return Prompt(
+            (*shared_ids, *self.policy.encode((before + after)[len(cut) if skills else 0 :])), len(shared_ids)
+        )
 
     def follow(self, result: StepResult, stopped: bool) -> list[int]:
         """The tokens between a response and the next one: the observation in its wrapping.

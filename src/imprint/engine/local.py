@@ -49,9 +49,7 @@ class LocalEngine:
     def learner(self) -> Learner:
         """A fresh optimizer on the policy's weights."""
         recipe = self.recipe
-        return Learner(
-            self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature
-        )
+        return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature)
 
     def tasks(self, split: str, count: int | None = None) -> Sequence[Task]:
         """The first `count` tasks of a split.

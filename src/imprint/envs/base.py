@@ -10,8 +10,10 @@ The class is called with the keyword arguments of the recipe's `env` section (le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 from imprint.errors import RecipeError
@@ -64,10 +66,26 @@ def make_world(name: str, **options: Any) -> World:
     """
     for point in entry_points(group=GROUP):
         if point.name == name:
-            world: World = point.load()(**options)
+            kind = point.load()
+            _check_options(kind, name, options)
+            world: World = kind(**options)
             return world
     raise RecipeError(
         f"no world is called {name!r}",
         key="env.name",
         mend=f"choose one of: {', '.join(world_names()) or 'none installed'}",
     )
+
+
+def _check_options(kind: Any, name: str, options: Mapping[str, Any]) -> None:
+    known = signature(kind).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        near = get_close_matches(unknown[0], list(known), n=1)
+        raise RecipeError(
+            f"the world {name!r} has no option {unknown[0]!r}",
+            key=f"env.{unknown[0]}",
+            mend=f"did you mean {near[0]!r}?" if near else f"its options are: {', '.join(known)}",
+        )

@@ -28,14 +28,21 @@ class Transfer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     skill_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of each group that reads the skills (while they are active)."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of each group that reads the skills (while they are active).",
     )
     weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
     min_logprob: float | None = Field(
-        default=None, le=0, description="Leave out tokens less likely than this without the page; RLTF-SD: -5."
+        default=None,
+        le=0,
+        description="Leave out tokens less likely than this without the page; RLTF-SD: -5.",
     )
     importance_cap: float | None = Field(
-        default=None, gt=0, description="Weigh by pi(a | no page) / pi(a | page), at most this; null: no correction."
+        default=None,
+        gt=0,
+        description="Weigh by pi(a | no page) / pi(a | page), at most this; null: no correction.",
     )
 
 
@@ -87,7 +94,12 @@ def episode_sample(
 
 def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sample]]:
     """Split into runs of at most `budget` padded tokens, keeping samples that share a prompt together."""
-    ordered = sorted(samples, key=lambda sample: (sample.prompt_ids, len(sample.token_ids)))
+    groups: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.prompt_ids, []).append(sample)
+    # Like lengths next to each other: padding is wasted work.
+    by_length = sorted(groups.values(), key=lambda group: max(len(sample.token_ids) for sample in group))
+    ordered = [sample for group in by_length for sample in group]
     batch: list[Sample] = []
     prompts: set[tuple[int, ...]] = set()
     longest = longest_prompt = 0
@@ -117,9 +129,7 @@ class Scored:
     samples: Sequence[Sample]
 
 
-def score(
-    policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0, with_entropy: bool = False
-) -> Scored:
+def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0, with_entropy: bool = False) -> Scored:
     """Log-probs of the trained tokens, each distinct prompt computed once (gradients flow through it).
 
     The prompts run as one batch; the continuations then run with the prompts' keys and values before their own.

@@ -249,9 +249,7 @@ def _loss_metrics(log_ratio: Tensor, mask: Tensor, clipped: Tensor, capped: Tens
     ]
     # One transfer: five calls of item() would wait for the accelerator five times.
     values = torch.stack([number.to(torch.float32) for number in numbers]).tolist()
-    return dict(
-        zip(("clip_fraction", "dual_clip_fraction", "approx_kl", "ratio_max", "tokens"), values, strict=True)
-    )
+    return dict(zip(("clip_fraction", "dual_clip_fraction", "approx_kl", "ratio_max", "tokens"), values, strict=True))
 
 
 def merge_metrics(parts: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -82,17 +83,20 @@ class Learner:
         if not kept:
             return {"loss/samples": 0.0}
         # Samples without an advantage have no gradient; they are left out of the work, but not of the mean.
-        total = sum(sample.trained_tokens for sample in samples)
+        total = _denominator(config.aggregate, samples)
         parts: list[dict[str, float]] = []
         norms: list[float] = []
         for _ in range(config.epochs):
             for share in _split(kept, config.minibatches):
-                denominator = _denominator(config.aggregate, share, total * len(share) / len(kept), len(samples))
-                norm = self._step(share, lambda scored, d=denominator: self._grpo_loss(scored, d, parts))
-                norms.append(norm)
+                denominator = total * len(share) / len(kept)
+                norms.append(self._step(share, partial(self._grpo_loss, denominator, parts)))
         metrics = merge_metrics(parts)
         metrics = {f"loss/{name}": value for name, value in metrics.items()}
-        return metrics | {"grad_norm": sum(norms) / len(norms), "lr": self._lr(), "loss/samples": float(len(kept))}
+        return metrics | {
+            "grad_norm": sum(norms) / len(norms),
+            "lr": self._lr(),
+            "loss/samples": float(len(kept)),
+        }
 
     def imitate(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One step of supervised learning: the mean negative log-prob of the trained tokens, weighted by
@@ -121,7 +125,10 @@ class Learner:
         for micro in micro_batches(samples, self.config.micro_tokens):
             with self._autocast():
                 scored = score(
-                    self.policy, micro, temperature=self.temperature, with_entropy=self.config.entropy_coef > 0
+                    self.policy,
+                    micro,
+                    temperature=self.temperature,
+                    with_entropy=self.config.entropy_coef > 0,
                 )
                 if self.reference is not None:
                     with torch.no_grad():
@@ -135,11 +142,16 @@ class Learner:
         self.policy.model.eval()
         return norm
 
-    def _grpo_loss(self, scored: Scored, denominator: float, parts: list[dict[str, float]]) -> Tensor:
+    def _grpo_loss(self, denominator: float, parts: list[dict[str, float]], scored: Scored) -> Tensor:
         config = self.config
         old_M, trained_M, weights_M = _transferred(scored)
-        everything = torch.ones_like(scored.logprobs_M, dtype=torch.bool)
-        mean = {"sequences_T": scored.sample_M, "denominator": denominator}
+
+        def mean(values_M: Tensor) -> Tensor:
+            everything = torch.ones_like(values_M, dtype=torch.bool)
+            return aggregate_tokens(
+                values_M, everything, config.aggregate, sequences_T=scored.sample_M, denominator=denominator
+            )
+
         loss, metrics = policy_loss(
             scored.logprobs_M,
             old_M,
@@ -150,17 +162,17 @@ class Learner:
             dual_clip=config.dual_clip,
             aggregate=config.aggregate,
             importance_T=weights_M,
-            **mean,
+            sequences_T=scored.sample_M,
+            denominator=denominator,
         )
+        # Per token, so that `merge_metrics` gives the mean of the batch.
         metrics["policy"] = float(loss.detach()) * denominator / max(1, len(scored.logprobs_M))
         if self.reference is not None:
             kl_M = kl_penalty(scored.logprobs_M, self._reference_M)
-            loss = loss + config.kl_coef * aggregate_tokens(kl_M, everything, config.aggregate, **mean)
+            loss = loss + config.kl_coef * mean(kl_M)
             metrics["kl"] = float(kl_M.detach().mean())
         if scored.entropy_M is not None:
-            loss = loss - config.entropy_coef * aggregate_tokens(
-                scored.entropy_M, everything, config.aggregate, **mean
-            )
+            loss = loss - config.entropy_coef * mean(scored.entropy_M)
             metrics["entropy"] = float(scored.entropy_M.detach().mean())
         parts.append(metrics)
         return loss
@@ -216,5 +228,8 @@ def _split(samples: list[Sample], parts: int) -> list[list[Sample]]:
     return [share for share in (samples[start::parts] for start in range(parts)) if share]
 
 
-def _denominator(aggregate: Aggregate, share: list[Sample], tokens: float, sequences: int) -> float:
-    return float(tokens) if aggregate != "sequence-mean-token-mean" else float(len(share) or sequences)
+def _denominator(aggregate: Aggregate, samples: Sequence[Sample]) -> float:
+    """What the sum over a batch is divided by: its trained tokens, or its sequences."""
+    if aggregate == "sequence-mean-token-mean":
+        return float(sum(1 for sample in samples if sample.trained_tokens))
+    return float(sum(sample.trained_tokens for sample in samples))

@@ -1,1 +1,66 @@
+"""The methods: one file per published one, found by entry points in the group `imprint.methods`.
 
+Another package adds a method by one class with `Method`'s shape and one entry point:
+
+    [project.entry-points."imprint.methods"]
+    my-method = "my_package:MyMethod"
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol
+
+from imprint.errors import RecipeError
+
+if TYPE_CHECKING:  # the engine brings PyTorch along; the names of the methods do not need it
+    from imprint.engine.local import LocalEngine
+    from imprint.progress import Progress
+    from imprint.runs.run import Run
+
+__all__ = ["GROUP", "Method", "MethodClass", "make_method", "method_names"]
+
+GROUP = "imprint.methods"
+
+
+class Method(Protocol):
+    """One training run."""
+
+    def train(self) -> None:
+        """Train to the last step, from the newest checkpoint if there is one."""
+        ...
+
+
+class MethodClass(Protocol):
+    """What an entry point names: a class that is given what a run works with."""
+
+    def __call__(self, engine: LocalEngine, run: Run, progress: Progress) -> Method: ...
+
+
+def method_names() -> list[str]:
+    """The methods that are installed."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def make_method(name: str) -> MethodClass:
+    """The class registered as `name`: call it with an engine, a run and a progress, then `train()`.
+
+    Raises:
+        RecipeError: no such method, or its package cannot be imported.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            try:
+                method: MethodClass = point.load()
+            except (ImportError, AttributeError) as error:
+                raise RecipeError(
+                    f"the method {name!r} ({point.value}) cannot be imported: {error}",
+                    key="method",
+                    mend="install what it needs, or choose another method",
+                ) from error
+            return method
+    raise RecipeError(
+        f"no method is called {name!r}",
+        key="method",
+        mend=f"choose one of: {', '.join(method_names()) or 'none installed'}",
+    )

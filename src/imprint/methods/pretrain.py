@@ -18,6 +18,7 @@ from imprint.context.prompt import Context, ContextConfig
 from imprint.envs.base import World, make_world
 from imprint.errors import RecipeError
 from imprint.evaluate import Evaluator
+from imprint.files import append_jsonl, atomic_folder
 from imprint.learning.batch import Sample
 from imprint.learning.learner import Learner, LearnerConfig
 from imprint.policy.local import Sampling
@@ -26,7 +27,6 @@ from imprint.policy.tokenizer import train_tokenizer
 from imprint.progress import Progress
 from imprint.recipe import EnvConfig
 from imprint.rollout import Rollout, derive_seed
-from imprint.runs.files import append_jsonl, atomic_folder
 from imprint.skills.library import SkillLibrary
 from imprint.skills.skill import Skill
 from imprint.types import StepResult
@@ -44,8 +44,8 @@ class Demonstration(Protocol):
 class DreamWorld(World, Protocol):
     """A world that can also make demonstrations with rules of their own."""
 
-    def demonstration(self, seed: int) -> Demonstration:
-        """The demonstration drawn from `seed`."""
+    def demonstrations(self, seed: int, count: int, *, by_heart: bool) -> Sequence[Demonstration]:
+        """At most `count` demonstrations with the same pages (none: what is always done), drawn from `seed`."""
         ...
 
     def language(self) -> Iterator[str]:
@@ -71,7 +71,13 @@ class PretrainRecipe(BaseModel):
     name: str
     seed: int = 0
     steps: int = Field(default=2000, ge=1)
-    batch: int = Field(default=48, ge=1, description="Demonstrations per step.")
+    pages: int = Field(default=12, ge=1, description="Sets of pages per step.")
+    demos: int = Field(default=4, ge=1, description="Demonstrations under each (its pages are read once).")
+    heart_steps: int = Field(
+        default=0,
+        ge=0,
+        description="First steps without pages: how to act is learned on short sequences, hence fast.",
+    )
     env: EnvConfig = EnvConfig()
     model: ModelConfig = ModelConfig()
     learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
@@ -103,11 +109,13 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     for step in range(recipe.steps):
+        by_heart = step < recipe.heart_steps
         samples = [
-            demonstration_sample(
-                world.demonstration(derive_seed(recipe.seed, "dream", step, index)), context, recipe.observation_weight
+            demonstration_sample(demo, context, recipe.observation_weight)
+            for index in range(recipe.pages)
+            for demo in world.demonstrations(
+                derive_seed(recipe.seed, "dream", step, index), recipe.demos, by_heart=by_heart
             )
-            for index in range(recipe.batch)
         ]
         numbers = learner.imitate(samples)
         if (step + 1) % recipe.show_interval == 0 or step + 1 == recipe.steps:
@@ -118,14 +126,14 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
                 f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
                 for arm, episodes in zip(("with", "without"), arms, strict=True)
             }
+            with atomic_folder(out) as folder:
+                policy.save(folder)
             append_jsonl(log, [{"step": step + 1, **numbers, **shares}])
             progress.note(
                 f"step {step + 1}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
                 f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
             )
         progress.advance(f"nll {numbers['loss/nll']:.3f}")
-    with atomic_folder(out) as folder:
-        policy.save(folder)
     return policy
 
 
@@ -147,10 +155,14 @@ def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary)
 
 
 def demonstration_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
-    """A demonstration as a sample whose `advantages_T` are the weights of imitation."""
+    """A demonstration as a sample whose `advantages_T` are the weights of imitation.
+
+    The pages are its prompt, so that demonstrations under the same pages share them; the first observation is given,
+    not learned.
+    """
     prompt = context.start(demo.pages, demo.first)
-    tokens: list[int] = []
-    weights: list[float] = []
+    tokens = list(prompt.ids[prompt.shared :])
+    weights = [0.0] * len(tokens)
     for command, result, imitate in demo.turns:
         spoken = context.policy.encode(f" {command}\n")
         answer = context.follow(result, stopped=True)
@@ -158,4 +170,4 @@ def demonstration_sample(demo: Demonstration, context: Context, observation_weig
         weights += [1.0 if imitate else 0.0] * len(spoken) + [observation_weight] * len(answer)
     values = np.asarray(weights, dtype=np.float32)
     zeros = np.zeros(len(tokens), dtype=np.float32)
-    return Sample(prompt.ids, tuple(tokens), values > 0, zeros, values)
+    return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values)

@@ -118,7 +118,11 @@ class Skill0:
     def gather(self, step: int) -> list[list[Episode]]:
         """Play a group of episodes of each of the step's tasks, under the skills in force."""
         requests = [
-            Request(task, derive_seed(self.recipe.seed, "train", step, task.id, index), self.skills_for(task, index))
+            Request(
+                task,
+                derive_seed(self.recipe.seed, "train", step, task.id, index),
+                self.skills_for(task, index),
+            )
             for task in self.tasks_of(step)
             for index in range(self.recipe.rollout.group)
         ]
@@ -141,9 +145,7 @@ class Skill0:
         """One advantage per turn, relative to the episodes with the same owner."""
         config = self.recipe.advantage
         scores = [turn_scores(episode, self.recipe.reward) for episode in episodes]
-        return turn_advantages(
-            scores, owners, unit=config.unit, scale=config.scale, std_floor=config.std_floor
-        )
+        return turn_advantages(scores, owners, unit=config.unit, scale=config.scale, std_floor=config.std_floor)
 
     # --- around it -------------------------------------------------------------------------------------------------
 
@@ -178,9 +180,7 @@ class Skill0:
             self.engine.evaluator.forget()
             arms = self.engine.evaluator.paired(tasks, self.engine.library.names)
             for arm, episodes in zip(("with", "without"), arms, strict=True):
-                self.record(
-                    outcomes(episodes, step=self.recipe.steps, split="test", arm=arm, env_steps=self.env_steps)
-                )
+                self.record(outcomes(episodes, step=self.recipe.steps, split="test", arm=arm, env_steps=self.env_steps))
 
     def record(self, rows: Sequence[Outcome]) -> None:
         self.run.append("evaluations", [row.to_record() for row in rows])
@@ -251,4 +251,3 @@ class Skill0:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / max(1, len(values))
-

@@ -52,7 +52,12 @@ class Session:
     """
 
     def __init__(
-        self, policy: Policy, prompts: Sequence[Prompt], seeds: Sequence[int], stop: Iterable[int], sampling: Sampling
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        stop: Iterable[int],
+        sampling: Sampling,
     ) -> None:
         self.policy = policy
         self.sampling = sampling

@@ -153,9 +153,7 @@ def gap_chart(summary: Summary) -> str | None:
 def context_chart(summary: Summary) -> str | None:
     """Context tokens per turn over the steps, in both arms and in training."""
     split = summary.curve_split
-    curves = {
-        arm: [e for e in summary.curve(split or "", arm) if e.context_tokens is not None] for arm in NAMES
-    }
+    curves = {arm: [e for e in summary.curve(split or "", arm) if e.context_tokens is not None] for arm in NAMES}
     steps, tokens = summary.series("train/context_tokens")
     if not any(curves.values()) and not tokens:
         return None
@@ -240,9 +238,7 @@ def training_chart(summary: Summary) -> str | None:
             smooth = values if stepwise else _smooth(values)
             if not stepwise:
                 axes.plot(steps, values, color=LIGHT["without"], linewidth=1.0, alpha=0.3)
-            axes.plot(
-                steps, smooth, color=LIGHT["without"], drawstyle="steps-post" if stepwise else "default"
-            )
+            axes.plot(steps, smooth, color=LIGHT["without"], drawstyle="steps-post" if stepwise else "default")
             axes.set_title(f"{title} · {_short(smooth[-1])}", fontsize=11)
             axes.set_xlim(*_step_limits(summary))
             axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
@@ -339,19 +335,13 @@ def _mark_withdrawals(axes: Axes, summary: Summary) -> list[tuple[int, str]]:
     tips: dict[int, list[str]] = {}
     for decision in summary.decisions:
         if decision.action in ("withdraw", "admit", "readmit"):
-            tips.setdefault(decision.step, []).append(
-                f"{decision.skill}: {decision.action}: {decision.reason}"
-            )
+            tips.setdefault(decision.step, []).append(f"{decision.skill}: {decision.action}: {decision.reason}")
     for step in tips:
-        axes.plot(
-            [step], [-0.045], marker="v", markersize=8, color=LIGHT["ink"], clip_on=False, linestyle="none"
-        )
+        axes.plot([step], [-0.045], marker="v", markersize=8, color=LIGHT["ink"], clip_on=False, linestyle="none")
     return [(step, f"step {step}\n" + "\n".join(lines)) for step, lines in sorted(tips.items())]
 
 
-def _dumbbell(
-    axes: Axes, summary: Summary, family: str, arm: str, y: float
-) -> list[tuple[float, float, Evaluation]]:
+def _dumbbell(axes: Axes, summary: Summary, family: str, arm: str, y: float) -> list[tuple[float, float, Evaluation]]:
     headline = summary.headline(arm)
     if headline is None:
         return []
@@ -382,9 +372,7 @@ def _tip(e: Evaluation) -> str:
         f"{rate.value:.1%} ({rate.successes} of {rate.episodes} {e.split} tasks)",
         f"95% interval {rate.low:.0%} to {rate.high:.0%}",
     ]
-    return "\n".join(
-        lines + ([] if e.context_tokens is None else [f"{e.context_tokens:,.0f} tokens per turn"])
-    )
+    return "\n".join(lines + ([] if e.context_tokens is None else [f"{e.context_tokens:,.0f} tokens per turn"]))
 
 
 def _tokens(e: Evaluation) -> float:

@@ -16,15 +16,13 @@ from typing import Any
 import torch
 
 from imprint.errors import CheckpointError
+from imprint.files import atomic_folder
 from imprint.learning.learner import Learner
 from imprint.policy.model import Policy
-from imprint.runs.files import atomic_folder
 from imprint.runs.run import Run
 
 
-def save_checkpoint(
-    run: Run, step: int, policy: Policy, learner: Learner, state: dict[str, Any], keep: int
-) -> Path:
+def save_checkpoint(run: Run, step: int, policy: Policy, learner: Learner, state: dict[str, Any], keep: int) -> Path:
     """Write the checkpoint of `step` atomically and remove all but the newest `keep`.
 
     Raises:

@@ -49,9 +49,7 @@ class MetricsWriter:
                 )
             self._trackers.append(TRACKERS[name](run))
 
-    def log(
-        self, step: int, metrics: Mapping[str, SupportsFloat | None], seconds: float | None = None
-    ) -> None:
+    def log(self, step: int, metrics: Mapping[str, SupportsFloat | None], seconds: float | None = None) -> None:
         """Write the metrics of `step`; NaN and infinities become null. `seconds` is the step's wall-clock.
 
         Raises:
@@ -95,9 +93,7 @@ def _plain(name: str, value: SupportsFloat | None) -> Number | None:
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise ImprintError(
-            f"the metric is not a number: {value!r}", key=name, mend="log numbers only"
-        ) from error
+        raise ImprintError(f"the metric is not a number: {value!r}", key=name, mend="log numbers only") from error
     return number if math.isfinite(number) else None
 
 

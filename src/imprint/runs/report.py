@@ -18,8 +18,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from imprint import __version__
-from imprint.runs import charts, files
+from imprint import __version__, files
+from imprint.runs import charts
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run
 from imprint.runs.summary import Decision, Evaluation, Headline, Rate, Summary
@@ -54,9 +54,7 @@ def render_report(run: Run) -> str:
     script, style = _template("report.js"), _template("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     heads = {arm: summary.headline(arm) for arm in ARMS}
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": _percent,
         "thousands": _thousands,
@@ -164,9 +162,7 @@ def _sentence(heads: Mapping[str, Headline | None], real: Sequence[Evaluation]) 
     if with_:
         parts.append(f"With its skills it solves {_percent(with_.end.rate.value)}.")
     if real and without and without.end.split != "real":
-        parts.append(
-            f"On {real[-1].rate.episodes} real games, without skills: {_percent(real[-1].rate.value)}."
-        )
+        parts.append(f"On {real[-1].rate.episodes} real games, without skills: {_percent(real[-1].rate.value)}.")
     saved = _tokens_saved(heads)
     if saved:
         before, after = saved
@@ -200,22 +196,16 @@ def _cards(summary: Summary, heads: Mapping[str, Headline | None]) -> list[dict[
         start = heads["without"].start
         gain = heads["without"].end.rate.value - start.rate.value
         note = f"from {_percent(start.rate.value)} at step {start.step} ({_split(start)})"
-        cards.append(
-            {"kind": "", "label": "gain without skills", "value": f"{_points(gain)} pts", "note": note}
-        )
+        cards.append({"kind": "", "label": "gain without skills", "value": f"{_points(gain)} pts", "note": note})
     if saved := _tokens_saved(heads):
         note = f"{saved[0]:,.0f} to {saved[1]:,.0f} tokens per turn"
         value = f"{(saved[1] - saved[0]) / saved[0]:+.0%}".replace("-", "−")
         cards.append({"kind": "", "label": "context", "value": value, "note": note})
     if summary.env_steps is not None:
         note = f"{summary.last_step:,} training steps"
-        cards.append(
-            {"kind": "", "label": "environment steps", "value": _thousands(summary.env_steps), "note": note}
-        )
+        cards.append({"kind": "", "label": "environment steps", "value": _thousands(summary.env_steps), "note": note})
     if summary.seconds is not None:
-        cards.append(
-            {"kind": "", "label": "time", "value": _duration(summary.seconds), "note": "of training"}
-        )
+        cards.append({"kind": "", "label": "time", "value": _duration(summary.seconds), "note": "of training"})
     return cards
 
 
@@ -225,9 +215,7 @@ def _skill_map(summary: Summary) -> dict[str, Any] | None:
         return None
     steps = sorted({d.step for d in summary.decisions})
     by_key = {(d.step, d.skill): d for d in summary.decisions}
-    scale = (
-        max((abs(d.helpfulness) for d in summary.decisions if d.helpfulness is not None), default=0.0) or 1.0
-    )
+    scale = max((abs(d.helpfulness) for d in summary.decisions if d.helpfulness is not None), default=0.0) or 1.0
     rows = []
     for skill in summary.skills:
         cells: list[dict[str, Any] | None] = []

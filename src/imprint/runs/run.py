@@ -29,8 +29,8 @@ from typing import Any, Literal, Self
 
 import yaml
 
+from imprint import files
 from imprint.errors import CheckpointError, RecipeError
-from imprint.runs import files
 from imprint.types import Episode
 
 __all__ = ["ARMS", "RECORDS", "Record", "Run", "recipe_differences"]
@@ -67,15 +67,11 @@ class Run:
         if not recipe_path.exists():
             _refuse_foreign_folder(path)
         elif not resume:
-            raise CheckpointError(
-                "a run is already here", where=path, mend="resume it, or choose another folder"
-            )
+            raise CheckpointError("a run is already here", where=path, mend="resume it, or choose another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(
-                f"cannot be made: {error.strerror}", where=path, mend="check the path"
-            ) from error
+            raise CheckpointError(f"cannot be made: {error.strerror}", where=path, mend="check the path") from error
         lock = _lock(path / ".lock")
         try:
             for folder in (path, path / "episodes", path / "checkpoints"):
@@ -273,13 +269,9 @@ def _parse_recipe(text: str, where: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1
-        raise RecipeError(
-            "this is not YAML", where=where, line=line, mend="see recipes/ for examples"
-        ) from error
+        raise RecipeError("this is not YAML", where=where, line=line, mend="see recipes/ for examples") from error
     if not isinstance(recipe, dict):
-        raise RecipeError(
-            "a recipe is a mapping of keys to values", where=where, mend="see recipes/ for examples"
-        )
+        raise RecipeError("a recipe is a mapping of keys to values", where=where, mend="see recipes/ for examples")
     return recipe
 
 

@@ -157,9 +157,7 @@ class Summary:
     @property
     def env_steps(self) -> int | None:
         """Environment steps of training so far."""
-        counts = self.series("env_steps")[1] or [
-            e.env_steps for e in self.evaluations if e.env_steps is not None
-        ]
+        counts = self.series("env_steps")[1] or [e.env_steps for e in self.evaluations if e.env_steps is not None]
         return int(max(counts)) if counts else None
 
     @property
@@ -190,9 +188,7 @@ def _evaluation(row: Mapping[str, Any], where: Path) -> Evaluation | None:
     episodes, successes = _whole(row, "episodes", where), _whole(row, "successes", where)
     arm = _text(row, "arm", where)
     if arm not in ARMS:
-        raise CheckpointError(
-            f"arm is {arm!r}", where=where, key="arm", mend=f"it is one of: {', '.join(ARMS)}"
-        )
+        raise CheckpointError(f"arm is {arm!r}", where=where, key="arm", mend=f"it is one of: {', '.join(ARMS)}")
     if not 0 <= successes <= episodes:
         raise CheckpointError(
             f"{successes} successes of {episodes} episodes", where=where, key="successes", mend="mend the row"

@@ -27,8 +27,20 @@ REAL_TOOLS = {
     "clean": frozenset({"Sink", "SinkBasin"}),
 }
 REAL_LAMPS = frozenset({"DeskLamp", "FloorLamp"})
-MADE_UP = ("zorby", "glim", "plinky", "drast", "veluma", "krono", "shaly", "tiff")  # goal words known by heart
-GOAL_WORDS = ("hot", "cool", "clean", "warm", "cold", "fresh", "shiny", "dry", "ready", "bright", "soft", "neat")
+GOAL_WORDS = (
+    "hot",
+    "cool",
+    "clean",
+    "warm",
+    "cold",
+    "fresh",
+    "shiny",
+    "dry",
+    "ready",
+    "bright",
+    "soft",
+    "neat",
+)
 SENTENCES = (
     "put a {word} {object} in {target}.",
     "{verb} some {object} and put it in {target}.",
@@ -57,6 +69,19 @@ class DreamRecipe:
     lamp: str | None = None
 
 
+# Made-up goal words with a recipe that never changes: what the base policy knows by heart.
+BY_HEART = {
+    "zorby": DreamRecipe((("cool", "CounterTop"),)),
+    "glim": DreamRecipe((("clean", "GarbageCan"),)),
+    "plinky": DreamRecipe((("heat", "Drawer"),)),
+    "drast": DreamRecipe((("cool", "Shelf"),)),
+    "veluma": DreamRecipe(),
+    "krono": DreamRecipe(count=2),
+    "shaly": DreamRecipe(lamp="HousePlant"),
+    "tiff": DreamRecipe((("clean", "Cabinet"), ("heat", "SideTable"))),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Dream:
     """A game with its own rules, the recipe that solves it, and the pages that explain it (none: by heart)."""
@@ -66,31 +91,36 @@ class Dream:
     pages: tuple[Skill, ...]
 
 
-def known_recipe(word: str) -> DreamRecipe:
-    """The fixed recipe behind a made-up goal word."""
-    dice = random.Random(f"known/{word}")
-    verb = dice.choice(VERBS)
-    tools = ("Toaster", "StoveBurner", "CoffeeMachine", "GarbageCan", "CounterTop", "Drawer", "Shelf", "Desk", "Bed")
-    return DreamRecipe(treatments=((verb, dice.choice(tools)),))
+def make_dreams(
+    seed: int, count: int = 1, *, size: str = "small", by_heart: float = 0.2, no_page: float = 0.5
+) -> list[Dream]:
+    """`count` games with one recipe and one set of pages, drawn from `seed` alone.
 
-
-def make_dream(seed: int, *, size: str = "small", by_heart: float = 0.2) -> Dream:
-    """One dream, drawn from `seed` alone. A share of `by_heart` use a made-up word; half of those have no page."""
+    A share of `by_heart` have a made-up goal word with a fixed recipe; a share of `no_page` of those have no page.
+    """
     dice = random.Random(f"dream/{seed}")
-    for attempt in range(1000):
+    known = dice.random() < by_heart
+    word = dice.choice(sorted(BY_HEART) if known else GOAL_WORDS)
+    recipe = BY_HEART.get(word)
+    shows_page = not known or dice.random() >= no_page
+    dreams: list[Dream] = []
+    pages: tuple[Skill, ...] = ()
+    for attempt in range(20_000):
         config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
         base = make_game("train", dice.randrange(1 << 20), config)
-        known = dice.random() < by_heart
-        word = dice.choice(MADE_UP) if known else dice.choice(GOAL_WORDS)
-        recipe = known_recipe(word) if known else draw_recipe(base, dice)
-        if recipe is None or not _fits(base, recipe):
+        drawn = recipe or draw_recipe(base, dice)
+        if drawn is None or not _fits(base, drawn):
             continue
-        game = _dream_game(base, recipe, word, known, dice, f"dream/{seed}/{attempt}")
+        game = _dream_game(base, drawn, word, known, dice, f"dream/{seed}/{attempt}")
         if game is None:
             continue
-        pages = () if known and dice.random() < 0.5 else write_pages(game, recipe, word, dice)
-        return Dream(game, recipe, pages)
-    raise AssertionError("no dream fits any of a thousand games")
+        if not dreams:
+            recipe = drawn
+            pages = write_pages(game, drawn, word, dice) if shows_page else ()
+        dreams.append(Dream(game, drawn, pages))
+        if len(dreams) == count:
+            return dreams
+    raise AssertionError(f"no {count} games fit the recipe of dream {seed}")
 
 
 def draw_recipe(game: Game, dice: random.Random) -> DreamRecipe | None:
@@ -125,13 +155,13 @@ def _fits(game: Game, recipe: DreamRecipe) -> bool:
         return False
     if (recipe.lamp is None) != (game.goal.toggle_type is None) and game.goal.target_type is None:
         return False  # placing needs a place to put it
+    if recipe.lamp is not None and recipe.lamp not in _lamp_candidates(game):
+        return False
     copies = sum(thing.type == game.goal.object_type for thing in game.objects)
     return copies >= recipe.count and any(tool == game.goal.target_type for _, tool in recipe.treatments) is False
 
 
-def _dream_game(
-    base: Game, recipe: DreamRecipe, word: str, known: bool, dice: random.Random, name: str
-) -> Game | None:
+def _dream_game(base: Game, recipe: DreamRecipe, word: str, known: bool, dice: random.Random, name: str) -> Game | None:
     kind = base.goal.object_type
     flags = frozenset({"cleanable", "heatable", "coolable"})
     altered = frozenset(FLAG_OF.values())

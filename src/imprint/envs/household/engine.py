@@ -201,13 +201,7 @@ class HouseholdEngine:
 
     def _take(self, object_name: str, receptacle_name: str) -> str | None:
         o, r = self.tables.object_named.get(object_name), self._here(receptacle_name)
-        if (
-            o is None
-            or r is None
-            or self.held is not None
-            or not self.accessible(r)
-            or o not in self.contents[r]
-        ):
+        if o is None or r is None or self.held is not None or not self.accessible(r) or o not in self.contents[r]:
             return None
         if "pickupable" not in self.tables.flags_O[o]:
             return None
@@ -276,9 +270,7 @@ class HouseholdEngine:
         if not here:
             return "You are in the middle of a room. Looking quickly around you, you see nothing."
         facing = enumerate_names(self.tables.name_R[r] for r in here)
-        beside = sorted(
-            pair for pair in self._left if pair[1] in here and self.location in self.locations(pair[0])
-        )
+        beside = sorted(pair for pair in self._left if pair[1] in here and self.location in self.locations(pair[0]))
         things = enumerate_names(f"a {names[o]}" for o, _ in beside)
         return f"You are facing the {facing}. Next to it, you see {things}."
 
@@ -329,9 +321,7 @@ class HouseholdEngine:
         for r in self.here():
             name = tables.name_R[r]
             if r in tables.can_hold_O[o] and self.accessible(r):
-                put = (
-                    f"put {thing} in/on {name}" if self.game.put_verb == "put" else f"move {thing} to {name}"
-                )
+                put = f"put {thing} in/on {name}" if self.game.put_verb == "put" else f"move {thing} to {name}"
                 commands.append(put)
             for verb, (needed, _, _) in TREATMENTS.items():
                 if r in tables.tools[verb] and needed in tables.flags_O[o]:

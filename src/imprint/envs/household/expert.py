@@ -61,9 +61,7 @@ def _light(engine: HouseholdEngine, rng: random.Random | None) -> str | None:
 def _target(engine: HouseholdEngine, rng: random.Random | None) -> int | None:
     """The receptacle to fill: the one that holds most already, then the one at hand."""
     tables = engine.tables
-    usable = [
-        r for r in tables.goal_receptacles if any(r in tables.can_hold_O[o] for o in tables.goal_objects)
-    ]
+    usable = [r for r in tables.goal_receptacles if any(r in tables.can_hold_O[o] for o in tables.goal_objects)]
     if engine.held is not None and _useful(engine, engine.held):
         usable = [r for r in usable if r in tables.can_hold_O[engine.held]]
     if not usable:

@@ -67,9 +67,7 @@ def load_game(path: str | Path) -> Game:
     except (UnicodeDecodeError, RecursionError) as error:
         raise GameError("is not a game in UTF-8 text", where=path, mend=_AGAIN) from error
     except json.JSONDecodeError as error:
-        raise GameError(
-            f"is not whole JSON: {error.msg}", where=path, line=error.lineno, mend=_AGAIN
-        ) from error
+        raise GameError(f"is not whole JSON: {error.msg}", where=path, line=error.lineno, mend=_AGAIN) from error
     return parse_game(document, _game_id(path), where=path)
 
 
@@ -83,9 +81,7 @@ def load_template(path: str | Path) -> Template:
     return Template(game.rules, game.put_verb)
 
 
-def load_rows(
-    path: str | Path, template: Template | None = None, *, limit: int | None = None
-) -> Iterator[Game]:
+def load_rows(path: str | Path, template: Template | None = None, *, limit: int | None = None) -> Iterator[Game]:
     """The games of a `.jsonl.gz` or `.jsonl` table: `path`, `task`, `pddl_problem`, `walkthrough` in a row.
 
     Raises:
@@ -143,17 +139,13 @@ def read_expression(text: str, *, where: str | Path, key: str) -> Expression:
         elif token != ")":
             open_lists[-1].append(token)
         elif len(open_lists) == 1:
-            raise GameError(
-                "a parenthesis is closed that was never opened", where=where, key=key, mend=_AGAIN
-            )
+            raise GameError("a parenthesis is closed that was never opened", where=where, key=key, mend=_AGAIN)
         else:
             closed = open_lists.pop()
             open_lists[-1].append(closed)
     if len(open_lists) > 1:
         missing = len(open_lists) - 1
-        raise GameError(
-            f"{missing} closing parenthesis(es) missing at the end", where=where, key=key, mend=_AGAIN
-        )
+        raise GameError(f"{missing} closing parenthesis(es) missing at the end", where=where, key=key, mend=_AGAIN)
     found = next((item for item in open_lists[0] if isinstance(item, list)), None)
     if found is None:
         raise GameError("there is no PDDL expression", where=where, key=key, mend=_AGAIN)
@@ -169,11 +161,7 @@ def _game_id(path: Path) -> str:
 
 def _lines(path: Path, limit: int | None) -> Iterator[tuple[int, str]]:
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as table
-        ):
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
             for line, text in enumerate(table, start=1):
                 if limit is not None and line > limit:
                     return
@@ -310,9 +298,7 @@ class _Facts:
         return groups
 
 
-def _build(
-    document: Mapping[str, Any], game_id: str, sentence: str, template: Template, where: str | Path
-) -> Game:
+def _build(document: Mapping[str, Any], game_id: str, sentence: str, template: Template, where: str | Path) -> Game:
     facts = _Facts(_text(document, "pddl_problem", where), where)
     start = [place for _, place in facts.by["atlocation"]]
     if len(start) != 1:

@@ -69,9 +69,7 @@ class Tables:
         self._set_places(receptacles, objects)
         self._set_contents(receptacles, objects)
         self._set_rules(receptacles, objects)
-        self.go_commands = tuple(
-            sorted((f"go to {name}", self.location_R[r]) for r, name in enumerate(self.name_R))
-        )
+        self.go_commands = tuple(sorted((f"go to {name}", self.location_R[r]) for r, name in enumerate(self.name_R)))
         self.intro = self._intro()
 
     def _set_places(self, receptacles: list[Receptacle], objects: list[Object]) -> None:
@@ -125,9 +123,7 @@ class Tables:
         )
         self.goal_receptacles = tuple(sorted(of_types([goal.target_type] if goal.target_type else [])))
         self.lamps = tuple(
-            o
-            for o, thing in enumerate(objects)
-            if thing.type == goal.toggle_type and "toggleable" in thing.flags
+            o for o, thing in enumerate(objects) if thing.type == goal.toggle_type and "toggleable" in thing.flags
         )
 
     def _intro(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from imprint.envs.household.demonstrator import Demonstrator
-from imprint.envs.household.dreams import INTROS, Dream, make_dream
+from imprint.envs.household.dreams import INTROS, Dream, make_dreams
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.maker import MakerConfig, make_game
@@ -52,7 +52,9 @@ class HouseholdWorld:
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown:
             raise RecipeError(
-                f"unknown family {unknown[0]!r}", key="env.families", mend=f"choose from: {', '.join(FAMILIES)}"
+                f"unknown family {unknown[0]!r}",
+                key="env.families",
+                mend=f"choose from: {', '.join(FAMILIES)}",
             )
         self.categories = tuple(family for family in FAMILIES if family in families)
         self.max_turns = max_turns
@@ -81,14 +83,20 @@ class HouseholdWorld:
     def environment(self) -> HouseholdEnvironment:
         return HouseholdEnvironment(self)
 
-    def demonstration(self, seed: int) -> DreamDemonstration:
-        """A dream game, played by one who sees only the text and knows the recipe."""
-        return demonstrate(make_dream(seed, size=self.config.size), seed, self.max_turns)
+    def demonstrations(self, seed: int, count: int = 1, *, by_heart: bool = False) -> list[DreamDemonstration]:
+        """Dream games under one page, played by one who sees only the text and knows the recipe.
+
+        With `by_heart` there is no page, and the recipe is one of the few that never change. Games that could not be
+        finished in time are left out.
+        """
+        shares = {"by_heart": 1.0, "no_page": 1.0} if by_heart else {}
+        dreams = make_dreams(seed, count, size=self.config.size, **shares)
+        played = [demonstrate(dream, f"{seed}/{index}", self.max_turns) for index, dream in enumerate(dreams)]
+        return [demo for demo in played if demo.success]
 
     def language(self) -> Iterator[str]:
         """Dreams and real task sentences, for the tokenizer."""
-        for seed in range(1500):
-            demo = self.demonstration(seed)
+        for demo in (demo for seed in range(1500) for demo in self.demonstrations(seed)):
             yield demo.first.observation
             yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)
             yield from (f"> {command}\n{result.observation}" for command, result, _ in demo.turns)
@@ -100,7 +108,9 @@ class HouseholdWorld:
     def _made(self, split: str) -> Sequence[Task]:
         if split not in self.counts:
             raise RecipeError(
-                f"made games have no split {split!r}", key="split", mend=f"choose from: {', '.join(self.counts)}"
+                f"made games have no split {split!r}",
+                key="split",
+                mend=f"choose from: {', '.join(self.counts)}",
             )
         families = self.categories
         return [
@@ -114,7 +124,10 @@ class HouseholdWorld:
         files = sorted(root.glob(f"*/*/{GAME_FILE}"))
         if not files:
             raise RecipeError(
-                f"holds no */*/{GAME_FILE}", where=root, key="env.games", mend="give a folder in ALFWorld's layout"
+                f"holds no */*/{GAME_FILE}",
+                where=root,
+                key="env.games",
+                mend="give a folder in ALFWorld's layout",
             )
         tasks = [
             Task(str(path.parent.relative_to(self.folder)), load_game(path).family, split, str(path)) for path in files
@@ -156,14 +169,17 @@ class DreamDemonstration:
     success: bool
 
 
-def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.06) -> DreamDemonstration:
+def demonstrate(dream: Dream, seed: str, max_turns: int, slips: float = 0.06) -> DreamDemonstration:
     """Play a dream; now and then a random possible command slips in, which is not to be imitated."""
     dice = random.Random(f"demonstrate/{seed}")
     engine = HouseholdEngine(dream.game, max_turns=max_turns)
     first = engine.reset()
     goal = dream.game.goal
     player = Demonstrator(
-        first.observation, dream.recipe, goal.object_type.lower(), goal.target_type.lower() if goal.target_type else None
+        first.observation,
+        dream.recipe,
+        goal.object_type.lower(),
+        goal.target_type.lower() if goal.target_type else None,
     )
     turns: list[tuple[str, StepResult, bool]] = []
     result = first

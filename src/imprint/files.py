@@ -193,9 +193,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise CheckpointError(
-            f"cannot be read: {error.strerror}", where=path, mend="check the path"
-        ) from error
+        raise CheckpointError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
     for number, line in enumerate(lines, start=1):
         last = number == len(lines)  # what follows the last line end: nothing, or a half-written line
         if last and not line:

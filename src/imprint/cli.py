@@ -1,0 +1,76 @@
+"""The command line: `imprint train | eval | compare | report | play | skills | envs | pretrain`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from imprint import __version__
+from imprint.commands import compare, evaluate, play, pretrain, report, skills, train, worlds
+from imprint.commands.shared import say
+from imprint.errors import ImprintError
+
+TRAIN, LOOK, MAKE = "Train and measure", "Look closer", "Make your own"
+
+
+class Commands(TyperGroup):
+    """Tells an `ImprintError` as a message (status 2), an interruption as a hint (status 130): no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImprintError as error:
+            say(f"error: {error.describe()}", stderr=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            hint = error.args[0] if error.args else "stopped; nothing that was finished is lost"
+            say(f"\n{hint}", stderr=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Turns agent skills into model weights: "
+        "a skill starts as a page in the context and ends in the policy.\n\n"
+        "Start with `imprint train recipes/demo.yaml`, then open the report that it writes."
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"imprint {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    # Our own progress says what is going on; a bar for each loading of a few megabytes hides it.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+app.command("train", rich_help_panel=TRAIN)(train.train)
+app.command("eval", rich_help_panel=TRAIN)(evaluate.evaluate)
+app.command("compare", rich_help_panel=TRAIN)(compare.compare)
+app.command("report", rich_help_panel=TRAIN)(report.report)
+app.command("play", rich_help_panel=LOOK)(play.play)
+app.add_typer(skills.app, name="skills", rich_help_panel=LOOK)
+app.add_typer(worlds.app, name="envs", rich_help_panel=LOOK)
+app.command("pretrain", rich_help_panel=MAKE)(pretrain.pretrain)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,77 @@
+"""`imprint compare`: methods against each other, over seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imprint.commands.shared import Sets, console, grid, say
+from imprint.errors import RecipeError
+
+
+def compare(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipe files; their names are the methods of the table.")],
+    seeds: Annotated[str, typer.Option(help="Comma-separated; ranges as 0-4.")] = "0,1,2,3,4",
+    out: Annotated[Path, typer.Option(help="Where runs, table and figure go.")] = Path("results/household"),
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets cores/JOBS threads.")] = 1,
+    changes: Sets = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the tables.")] = False,
+) -> None:
+    """Train every recipe with every seed, and print one table with intervals.
+
+    Stopped, it goes on with the same command: finished runs are kept, an interrupted one resumes.
+
+    Example: `imprint compare recipes/household/*.yaml --seeds 0-4 --jobs 2`
+    """
+    from imprint import compare as job
+    from imprint.compare_table import comparison_tables
+    from imprint.progress import Progress
+
+    planned = job.plan(recipes, parse_seeds(seeds), out, changes or [])
+    notes = [f"Not tested alike: {line}." for line in job.unlike_tests(planned)]
+    for note in notes:
+        say(f"note: {note}", stderr=True)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    try:
+        with Progress("compare", quiet=quiet) as progress:
+            failures = job.run_all(
+                planned,
+                lambda one: job.start_training(one, threads),
+                workers=jobs,
+                progress=progress,
+                finished=lambda one: job.write_results(out, planned, (), notes),
+            )
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with what is in {out}") from error
+    rows = job.write_results(out, planned, failures, notes)
+    for table in comparison_tables(rows):
+        console().print(grid(table.title, table.header, table.rows))
+        say(table.note + "\n")
+    if rows:
+        say(f"{out / 'table.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
+    for failure in failures:
+        say(f"\n{failure.job.name} failed with status {failure.status}", stderr=True)
+        say(f"the end of {failure.job.log}:\n{failure.tail}", stderr=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,5-7` as [0, 1, 5, 6, 7].
+
+    Raises:
+        RecipeError: it reads otherwise.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+    except ValueError as error:
+        raise RecipeError(f"cannot read {text!r}", key="--seeds", mend="write 0,1,2 or 0-4") from error
+    if not seeds:
+        raise RecipeError(f"{text!r} names no seed", key="--seeds", mend="write 0,1,2 or 0-4")
+    return seeds

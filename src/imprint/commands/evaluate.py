@@ -1,0 +1,173 @@
+"""`imprint eval`: a model's success with and without skills."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imprint.commands.shared import Sets, Subject, console, say, success_table
+
+if TYPE_CHECKING:
+    from imprint.engine.local import LocalEngine
+    from imprint.types import Episode, Task
+
+REAL_SPLIT = "valid_seen"  # of ALFWorld's published games; the methods' figures are on it
+
+
+class Arm(StrEnum):
+    """Which arms to play."""
+
+    WITH = "with"
+    WITHOUT = "without"
+    BOTH = "both"
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL_OR_RUN", help="A run's folder, a model's folder, `imprint-tiny`, or a hub name."),
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="World, skills and settings.  [default: the run's]", show_default=False),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help=f"Which tasks.  [default: test; with --games {REAL_SPLIT}]", show_default=False),
+    ] = None,
+    tasks: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many.  [default: the recipe's test_tasks; with --games all]", show_default=False),
+    ] = None,
+    arm: Annotated[Arm, typer.Option(help="With the skills in the context, without, or both.")] = Arm.BOTH,
+    games: Annotated[
+        Path | None,
+        typer.Option(help="A folder of real games (ALFWorld's json_2.1.1), or of made ones.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the sampling.  [default: the recipe's]", show_default=False)
+    ] = None,
+    changes: Sets = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Keep the figures in the run, as the split `real`, for its report."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Measure success with and without skills, on the same tasks with the same seeds.
+
+    Example: `imprint eval runs/demo --tasks 60`
+
+    On ALFWorld's own games: `imprint eval runs/demo --games ~/.cache/alfworld/json_2.1.1`
+    """
+    overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
+    if games is not None:
+        overrides.append(f"env.games={json.dumps(str(games))}")
+    subject = Subject(model, recipe, overrides)
+    _check_record(record, subject)
+    from imprint.engine.local import LocalEngine
+
+    engine = LocalEngine(subject.recipe, model=subject.model)
+    chosen_split = split or ("test" if games is None else REAL_SPLIT)
+    count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
+    arms = play_arms(engine, engine.tasks(chosen_split, count), arm, subject.title, quiet)
+    rows = outcome_rows(arms, step=subject.step, split=chosen_split)
+    console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
+    difference = _difference(arms)
+    if difference:
+        say(difference["text"])
+    if output is not None:
+        _write_json(output, subject, chosen_split, rows, difference)
+    if record:
+        _record(subject, rows)
+
+
+def play_arms(
+    engine: LocalEngine, tasks: Sequence[Task], arm: Arm, title: str, quiet: bool
+) -> dict[str, list[Episode]]:
+    """The episodes of each arm asked for, in the order of `tasks`."""
+    from imprint.progress import Progress
+
+    evaluator, names = engine.evaluator, engine.library.names
+    shown = {"with": names, "without": ()}
+    wanted = [name for name in ("with", "without") if arm in (Arm.BOTH, name)]
+    pairs = {name: [(task, evaluator.shown(task, shown[name])) for task in tasks] for name in wanted}
+    with Progress(title, quiet=quiet) as progress:
+        progress.begin(len({(task.id, skills) for listed in pairs.values() for task, skills in listed}))
+        played = evaluator.play(
+            [pair for listed in pairs.values() for pair in listed],
+            lambda turns: progress.advance(f"{turns} turns in the last episode"),
+        )
+    return {name: [played[task.id, skills] for task, skills in listed] for name, listed in pairs.items()}
+
+
+def outcome_rows(arms: dict[str, list[Episode]], *, step: int, split: str) -> list[dict[str, Any]]:
+    """`Outcome` records of each arm, by family and in all."""
+    from imprint.evaluate import outcomes
+
+    return [
+        outcome.to_record()
+        for arm, episodes in arms.items()
+        for outcome in outcomes(episodes, step=step, split=split, arm=arm, env_steps=0)
+    ]
+
+
+def _difference(arms: dict[str, list[Episode]]) -> dict[str, Any] | None:
+    """The paired difference of the two arms, as numbers and as a sentence."""
+    from imprint.stats import mcnemar, paired_difference
+
+    if len(arms) < 2:
+        return None
+    pairs = [(a.success, b.success) for a, b in zip(arms["with"], arms["without"], strict=True)]
+    found = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+    gained, lost = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    p = mcnemar(gained, lost)
+    text = (
+        f"with - without: {100 * found.estimate:+.1f} points "
+        f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}] "
+        f"(95%, {found.n} pairs; {gained} only with, {lost} only without; McNemar p = {p:.2g})"
+    )
+    return {**found.to_record(), "gained": gained, "lost": lost, "p": p, "text": text}
+
+
+def _write_json(
+    path: Path, subject: Subject, split: str, rows: list[dict[str, Any]], difference: dict[str, Any] | None
+) -> None:
+    from imprint.files import atomic_write
+
+    content = {
+        "model": subject.model,
+        "step": subject.step,
+        "split": split,
+        "recipe": subject.recipe.model_dump(mode="json"),
+        "outcomes": rows,
+        "difference": difference,
+    }
+    atomic_write(path, json.dumps(content, indent=1) + "\n")
+    say(f"figures: {path}")
+
+
+def _check_record(record: bool, subject: Subject) -> None:
+    from imprint.errors import CheckpointError
+
+    if record and subject.run is None:
+        raise CheckpointError(
+            "is not a run, so there is no place to record in", where=subject.model, mend="leave out --record"
+        )
+
+
+def _record(subject: Subject, rows: list[dict[str, Any]]) -> None:
+    """Put the rows into the run in place of those of an earlier `--record`."""
+    from imprint.runs.run import Run
+
+    assert subject.run is not None
+    with Run.create(subject.run.path, subject.run.recipe_text, resume=True) as run:
+        run.drop("evaluations", lambda row: row.get("split") == "real")
+        run.append("evaluations", [{**row, "split": "real"} for row in rows])
+    say(f"recorded in {subject.run.path}; `imprint report {subject.run.path}` shows it")

@@ -1,0 +1,147 @@
+"""`imprint play`: act in a world yourself, or watch a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imprint.commands.shared import Sets, Subject, say
+from imprint.commands.skills import page
+from imprint.errors import RecipeError
+
+if TYPE_CHECKING:
+    from imprint.engine.local import LocalEngine
+    from imprint.envs.base import Environment, World
+    from imprint.recipe import Recipe
+    from imprint.skills.skill import Skill
+    from imprint.types import Episode, StepResult, Task
+
+HELP = "`?` lists what is possible now, `skills` shows the page, `quit` leaves."
+
+
+def play(
+    task: Annotated[str | None, typer.Option(help="A task's id, as `imprint envs show` prints it.")] = None,
+    family: Annotated[str | None, typer.Option(help="A task of this family, chosen by the seed.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which tasks.  [default: test; with --games valid_seen]", show_default=False),
+    ] = None,
+    games: Annotated[Path | None, typer.Option(help="A folder of real or made games.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Watch this model or run play, e.g. imprint-tiny.  [default: you play]")
+    ] = None,
+    skills: Annotated[bool, typer.Option("--skills/--no-skills", help="Whether the model reads the skills.")] = True,
+    recipe: Annotated[Path | None, typer.Option(help="World and skills.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the task, and the model's draws.")] = 0,
+    auto: Annotated[bool, typer.Option("--auto", help="Do not wait for Enter between a model's turns.")] = False,
+    changes: Sets = None,
+) -> None:
+    """Play a task at a prompt, or watch a model play it turn by turn.
+
+    Example: `imprint play --family pick_heat_then_place_in_recep`
+
+    Watch: `imprint play --model imprint-tiny --no-skills`
+    """
+    overrides = [*(changes or []), f"seed={seed}"]
+    if games is not None:
+        overrides.append(f"env.games={json.dumps(str(games))}")
+    subject = Subject(model or "imprint-tiny", recipe, overrides)
+    chosen_split = split or ("test" if games is None else "valid_seen")
+    if model is None:
+        from imprint.envs.base import make_world
+
+        world = make_world(subject.recipe.env.name, **subject.recipe.env.options)
+        play_yourself(world, choose_task(world, chosen_split, task, family, seed), seed, subject.recipe)
+        return
+    from imprint.engine.local import LocalEngine
+
+    engine = LocalEngine(subject.recipe, model=subject.model)
+    watch(engine, choose_task(engine.world, chosen_split, task, family, seed), seed, skills=skills, auto=auto)
+
+
+def choose_task(world: World, split: str, task_id: str | None, family: str | None, seed: int) -> Task:
+    """The task of this id, or one of the family (of any, if None) that the seed chooses.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    tasks = world.tasks(split)
+    fitting = [task for task in tasks if task_id in (None, task.id) and family in (None, task.category)]
+    if not fitting:
+        wanted = f"called {task_id!r}" if task_id is not None else f"of the family {family!r}"
+        examples = ", ".join(task.id for task in tasks[:2]) if task_id is not None else ", ".join(world.categories)
+        raise RecipeError(
+            f"no task of {split!r} is {wanted}",
+            key="--task" if task_id else "--family",
+            mend=f"try: {examples}",
+        )
+    return fitting[seed % len(fitting)]
+
+
+def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
+    """A prompt until the episode ends or the player leaves."""
+    environment = world.environment()
+    result = environment.reset(task, seed)
+    say(f"{task.id} ({task.category}), at most {world.max_turns} turns. {HELP}\n\n{result.observation}")
+    turns = 0
+    while not result.done:
+        command = _ask("\n> ")
+        if command in (None, "quit", "exit"):
+            say(f"left after {turns} turns")
+            return
+        if command == "?":
+            say("\n".join(possible(environment, result)) or "this world does not say what is possible")
+        elif command == "skills":
+            say("\n".join(page(skill) for skill in _serving(recipe, task)) or "no skill serves this task")
+        elif command:
+            result = environment.step(command)
+            turns += 1
+            say(result.observation)
+    say(f"\n{'solved' if result.success else 'not solved'} in {turns} turns")
+
+
+def possible(environment: Environment, result: StepResult) -> Sequence[str]:
+    """The commands possible now: what the world says, or what its engine knows."""
+    engine: Any = getattr(environment, "engine", None)
+    return result.admissible or (engine.admissible() if hasattr(engine, "admissible") else ())
+
+
+def watch(engine: LocalEngine, task: Task, seed: int, *, skills: bool, auto: bool) -> None:
+    """Let the model play one episode, and show it turn by turn."""
+    from imprint.rollout import Request, derive_seed
+
+    shown = engine.library.serving(task.category) if skills else ()
+    request = Request(task, derive_seed(engine.recipe.seed, "evaluate", task.id), tuple(shown))
+    (episode,) = engine.rollout.play([request], engine.evaluator.sampling)
+    show_episode(episode, auto=auto)
+
+
+def show_episode(episode: Episode, *, auto: bool) -> None:
+    """What the model read (skills by name, tokens), its command and the answer, one turn after the other."""
+    reads = ", ".join(episode.skills) or "no skill"
+    say(f"{episode.task.id} ({episode.task.category})\nin the context: {reads}\n\n{episode.first_observation}")
+    for number, turn in enumerate(episode.turns, start=1):
+        if not auto and _ask("[Enter: next turn, q: leave] ") in (None, "q", "quit"):
+            return
+        spoken = turn.action if turn.action == turn.response.strip() else f"{turn.action}\n  said: {turn.response}"
+        mark = "" if turn.valid else "  (not understood)"
+        say(f"\n{number}. read {turn.context_tokens:,} tokens\n> {spoken}{mark}\n{turn.observation}")
+    say(f"\n{'solved' if episode.success else f'not solved ({episode.stop})'} in {len(episode.turns)} turns")
+
+
+def _serving(recipe: Recipe, task: Task) -> Sequence[Skill]:
+    from imprint.commands.skills import open_library
+
+    return open_library(recipe.skills).serving(task.category)
+
+
+def _ask(prompt: str) -> str | None:
+    """A line of input without the spaces around it; None at its end."""
+    try:
+        return input(prompt).strip()
+    except EOFError:
+        return None

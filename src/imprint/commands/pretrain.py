@@ -1,0 +1,36 @@
+"""`imprint pretrain`: make a base policy such as `imprint-tiny`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imprint.commands.shared import Sets, say
+
+
+def pretrain(
+    recipe: Annotated[Path, typer.Argument(help="A pre-training recipe, see recipes/pretrain/.")],
+    out: Annotated[Path, typer.Option(help="Where the model goes (Hugging Face layout); replaced if there.")],
+    changes: Sets = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Make a base policy from nothing, by imitation of games with rules of their own.
+
+    It learns to act and to follow a page, not the tasks.
+
+    Example: `imprint pretrain recipes/pretrain/imprint-tiny.yaml --out models/my-tiny`
+    """
+    from imprint.methods.pretrain import PretrainRecipe, train_base
+    from imprint.progress import Progress
+    from imprint.recipe import override, read_yaml_mapping, validated
+    from imprint.skills.library import household_library
+
+    values = read_yaml_mapping(recipe)
+    for change in changes or []:
+        override(values, change)
+    config = validated(PretrainRecipe, values, recipe)
+    with Progress(config.name, quiet=quiet) as progress:
+        policy = train_base(config, household_library(), out, progress)
+    say(f"{out}: {policy.parameters:,} weights; try it: imprint eval {out}")

@@ -1,0 +1,172 @@
+"""What the commands share: consoles, options, tables, and how a model or run is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from imprint.recipe import Recipe
+    from imprint.runs.run import Run
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY.SUB=VALUE",
+        help="Change a recipe key, e.g. `--set rollout.tasks=8`. May be repeated.",
+    ),
+]
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+ALL = "all"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console made when it is needed, so that redirected output goes where it should."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def plain(text: object) -> str:
+    """Untrusted text without the control characters that could move a terminal's cursor or hide words."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def say(text: object = "", *, stderr: bool = False) -> None:
+    """Print text as it is: no markup, no wrapping, no control characters."""
+    console(stderr=stderr).print(plain(text), markup=False, soft_wrap=True)
+
+
+def grid(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", words: int = 1
+) -> Table:
+    """A table whose first `words` columns are words and the others figures; nothing in it is read as markup."""
+    table = Table(
+        title=Text(plain(title)),
+        title_justify="left",
+        caption=Text(caption) if caption else None,
+        caption_justify="left",
+    )
+    for place, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if place < words else "right", overflow="fold")
+    for row in rows:
+        style = "bold" if row and row[0] == ALL else None
+        table.add_row(*(Text(plain(cell)) for cell in row), style=style)
+    return table
+
+
+def success_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Success and context tokens by family and arm, from `Outcome` records (the last of each counts)."""
+    cells = {(row["family"], row["arm"]): row for row in rows}
+    families = sorted({family for family, _ in cells}, key=lambda family: (family == ALL, family))
+    arms = [arm for arm in ("without", "with") if any(arm == of for _, of in cells)]
+    body = [
+        [
+            family,
+            *(_success(cells.get((family, arm))) for arm in arms),
+            *(_tokens(cells.get((family, arm))) for arm in arms),
+        ]
+        for family in families
+    ]
+    header = ["tasks", *(f"success {arm} skills" for arm in arms), *(f"tokens/turn {arm}" for arm in arms)]
+    counts = sorted({int(row["episodes"]) for row in rows if row["family"] == ALL})
+    caption = f"[...]: 95% (Wilson); {' or '.join(map(str, counts))} episodes an arm" if counts else ""
+    return grid(title, header, body, caption)
+
+
+def _success(row: Mapping[str, Any] | None) -> str:
+    from imprint.stats import wilson
+
+    if row is None or not row["episodes"]:
+        return "–"
+    found = wilson(int(row["successes"]), int(row["episodes"]))
+    return f"{found.estimate:.1%} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+def _tokens(row: Mapping[str, Any] | None) -> str:
+    return "–" if row is None or row.get("context_tokens") is None else f"{row['context_tokens']:,.0f}"
+
+
+class Subject:
+    """Who is to act: the recipe to act under, the model to load, and the run it comes from (with its step).
+
+    Args:
+        name: a run's folder (its newest checkpoint acts), a checkpoint's or model's folder, `imprint-tiny`, or
+            a hub name.
+        recipe_path: in place of the run's own recipe.
+        overrides: as `--set` takes them.
+
+    Raises:
+        CheckpointError: nothing is there, or the run has no checkpoint.
+        RecipeError: the recipe does not hold.
+    """
+
+    def __init__(self, name: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
+        from imprint.recipe import load_recipe, override, parse_recipe
+        from imprint.runs.run import Run
+
+        path = Path(name)
+        checkpoint = path.resolve()
+        self.run: Run | None = None
+        self.step = 0
+        self.model: str = name
+        if (path / "recipe.yaml").is_file():
+            self.run = Run.open(path)
+            self.model, self.step = _newest(self.run)
+        elif checkpoint.parent.name == "checkpoints" and (checkpoint.parent.parent / "recipe.yaml").is_file():
+            self.run = Run.open(checkpoint.parent.parent)
+            self.step = int(checkpoint.name.removeprefix("step-"))
+        elif not path.exists():
+            _refuse_missing_path(name)
+        self.recipe: Recipe
+        if recipe_path is not None:
+            self.recipe = load_recipe(recipe_path, overrides)
+        else:
+            values: dict[str, Any] = {"name": path.name or name, "method": "zero_shot", "model": name}
+            where: Path | None = None
+            if self.run is not None:
+                values, where = deepcopy(self.run.recipe), self.run.path / "recipe.yaml"
+            for change in overrides:
+                override(values, change)
+            self.recipe = parse_recipe(values, where)
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return f"{self.model}" if self.run is None else f"{self.recipe.name} at step {self.step}"
+
+
+def _newest(run: Run) -> tuple[str, int]:
+    from imprint.errors import CheckpointError
+
+    steps = run.checkpoint_steps()
+    if steps:
+        return str(run.checkpoint_path(steps[-1])), steps[-1]
+    if run.status().get("state") == "finished":  # a method without training: the model it started from
+        return str(run.recipe.get("model", "imprint-tiny")), 0
+    raise CheckpointError(
+        "the run has no checkpoint yet",
+        where=run.path,
+        mend="let it train on (`imprint train` with the same recipe and --out), then try again",
+    )
+
+
+def _refuse_missing_path(name: str) -> None:
+    """A hub name is one word, or two with a slash between; whatever else does not exist is a mistaken path."""
+    from imprint.errors import CheckpointError
+
+    parts = Path(name).parts
+    hub = 1 <= len(parts) <= 2 and name[0] not in "./~" and not (len(parts) == 2 and Path(parts[0]).is_dir())
+    if not hub:
+        raise CheckpointError(
+            "no run and no model is here",
+            where=name,
+            mend="give a run's folder (runs/...), a model's folder, `imprint-tiny`, or a hub name",
+        )

@@ -1,0 +1,131 @@
+"""`imprint skills`: look at skill libraries and check them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imprint.commands.shared import console, grid, say
+from imprint.errors import LibraryError
+
+if TYPE_CHECKING:
+    from imprint.skills.library import SkillLibrary
+    from imprint.skills.skill import Skill
+
+OURS = "household"
+Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", help="A folder of SKILL.md folders, or `household` (ours).")]
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="List, check and read skills.\n\nExample: `imprint skills list`",
+)
+
+
+@app.command("list")
+def list_skills(folder: Folder = OURS) -> None:
+    """What a library holds: each skill, the tasks it serves, and how long it is.
+
+    Example: `imprint skills list my-skills`
+    """
+    library = open_library(folder)
+    count = _token_counter()
+    rows = [
+        [
+            skill.name,
+            served(skill),
+            skill.words,
+            *([] if count is None else [f"{count(skill.body):,}"]),
+        ]
+        for skill in library.skills
+    ]
+    header = ["skill", "tasks", "words", *([] if count is None else ["tokens (imprint-tiny)"])]
+    console().print(grid(f"{len(rows)} skills in {folder}", header, rows, words=2))
+
+
+@app.command()
+def validate(folder: Folder = OURS) -> None:
+    """Check skill folders against the rules of agentskills.io; status 1 if anything is wrong.
+
+    Example: `imprint skills validate my-skills`
+    """
+    from imprint.skills.skill import FILE_NAMES, Skill
+
+    root = _folder_of(folder)
+    candidates = (
+        [root]
+        if any((root / name).is_file() for name in FILE_NAMES)
+        else sorted(p for p in root.iterdir() if _may_be_skill(p))
+    )
+    if not candidates:
+        raise LibraryError("holds no skill folder", where=root, mend="a skill is a folder with a SKILL.md in it")
+    problems = 0
+    for candidate in candidates:
+        found = Skill.check(candidate)
+        problems += len(found)
+        for error in found:
+            say(error.describe())
+        if not found:
+            say(f"{candidate.name}: right")
+    if not problems and candidates != [root]:
+        open_library(folder)  # what only shows in company: two skills of one name, for example
+    if problems:
+        say(
+            f"{problems} problem{'' if problems == 1 else 's'} in {len(candidates)} skill folders",
+            stderr=True,
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The skill's name.")],
+    folder: Folder = OURS,
+) -> None:
+    """Print a skill as it stands in the context.
+
+    Example: `imprint skills show household-heat`
+    """
+    library = open_library(folder)
+    say(page(library[name]))
+
+
+def page(skill: Skill) -> str:
+    """A skill as text to read."""
+    return f"# {skill.name}\n{skill.description}\n\n{skill.body.strip()}\n"
+
+
+def served(skill: Skill) -> str:
+    """The tasks that a skill serves, as its front matter names them."""
+    return "all" if skill.general else ", ".join(skill.tasks) or "none"
+
+
+def open_library(folder: str) -> SkillLibrary:
+    """`household` or a folder, loaded."""
+    from imprint.skills.library import SkillLibrary, household_library
+
+    return household_library() if folder == OURS else SkillLibrary.load(Path(folder))
+
+
+def _folder_of(folder: str) -> Path:
+    path = Path(open_library(OURS).where or "") if folder == OURS else Path(folder)
+    if not path.is_dir():
+        raise LibraryError("is not a folder", where=path, mend="give a folder of SKILL.md folders")
+    return path
+
+
+def _may_be_skill(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith((".", "_"))
+
+
+def _token_counter() -> Any:
+    """Counts tokens as `imprint-tiny` reads them; None where its tokenizer is not in the package."""
+    place = resources.files("imprint.policy") / "tiny" / "tokenizer.json"
+    if not place.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(place.read_text(encoding="utf-8"))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,0 +1,64 @@
+"""`imprint train`: one run, from its recipe to its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imprint.commands.shared import Sets, console, say, success_table
+
+if TYPE_CHECKING:
+    from imprint.runs.run import Run
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file, e.g. recipes/demo.yaml.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-sSEED]", show_default=False)
+    ] = None,
+    changes: Sets = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the recipe's seed.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--fresh", help="Go on with the run that is in the folder, or remove it and start anew."),
+    ] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Train by a recipe, test with and without skills, and write the report.
+
+    A run that was stopped goes on where its last checkpoint was: give the same command again.
+
+    Example: `imprint train recipes/demo.yaml --seed 1 --set steps=20`
+    """
+    from imprint.recipe import load_recipe
+    from imprint.runs.report import write_report
+    from imprint.runs.run import Run
+    from imprint.train import remove_run, run_name, train_run
+
+    config = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
+    folder = out or Path("runs") / run_name(config.name, config.seed)
+    if not resume:
+        remove_run(folder)
+    try:
+        if not train_run(config, folder, quiet=quiet):
+            say(f"{folder}: this run is finished already; --fresh trains it anew", stderr=True)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"stopped; the same command goes on from the last checkpoint in {folder}") from error
+    print_result(Run.open(folder))
+    say(f"report: {write_report(folder)}")
+
+
+def print_result(run: Run) -> None:
+    """The last test of a run, or its last validation if it has no test."""
+    rows = run.rows("evaluations")
+    splits = {row["split"] for row in rows}
+    split = "test" if "test" in splits else "validation"
+    rows = [row for row in rows if row["split"] == split]
+    if not rows:
+        say("nothing was evaluated")
+        return
+    step = max(row["step"] for row in rows)
+    title = f"{run.recipe.get('name')}: {split} after {step} steps"
+    console().print(success_table([row for row in rows if row["step"] == step], title))

@@ -1,0 +1,312 @@
+"""Compare methods: train every recipe with every seed, and say what their tests show, with intervals.
+
+    <out>/
+      runs/<method>-s<seed>/      one run each, with <method>-s<seed>.log beside it
+      compare.json                one row per (method, seed, split, family, arm), after every finished run
+      table.md, compare.png, compare.svg
+
+A method is called by its recipe's `name`. What was stopped goes on where it was: finished runs are kept, an
+interrupted one resumes from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from imprint.compare_table import Row, comparison_tables
+from imprint.errors import CheckpointError, RecipeError
+from imprint.progress import Progress
+from imprint.recipe import Recipe, load_recipe
+from imprint.runs.comparison import compare_plot
+from imprint.files import atomic_write, read_jsonl
+from imprint.runs.run import ARMS, Run, recipe_differences
+from imprint.train import run_name
+
+KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "env_steps")
+TEST, ALL = "test", "all"
+TAIL = 15  # lines of a failed run's log
+GRACE = 20.0  # seconds that a run has to write where it stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of the comparison."""
+
+    recipe: Path
+    method: str
+    seed: int
+    folder: Path
+    steps: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(f"{self.name}.log")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that ended with another status than 0, and the end of its log."""
+
+    job: Job
+    status: int
+    tail: str
+
+
+class Process(Protocol):
+    """What `subprocess.Popen` offers and a comparison needs."""
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
+
+
+Start = Callable[[Job], Process]
+
+
+# --- what to do ---
+
+
+def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Sequence[str] = ()) -> list[Job]:
+    """One job per recipe and seed; all methods with the first seed come first.
+
+    Raises:
+        RecipeError: a recipe does not load or has no test, two have the same name, or a seed is given twice.
+        CheckpointError: a run in `out` was made by another recipe (the keys are named).
+    """
+    if not recipes or not seeds or len(set(seeds)) < len(seeds):
+        raise RecipeError(
+            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each seed once"
+        )
+    owners: dict[str, Path] = {}
+    jobs = []
+    for seed in seeds:
+        for path in recipes:
+            recipe = load_recipe(path, [*overrides, f"seed={seed}"])
+            if owners.setdefault(run_name(recipe.name, 0), path) != path:
+                raise RecipeError(
+                    f"the name {recipe.name!r} is that of {owners[run_name(recipe.name, 0)]} too",
+                    where=path,
+                    key="name",
+                    mend="give every recipe a name of its own",
+                )
+            if not recipe.evaluation.test_tasks:
+                raise RecipeError(
+                    "there is no test to compare",
+                    where=path,
+                    key="evaluation.test_tasks",
+                    mend="set it above 0",
+                )
+            folder = out / "runs" / run_name(recipe.name, seed)
+            _refuse_other_run(folder, recipe)
+            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, tuple(overrides)))
+    return jobs
+
+
+def unlike_tests(jobs: Sequence[Job]) -> list[str]:
+    """The differences between the recipes in what decides the test: their figures are not of the same tasks."""
+    sections = ("env", "skills", "evaluation.test_tasks", "evaluation.temperature", "model")
+    recipes: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        values = load_recipe(job.recipe, job.overrides).model_dump(mode="json")
+        values["evaluation"] = {key: values["evaluation"][key] for key in ("test_tasks", "temperature")}
+        recipes[job.method] = {key: values[key] for key in dict.fromkeys(s.split(".")[0] for s in sections)}
+    (first, values), *others = recipes.items()
+    return [
+        line.replace(" here, ", f" in {first}, ").replace(" given", f" in {name}")
+        for name, other in others
+        for line in recipe_differences(values, other)
+    ]
+
+
+def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
+    if not (folder / "recipe.yaml").exists():
+        return
+    differences = recipe_differences(Run.open(folder).recipe, recipe.model_dump(mode="json"))
+    if differences:
+        raise CheckpointError(
+            f"this run was made by another recipe: {'; '.join(differences[:3])}",
+            where=folder,
+            mend="choose another --out, or remove the run",
+        )
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the job's run says that it is at its end."""
+    return (job.folder / "recipe.yaml").exists() and Run.open(job.folder).status().get("state") == "finished"
+
+
+def steps_done(job: Job) -> int:
+    """How many training steps the job's run has recorded; all of them once it is finished."""
+    if is_finished(job):
+        return max(1, job.steps)
+    rows = read_jsonl(job.folder / "metrics.jsonl", missing_ok=True)
+    return min(int(rows[-1].get("step", 0)) if rows else 0, max(0, job.steps - 1))
+
+
+# --- doing it ---
+
+
+def start_training(job: Job, threads: int) -> Process:
+    """`imprint train` in a process of its own, whose output goes to the job's log.
+
+    The number of threads is not part of the recipe: a comparison may go on with another number of processes.
+    """
+    command = [sys.executable, "-m", "imprint.cli", "train", str(job.recipe), "--out", str(job.folder)]
+    command += ["--seed", str(job.seed)] + [part for change in job.overrides for part in ("--set", change)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # an interruption reaches us first, and we pass it on
+        )
+
+
+def run_all(
+    jobs: Sequence[Job],
+    start: Start,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    finished: Callable[[Job], object] = lambda job: None,
+    pause: float = 1.0,
+) -> list[Failure]:
+    """Run what is not finished, `workers` at a time; `finished` is told of every run that ends well.
+
+    A failure is recorded and the others go on. An interruption is passed on to the running ones, which then
+    write where they are, before it is raised here.
+    """
+    progress = progress or Progress("compare", quiet=True)
+    waiting = deque(job for job in jobs if not is_finished(job))
+    live: dict[Job, Process] = {}
+    failures: list[Failure] = []
+    done = sum(steps_done(job) for job in jobs)
+    progress.begin(sum(max(1, job.steps) for job in jobs), done)
+    try:
+        while waiting or live:
+            while waiting and len(live) < workers:
+                job = waiting.popleft()
+                progress.note(f"{job.name}: {'goes on' if steps_done(job) else 'begins'} (log: {job.log})")
+                live[job] = start(job)
+            ended = [(job, status) for job, process in live.items() if (status := process.poll()) is not None]
+            for job, status in ended:
+                del live[job]
+                failures += _end(job, status, progress, finished)
+            now = sum(steps_done(job) for job in jobs)
+            if now != done:
+                progress.advance(_where(jobs, live), by=now - done)
+                done = now
+            if not ended and live:
+                time.sleep(pause)
+    finally:
+        _stop(live)
+    return failures
+
+
+def _end(job: Job, status: int, progress: Progress, finished: Callable[[Job], object]) -> list[Failure]:
+    if status == 0 and is_finished(job):
+        progress.note(f"{job.name}: finished")
+        finished(job)
+        return []
+    failure = Failure(job, status, log_tail(job))
+    progress.note(f"{job.name}: failed with status {status}; the others go on")
+    return [failure]
+
+
+def _where(jobs: Sequence[Job], live: Mapping[Job, Process]) -> str:
+    finished = sum(is_finished(job) for job in jobs)
+    running = ", ".join(f"{job.name} {steps_done(job)}/{job.steps}" for job in live)
+    return f"{finished} of {len(jobs)} runs finished" + (f"; {running}" if running else "")
+
+
+def _stop(live: Mapping[Job, Process]) -> None:
+    """Interrupt the running ones and wait; one that does not listen is killed (its checkpoint stays)."""
+    for process in live.values():
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+    until = time.monotonic() + GRACE
+    for process in live.values():
+        try:
+            process.wait(timeout=max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def log_tail(job: Job, lines: int = TAIL) -> str:
+    """The last lines of a job's log."""
+    try:
+        text = job.log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "(no log)"
+    return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+
+
+# --- what it shows ---
+
+
+def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
+    """The rows of `split` of every finished run, in the order of methods, seeds, families and arms.
+
+    Raises:
+        CheckpointError: a finished run has no such rows.
+    """
+    methods = list(dict.fromkeys(job.method for job in jobs))
+    ordered = sorted(jobs, key=lambda job: (methods.index(job.method), job.seed))
+    return [row for job in ordered if is_finished(job) for row in _rows_of(job, split)]
+
+
+def _rows_of(job: Job, split: str) -> list[Row]:
+    last: dict[tuple[str, str], Row] = {}
+    run = Run.open(job.folder)
+    for row in run.rows("evaluations"):
+        if row.get("split") == split:
+            last[row["family"], row["arm"]] = row  # a test that was played again counts once
+    if not {(ALL, arm) for arm in ARMS} <= set(last):
+        raise CheckpointError(
+            f"the run is finished but lacks its {split} figures",
+            where=run.record_path("evaluations"),
+            mend="remove the run's folder and compare again",
+        )
+    order = sorted(last, key=lambda key: (key[0] != ALL, key[0], ARMS.index(key[1])))
+    return [{"method": job.method, "seed": job.seed, **{key: last[place][key] for key in KEYS}} for place in order]
+
+
+def write_results(
+    out: Path, jobs: Sequence[Job], failures: Sequence[Failure] = (), notes: Sequence[str] = ()
+) -> list[Row]:
+    """Write compare.json, table.md and the figure from what is finished; gives the rows."""
+    rows = collect(jobs)
+    atomic_write(out / "compare.json", json.dumps(rows, indent=1) + "\n")
+    missing = [job.name for job in jobs if not is_finished(job)]
+    lines = [f"Not finished: {', '.join(missing)}." if missing else "", *notes]
+    lines += [f"Failed: {failure.job.name} (status {failure.status})." for failure in failures]
+    text = "\n\n".join(["# Comparison", *filter(None, lines), *(table.markdown() for table in comparison_tables(rows))])
+    atomic_write(out / "table.md", text.rstrip() + "\n")
+    if rows:
+        compare_plot(rows, out / "compare")
+    return rows

@@ -1,0 +1,95 @@
+"""The training job: a run's folder from its recipe, begun or gone on with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from imprint.engine.local import LocalEngine
+from imprint.errors import CheckpointError, ImprintError
+from imprint.methods import make_method
+from imprint.progress import Progress
+from imprint.recipe import Recipe
+from imprint.runs.run import RECORDS, Run
+
+__all__ = ["remove_run", "run_name", "train_run"]
+
+# What a run's folder may hold: `remove_run` removes these and nothing else.
+RUN_FILES = frozenset(
+    {
+        *("recipe.yaml", "status.json", "report.html", "episodes", "checkpoints", "tensorboard", "wandb", ".lock"),
+        *(f"{record}.jsonl" for record in RECORDS),
+    }
+)
+
+
+def run_name(name: str, seed: int) -> str:
+    """The folder's name for a recipe's name and a seed, without anything that a path could stumble over."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('.-') or 'run'}-s{seed}"
+
+
+def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
+    """Train `recipe` in `folder`, going on where it stopped; False if it was finished before.
+
+    Raises:
+        ImprintError: the recipe does not hold together (a new folder is then removed), or the folder holds
+            another run.
+    """
+    method, text = make_method(recipe.method), recipe.to_yaml()
+    if (folder / "recipe.yaml").exists():  # what forbids a resumption is told before anything is loaded
+        with Run.create(folder, text, resume=True) as run:
+            if run.status().get("state") == "finished":
+                return False
+    engine = LocalEngine(recipe)
+    is_new = not (folder / "recipe.yaml").exists()
+    with Run.create(folder, text, resume=True) as run, Progress(recipe.name, quiet=quiet) as progress:
+        try:
+            job = method(engine, run, progress)
+        except ImprintError:
+            if is_new:
+                run.close()
+                remove_run(folder)
+            raise
+        state = "failed"
+        try:
+            run.set_status("running", _last_checkpoint(run))
+            job.train()
+            state = "finished"
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        finally:
+            if state != "finished":
+                run.set_status(state, _last_checkpoint(run))
+    return True
+
+
+def _last_checkpoint(run: Run) -> int:
+    return max(run.checkpoint_steps(), default=0)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run's folder, but only if it is one and holds nothing else; no folder is nothing to do.
+
+    Raises:
+        CheckpointError: it is no run, something else lies in it, or another process writes it.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / "recipe.yaml").is_file():
+        raise CheckpointError("no run here, so nothing is removed", where=folder, mend="choose another folder")
+    foreign = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
+    if foreign:
+        raise CheckpointError(
+            f"{foreign[0]!r} is not a run's, so nothing is removed",
+            where=folder,
+            mend="move it, or choose another folder",
+        )
+    text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    with Run.create(folder, text, resume=True):  # the lock: nobody writes what is removed
+        shutil.rmtree(folder)
+
+
+def _is_ours(name: str) -> bool:
+    return name in RUN_FILES or name.startswith(tuple(f".{ours}." for ours in RUN_FILES))

@@ -1,0 +1,314 @@
+"""The command line on tiny random models: what it writes and prints, how it resumes, how it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from imprint import __version__
+from imprint.cli import app
+from imprint.commands.compare import parse_seeds
+from imprint.commands.shared import plain
+from imprint.errors import RecipeError
+
+FAMILY = "pick_and_place_simple"
+
+
+def call(*arguments: object, stdin: str | None = None, status: int = 0) -> Result:
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(app, [str(a) for a in arguments], input=stdin)
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama that knows the words of the household's pages, as a folder."""
+    from imprint.policy.model import Policy, build_tiny
+    from imprint.policy.tokenizer import train_tokenizer
+    from imprint.skills.library import household_library
+
+    folder = tmp_path_factory.mktemp("models") / "random"
+    texts = [skill.body for skill in household_library().skills]
+    tokenizer = train_tokenizer(texts, 700, 2048)
+    ends = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
+    built = build_tiny(len(tokenizer), width=32, layers=1, heads=2, max_context=2048, seed=0, **ends)
+    Policy(built.eval(), tokenizer, "random").save(folder)
+    return folder
+
+
+def values(model: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "name": "quick",
+        "method": "skill0",
+        "model": str(model),
+        "steps": 2,
+        "env": {"max_turns": 2, "train": 12, "validation": 6, "test": 6},
+        "rollout": {"tasks": 2, "group": 2, "max_new_tokens": 4},
+        "curriculum": {"stages": 2, "interval": 1},
+        "evaluation": {"interval": 2, "tasks": 2, "test_tasks": 6, "keep_episodes": 2},
+        "checkpoint_interval": 1,
+        "device": "cpu",
+        **more,
+    }
+
+
+def write_recipe(folder: Path, model: Path, **more: Any) -> Path:
+    path = folder / "recipe.in.yaml"
+    path.write_text(yaml.safe_dump(values(model, **more)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """(recipe file, run folder, what training printed)."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = write_recipe(folder, model)
+    printed = call("train", recipe, "--out", folder / "run", "--quiet").output
+    return recipe, folder / "run", printed
+
+
+# --- train ---
+
+
+def test_train_prints_its_test_and_writes_the_report(trained: tuple[Path, Path, str]) -> None:
+    _, run, printed = trained
+    assert "quick: test after 2 steps" in printed
+    assert "success without skills" in printed and "tokens/turn with" in printed and FAMILY in printed
+    assert str(run / "report.html") in printed and (run / "report.html").stat().st_size > 1000
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["step"]) == ("finished", 2)
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    tests = [row for row in rows if row["split"] == "test" and row["family"] == "all"]
+    assert [(row["arm"], row["episodes"]) for row in tests] == [("with", 6), ("without", 6)]
+    assert tests[0]["context_tokens"] > tests[1]["context_tokens"] > 0
+
+
+def test_a_finished_run_is_not_trained_again(trained: tuple[Path, Path, str]) -> None:
+    recipe, run, _ = trained
+    before = (run / "evaluations.jsonl").read_bytes()
+    result = call("train", recipe, "--out", run, "--quiet")
+    assert "finished already" in result.stderr and "test after 2 steps" in result.stdout
+    assert (run / "evaluations.jsonl").read_bytes() == before
+
+
+def test_another_recipe_does_not_go_on_with_a_run(trained: tuple[Path, Path, str]) -> None:
+    recipe, run, _ = trained
+    result = call("train", recipe, "--out", run, "--set", "learner.lr=0.5", status=2)
+    assert "learner.lr" in result.stderr and "Traceback" not in result.output
+
+
+def test_an_interrupted_run_ends_like_one_that_was_not(
+    model: Path, trained: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imprint.methods.skill0 import Skill0
+
+    recipe, whole, _ = trained
+    gather = Skill0.gather
+
+    def interrupted(self: Skill0, step: int) -> Any:
+        if step == 1:
+            raise KeyboardInterrupt
+        return gather(self, step)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Skill0, "gather", interrupted)
+        result = call("train", recipe, "--out", run, "--quiet", status=130)
+    assert "the same command goes on" in result.stderr and str(run) in result.stderr.replace("\n", "")
+    assert json.loads((run / "status.json").read_text()) == {"state": "interrupted", "step": 1}
+    call("train", recipe, "--out", run, "--quiet")
+    for name in ("metrics.jsonl", "evaluations.jsonl", "curriculum.jsonl"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_fresh_starts_anew_but_removes_only_runs(model: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, model, method="zero_shot")
+    run = tmp_path / "run"
+    call("train", recipe, "--out", run, "--quiet")
+    call("train", recipe, "--out", run, "--quiet", "--fresh", "--seed", 3)
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["seed"] == 3
+    (run / "notes.txt").write_text("mine")
+    result = call("train", recipe, "--out", run, "--fresh", status=2)
+    assert "notes.txt" in result.stderr and (run / "evaluations.jsonl").exists()
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "letter.txt").write_text("mine")
+    call("train", recipe, "--out", home, "--fresh", status=2)
+    assert (home / "letter.txt").read_text() == "mine"
+
+
+def test_the_run_folder_is_named_after_recipe_and_seed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path, model, method="zero_shot", name="../a b")
+    monkeypatch.chdir(tmp_path)
+    call("train", recipe, "--quiet", "--seed", 4)
+    assert (tmp_path / "runs" / "a-b-s4" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("rollout.tsks=3", ["rollout.tsks", "did you mean 'tasks'"]),
+        ("rollout.group=1", ["rollout.group", "greater than or equal to 2"]),
+        ("method=skil0", ["method", "skil0", "zero_shot"]),
+        ("env.siez=small", ["env.siez", "did you mean 'size'"]),
+        ("env.name=moon", ["env.name", "household"]),
+        ("evaluation.tasks=7", ["7 validation tasks", "there are 6"]),
+        ("steps=[", ["steps", "YAML"]),
+        ("steps", ["--set", "key.subkey=value"]),
+    ],
+)
+def test_a_wrong_recipe_names_the_key_and_leaves_nothing(
+    change: str, words: list[str], model: Path, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, model)
+    result = call("train", recipe, "--out", tmp_path / "run", "--set", change, status=2)
+    for word in [*words, "mend:"]:
+        assert word in result.stderr
+    assert "Traceback" not in result.output and not (tmp_path / "run").exists()
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    assert "nowhere.yaml" in call("train", tmp_path / "nowhere.yaml", status=2).stderr
+    for arguments in (["report", tmp_path / "norun"], ["eval", tmp_path / "norun"]):
+        result = call(*arguments, status=2)
+        assert "norun" in result.stderr and "mend:" in result.stderr
+
+
+# --- eval, report, play ---
+
+
+def test_eval_measures_a_runs_newest_checkpoint(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    _, run, _ = trained
+    file = tmp_path / "figures.json"
+    result = call("eval", run, "--json", file, "--quiet")
+    assert "quick at step 2 on test" in result.output and "McNemar" in result.output
+    figures = json.loads(file.read_text())
+    kept = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    tests = [{**row, "env_steps": 0} for row in kept if row["split"] == "test"]
+    assert figures["outcomes"] == tests  # the same tasks, seeds and weights as the test of the training
+    assert figures["difference"]["n"] == 6
+
+
+def test_eval_of_a_model_folder_on_a_folder_of_games(model: Path, tmp_path: Path) -> None:
+    call("envs", "make", "household", tmp_path / "games", "--split", "validation", "--games", 3)
+    file = tmp_path / "figures.json"
+    options = ["--games", tmp_path / "games", "--split", "validation", "--arm", "without"]
+    more = ["--set", "env.max_turns=2", "--set", "rollout.max_new_tokens=4", "--json", file, "--quiet"]
+    result = call("eval", model, *options, *more)
+    assert "tokens/turn without" in result.output and "with skills" not in result.output
+    rows = json.loads(file.read_text())["outcomes"]
+    assert {row["arm"] for row in rows} == {"without"} and rows[0]["episodes"] == 3
+
+
+def test_recorded_figures_stay_with_the_run_once(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained[1], run)
+    for _ in range(2):
+        call("eval", run, "--tasks", 2, "--quiet", "--record")
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    assert [row["arm"] for row in rows if row["split"] == "real" and row["family"] == "all"] == ["with", "without"]
+
+
+def test_record_needs_a_run(model: Path) -> None:
+    assert "--record" in call("eval", model, "--record", status=2).stderr
+
+
+def test_report_prints_its_path(trained: tuple[Path, Path, str]) -> None:
+    assert call("report", trained[1]).stdout.strip() == str(trained[1] / "report.html")
+
+
+def test_play_yourself(trained: tuple[Path, Path, str]) -> None:
+    options = ["--family", FAMILY, "--set", "env.max_turns=3"]
+    result = call("play", *options, stdin="?\nskills\n\nlook\nsing a song\ninventory\n")
+    assert "Your task is to" in result.output and "# household-general" in result.output
+    assert "go to" in result.output and "Nothing happens" in result.output
+    assert "not solved in 3 turns" in result.output
+    assert "left after 0 turns" in call("play", *options, stdin="quit\n").output
+    assert "left after 0 turns" in call("play", *options, stdin="").output
+
+
+def test_watch_a_run_play(trained: tuple[Path, Path, str]) -> None:
+    result = call("play", "--model", trained[1], "--task", "made/test/3", "--auto")
+    assert "household-general" in result.output and "read " in result.output and "in 2 turns" in result.output
+    stepped = call("play", "--model", trained[1], "--no-skills", stdin="\nq\n").output
+    assert "no skill" in stepped and "1. read" in stepped and "2. read" not in stepped
+
+
+def test_play_names_tasks_that_exist() -> None:
+    assert "made/test/0" in call("play", "--task", "nothing", status=2).stderr
+    assert FAMILY in call("play", "--family", "dance", status=2).stderr
+
+
+# --- skills, envs, the whole ---
+
+
+def test_skills_list_and_show_ours() -> None:
+    listed = call("skills", "list").output
+    assert "household-heat" in listed and "pick_heat_then_place_in_recep" in listed and "all" in listed
+    assert "# household-heat" in call("skills", "show", "household-heat").output
+    assert "household-heat" in call("skills", "show", "heat", status=2).stderr
+
+
+def test_skills_validate_tells_every_problem(tmp_path: Path) -> None:
+    assert "household-heat: right" in call("skills", "validate").output
+    for name, text in {
+        "good": '---\nname: good\ndescription: Does.\nmetadata:\n  tasks: "*"\n---\nA page.\n',
+        "bad": "---\nname: Worse\n---\nA page.\n",
+        "empty": None,
+    }.items():
+        (tmp_path / name).mkdir()
+        if text:
+            (tmp_path / name / "SKILL.md").write_text(text)
+    result = call("skills", "validate", tmp_path, status=1)
+    assert "good: right" in result.output
+    assert "SKILL.md:2" in result.output and "description" in result.output and "empty" in result.output
+    call("skills", "validate", tmp_path / "good")
+    call("skills", "validate", tmp_path / "nowhere", status=2)
+
+
+def test_envs_list_show_and_make(tmp_path: Path) -> None:
+    listed = call("envs", "list").output
+    assert "household" in listed and "1200" in listed
+    shown = call("envs", "show", "--split", "validation", "--set", "validation=8").output
+    assert "8 tasks in validation" in shown and "Your task is to" in shown
+    call("envs", "make", "household", tmp_path, "--split", "test", "--games", 2)
+    assert len(list(tmp_path.glob("test/*/*/game.tw-pddl"))) == 2
+    assert "household" in call("envs", "make", "moon", tmp_path, status=2).stderr
+
+
+def test_help_lists_the_commands_in_their_order_and_each_has_an_example() -> None:
+    names = ("train", "eval", "compare", "report", "play", "skills", "envs", "pretrain")
+    listed = call("--help").output
+    places = [listed.index(f"│ {name} ") for name in names]
+    assert places == sorted(places)
+    for name in names:
+        assert "Example" in call(name, "--help").output, name
+    assert call("--version").output.strip() == f"imprint {__version__}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, imprint.cli; print([m for m in ('torch','transformers','matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_seeds_are_lists_and_ranges() -> None:
+    assert parse_seeds("0,2, 5-7") == [0, 2, 5, 6, 7]
+    for wrong in ("", "a", "3-1", "1,,2"):
+        with pytest.raises(RecipeError, match="--seeds"):
+            parse_seeds(wrong)
+
+
+def test_untrusted_text_cannot_steer_the_terminal() -> None:
+    assert plain("a\x1b[2Jb\rc\n\td\x9b") == "a\ufffd[2Jb\ufffdc\n\td\ufffd"

@@ -1,0 +1,138 @@
+"""The learner: what an update does, what it costs nothing to leave out, and that micro-batches change nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from imprint.learning.batch import Sample, Transfer, micro_batches, score
+from imprint.learning.learner import Learner, LearnerConfig
+from tiny import tiny_policy
+
+
+def make_samples(policy, count=6, transfer=None, seed=0):
+    """Random samples whose old log-probs are the policy's own."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for index in range(count):
+        size = int(rng.integers(4, 12))
+        prompt = tuple(np.random.default_rng(index // 2).integers(2, 250, 9).tolist())
+        tokens = tuple(rng.integers(2, 250, size).tolist())
+        mask = np.arange(size) % 3 != 1
+        advantages = np.where(mask, 1.0 if index % 2 else -1.0, 0.0).astype(np.float32)
+        old = np.zeros(size, dtype=np.float32)
+        sample = Sample(prompt, tokens, mask, old, advantages, transfer)
+        with torch.no_grad():
+            old[mask] = score(policy, [sample]).logprobs_M.numpy()
+        samples.append(sample)
+    return samples
+
+
+def mean_logprob(policy, samples, sign):
+    chosen = [s for s in samples if s.advantages_T.sum() * sign > 0]
+    with torch.no_grad():
+        return float(torch.cat([score(policy, [s]).logprobs_M for s in chosen]).mean())
+
+
+def weights_of(policy):
+    return torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
+
+
+def test_an_update_raises_what_was_good_and_lowers_what_was_bad():
+    policy = tiny_policy()
+    samples = make_samples(policy)
+    good, bad = mean_logprob(policy, samples, 1), mean_logprob(policy, samples, -1)
+    Learner(policy, LearnerConfig(lr=1e-3), total_steps=5).update(samples)
+    assert mean_logprob(policy, samples, 1) > good
+    assert mean_logprob(policy, samples, -1) < bad
+
+
+@pytest.mark.parametrize("aggregate", ["token-mean", "sequence-mean-token-mean"])
+@pytest.mark.parametrize("transfer", [None, Transfer()])
+def test_micro_batches_change_nothing(aggregate, transfer):
+    results = []
+    for budget in (40, 100_000):
+        policy = tiny_policy()
+        samples = make_samples(policy, transfer=transfer)
+        config = LearnerConfig(lr=1e-3, micro_tokens=budget, aggregate=aggregate, entropy_coef=0.01, kl_coef=0.1)
+        norms = [Learner(policy, config, total_steps=5).update(samples)["grad_norm"]]
+        gradient = torch.cat([p.grad.flatten() for p in policy.model.parameters()])
+        results.append((gradient, norms))
+    # Gradients, not weights: Adam's first step is the sign of the gradient, and rounding decides it where that is 0.
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-6)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-4)
+
+
+def test_micro_batches_keep_to_the_budget_and_lose_nothing():
+    samples = make_samples(tiny_policy(), count=20)
+    batches = list(micro_batches(samples, 60))
+    assert sorted(id(s) for batch in batches for s in batch) == sorted(id(s) for s in samples)
+    for batch in batches:
+        prompts = {s.prompt_ids for s in batch}
+        width = max(len(s.token_ids) for s in batch)
+        assert len(batch) == 1 or width * len(batch) + 9 * len(prompts) <= 60
+
+
+def test_samples_without_an_advantage_cost_nothing_and_change_the_mean_alone():
+    policy = tiny_policy()
+    samples = make_samples(policy)
+    flat = [Sample(s.prompt_ids, s.token_ids, s.mask_T, s.old_logprobs_T, 0 * s.advantages_T) for s in samples]
+    before = weights_of(policy)
+    learner = Learner(policy, LearnerConfig(lr=1e-3), total_steps=5)
+    assert learner.update(flat)["loss/samples"] == 0
+    assert torch.equal(weights_of(policy), before)
+    assert learner.update([*samples, *flat])["loss/samples"] == len(samples)
+
+
+def test_a_transferred_sample_starts_at_ratio_one_whatever_it_was_sampled_under():
+    policy = tiny_policy()
+    samples = make_samples(policy, transfer=Transfer())
+    for sample in samples:
+        sample.old_logprobs_T[:] = -20.0
+    numbers = Learner(policy, LearnerConfig(lr=1e-3), total_steps=5).update(samples)
+    assert numbers["loss/ratio_max"] == pytest.approx(1.0)
+    assert numbers["loss/clip_fraction"] == 0
+
+
+def test_unlikely_tokens_can_be_left_out_of_the_transfer():
+    policy = tiny_policy()
+    samples = make_samples(policy, transfer=Transfer(min_logprob=-0.01))
+    before = weights_of(policy)
+    Learner(policy, LearnerConfig(lr=1e-3, weight_decay=0.0), total_steps=5).update(samples)
+    assert torch.allclose(weights_of(policy), before)
+
+
+def test_imitation_lowers_the_loss_and_weighs_tokens():
+    policy = tiny_policy()
+    samples = [
+        Sample(
+            s.prompt_ids,
+            s.token_ids,
+            s.mask_T,
+            s.old_logprobs_T,
+            np.where(s.mask_T, 1.0, 0.0).astype(np.float32),
+        )
+        for s in make_samples(policy)
+    ]
+    learner = Learner(policy, LearnerConfig(lr=3e-3, decay="linear"), total_steps=30)
+    losses = [learner.imitate(samples)["loss/nll"] for _ in range(30)]
+    assert losses[-1] < losses[0] * 0.7
+
+
+def test_state_and_restore_go_on_as_if_never_interrupted():
+    config = LearnerConfig(lr=1e-3, warmup_steps=3, decay="linear")
+    policy = tiny_policy()
+    learner = Learner(policy, config, total_steps=6)
+    for seed in range(2):
+        learner.update(make_samples(policy, seed=seed))
+    weights, state = {k: v.clone() for k, v in policy.model.state_dict().items()}, learner.state()
+    twin_policy = tiny_policy(seed=5)
+    twin_policy.model.load_state_dict(weights)
+    twin = Learner(twin_policy, config, total_steps=6)
+    import copy
+
+    twin.restore(copy.deepcopy(state))
+    for one, other in ((policy, learner), (twin_policy, twin)):
+        other.update(make_samples(one, seed=9))
+    assert torch.equal(weights_of(policy), weights_of(twin_policy))

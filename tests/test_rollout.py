@@ -1,0 +1,153 @@
+"""Sampling with a shared cache, episodes, samples and the learner's log-probs, against the plain forward pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from imprint.context.prompt import Context, ContextConfig, parse_tags
+from imprint.learning.batch import Sample, episode_sample, micro_batches, score
+from imprint.policy.local import Prompt, Sampling, Session, draw
+from imprint.rollout import Request, Rollout, derive_seed
+from imprint.skills.skill import Skill
+from imprint.types import Episode, StopReason
+from tiny import DoorWorld, tiny_policy
+
+PAGE = Skill(name="doors", description="Doors.", body="open the red door")
+
+
+def plain_logprobs(policy, prompt_ids, token_ids):
+    """Log-probs of `token_ids` after `prompt_ids`, by one uncached forward pass."""
+    ids = torch.tensor([list(prompt_ids) + list(token_ids)])
+    with torch.no_grad():
+        logprobs = policy.model(input_ids=ids).logits[0].log_softmax(-1)
+    start = len(prompt_ids) - 1
+    return torch.stack([logprobs[start + t, token] for t, token in enumerate(token_ids)])
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return tiny_policy()
+
+
+def play(policy, count=6, temperature=1.0, batch=256, max_new_tokens=6) -> list[Episode]:
+    world = DoorWorld()
+    rollout = Rollout(policy, world, Context(policy, ContextConfig(style="plain")), batch=batch)
+    requests = [
+        Request(task, derive_seed("test", index), (PAGE,) if index % 2 else ())
+        for index, task in enumerate(world.tasks("train")[:count])
+    ]
+    return rollout.play(requests, Sampling(temperature, max_new_tokens))
+
+
+def test_log_probs_of_the_sampler_equal_a_plain_forward_pass(policy):
+    for episode in play(policy):
+        plain = plain_logprobs(policy, episode.prompt_ids, episode.token_ids)
+        for turn in episode.turns:
+            kept = torch.tensor(episode.logprobs[turn.start : turn.stop])
+            assert torch.allclose(kept, plain[turn.start : turn.stop], atol=2e-5)
+
+
+def test_log_probs_of_the_learner_equal_those_of_the_sampler(policy):
+    episodes = play(policy, count=8)
+    samples = [episode_sample(episode, [1.0] * len(episode.turns)) for episode in episodes]
+    seen = 0
+    for micro in micro_batches(samples, 300):
+        scored = score(policy, micro)
+        assert torch.allclose(scored.logprobs_M, scored.old_logprobs_M, atol=2e-5)
+        seen += len(micro)
+    assert seen == len(samples)
+
+
+def test_sharing_prompts_changes_no_gradient():
+    rng = np.random.default_rng(0)
+    prompts = [tuple(rng.integers(2, 250, size).tolist()) for size in (7, 11)]
+    samples = []
+    for index in range(6):
+        size = int(rng.integers(3, 9))
+        tokens = tuple(rng.integers(2, 250, size).tolist())
+        zeros = np.zeros(size, dtype=np.float32)
+        samples.append(Sample(prompts[index % 2], tokens, np.ones(size, bool), zeros, zeros))
+
+    def gradient(groups):
+        policy = tiny_policy(seed=1)
+        for group in groups:
+            score(policy, group).logprobs_M.sum().backward()
+        return torch.cat([p.grad.flatten() for p in policy.model.parameters()])
+
+    together, alone = gradient([samples]), gradient([[sample] for sample in samples])
+    assert torch.allclose(together, alone, atol=1e-4, rtol=1e-4)
+    assert float(together.abs().max()) > 0.01
+
+
+def test_the_same_seed_gives_the_same_episode_in_any_company(policy):
+    whole, split = play(policy, count=8), play(policy, count=8, batch=3)
+    assert [e.token_ids for e in whole] == [e.token_ids for e in split]
+
+
+def test_another_seed_gives_another_episode(policy):
+    first, second = (
+        Session(policy, [Prompt((0, 5, 9))], [seed], {1}, Sampling(1.0, 20)).act({0: []})[0] for seed in (1, 2)
+    )
+    assert first.tokens != second.tokens
+
+
+def test_an_episode_holds_what_was_said_and_read(policy):
+    for episode in play(policy):
+        text = policy.decode(list(episode.prompt_ids + episode.token_ids))
+        assert text.startswith("# doors") == (episode.arm == "with")
+        assert episode.first_observation in text
+        for turn in episode.turns[:-1]:
+            assert turn.observation in text
+        assert [turn.context_tokens for turn in episode.turns] == [
+            len(episode.prompt_ids) + turn.start for turn in episode.turns
+        ]
+        assert episode.stop is not StopReason.RUNNING
+
+
+def test_an_episode_survives_json(policy):
+    import json
+
+    for episode in play(policy, count=2):
+        assert Episode.from_record(json.loads(json.dumps(episode.to_record(tokens=True)))) == episode
+
+
+def test_a_full_context_ends_the_episode():
+    policy = tiny_policy(max_context=40)
+    episodes = play(policy, count=2)
+    assert {episode.stop for episode in episodes} <= {
+        StopReason.CONTEXT_LIMIT,
+        StopReason.FAILURE,
+        StopReason.SUCCESS,
+    }
+    assert any(episode.stop is StopReason.CONTEXT_LIMIT for episode in episodes)
+    assert all(len(e.prompt_ids) + len(e.token_ids) <= 40 for e in episodes)
+
+
+def test_draw_follows_the_distribution():
+    logits = torch.log(torch.tensor([[0.5, 0.0, 0.3, 0.2]]))
+    uniforms = torch.tensor([0.0, 0.499, 0.501, 0.799, 0.801, 0.999999999])
+    tokens, logprobs = draw(logits.expand(6, -1), uniforms.double(), 1.0)
+    assert tokens.tolist() == [0, 0, 2, 2, 3, 3]
+    assert torch.allclose(logprobs.exp(), torch.tensor([0.5, 0.5, 0.3, 0.3, 0.2, 0.2]))
+
+
+def test_greedy_takes_the_likeliest():
+    tokens, _ = draw(torch.tensor([[0.1, 2.0, 0.3]]), torch.tensor([0.99]).double(), 0.0)
+    assert tokens.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("<think>so</think><action>Go North</action>", ("go north", True)),
+        ("<action>go north</action>", ("go north", False)),
+        ("<think>a</think><action>x</action><action>y</action>", ("x", False)),
+        ("<think>a</think>go north", ("", False)),
+        ("<think>\u597d</think><action>x</action>", ("x", False)),
+        ("<think>a</think><think>b</think><action>x</action>", ("x", False)),
+    ],
+)
+def test_the_published_answer_format(response, expected):
+    assert parse_tags(response) == expected
