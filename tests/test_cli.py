@@ -82,7 +82,7 @@ def trained(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_train_prints_its_test_and_writes_the_report(trained: tuple[Path, Path, str]) -> None:
     _, run, printed = trained
     assert "quick: test after 2 steps" in printed
-    assert "success without skills" in printed and "tokens/turn with" in printed and FAMILY in printed
+    assert FAMILY.replace("_", " ") in printed and "0.0% [0, 39]" in printed and "6 episodes an arm" in printed
     assert str(run / "report.html") in printed and (run / "report.html").stat().st_size > 1000
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["step"]) == ("finished", 2)
@@ -206,9 +206,27 @@ def test_eval_of_a_model_folder_on_a_folder_of_games(model: Path, tmp_path: Path
     options = ["--games", tmp_path / "games", "--split", "validation", "--arm", "without"]
     more = ["--set", "env.max_turns=2", "--set", "rollout.max_new_tokens=4", "--json", file, "--quiet"]
     result = call("eval", model, *options, *more)
-    assert "tokens/turn without" in result.output and "with skills" not in result.output
+    assert "3 episodes an arm" in result.output and "McNemar" not in result.output
     rows = json.loads(file.read_text())["outcomes"]
     assert {row["arm"] for row in rows} == {"without"} and rows[0]["episodes"] == 3
+
+
+def test_some_of_a_folders_games_are_of_all_families(model: Path, tmp_path: Path) -> None:
+    """A folder's games are sorted by family, so its first six would be of two or three."""
+    call("envs", "make", "household", tmp_path / "games", "--split", "test", "--games", 12)
+    file = tmp_path / "figures.json"
+    options = ["--games", tmp_path / "games", "--split", "test", "--arm", "without", "--json", file, "--quiet"]
+    quick = ["--set", "env.max_turns=1", "--set", "rollout.max_new_tokens=2"]
+    call("eval", model, *options, *quick, "--tasks", 6)
+    families = [row for row in json.loads(file.read_text())["outcomes"] if row["family"] != "all"]
+    assert [row["episodes"] for row in families] == [1] * 6
+    assert "there are 12" in call("eval", model, *options, "--tasks", 13, status=2).stderr
+
+
+def test_a_narrow_terminal_keeps_the_names(trained: tuple[Path, Path, str]) -> None:
+    recipe, run, _ = trained
+    result = CliRunner(env={"COLUMNS": "60"}).invoke(app, ["train", str(recipe), "--out", str(run), "--quiet"])
+    assert "pick and place" in result.output
 
 
 def test_recorded_figures_stay_with_the_run_once(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
@@ -238,6 +256,14 @@ def test_play_yourself(trained: tuple[Path, Path, str]) -> None:
     assert "left after 0 turns" in call("play", *options, stdin="").output
 
 
+def test_a_won_game_is_told() -> None:
+    from imprint.envs.household.maker import make_game
+
+    walkthrough = make_game("test", 4).walkthrough
+    result = call("play", "--task", "made/test/4", stdin="\n".join(walkthrough) + "\n")
+    assert f"\nsolved in {len(walkthrough)} turns" in result.output
+
+
 def test_watch_a_run_play(trained: tuple[Path, Path, str]) -> None:
     result = call("play", "--model", trained[1], "--task", "made/test/3", "--auto")
     assert "household-general" in result.output and "read " in result.output and "in 2 turns" in result.output
@@ -250,7 +276,28 @@ def test_play_names_tasks_that_exist() -> None:
     assert FAMILY in call("play", "--family", "dance", status=2).stderr
 
 
-# --- skills, envs, the whole ---
+# --- pretrain, skills, envs, the whole ---
+
+
+def test_pretrain_hands_its_recipe_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imprint.methods import pretrain
+
+    given: list[Any] = []
+
+    class Made:
+        parameters = 1234
+
+    def train_base(recipe: pretrain.PretrainRecipe, library: Any, out: Path, progress: Any) -> Made:
+        given.append((recipe.name, recipe.steps, recipe.model.width, len(library), out))
+        return Made()
+
+    monkeypatch.setattr(pretrain, "train_base", train_base)
+    recipe = tmp_path / "base.yaml"
+    recipe.write_text("name: base\nsteps: 9\n")
+    options = ["--out", tmp_path / "base", "--set", "model.width=32", "--quiet"]
+    assert "1,234 weights" in call("pretrain", recipe, *options).output
+    assert given == [("base", 9, 32, 7, tmp_path / "base")]
+    assert "did you mean 'width'" in call("pretrain", recipe, *options, "--set", "model.widht=3", status=2).stderr
 
 
 def test_skills_list_and_show_ours() -> None:

@@ -26,10 +26,10 @@ from typing import Any, Protocol
 
 from imprint.compare_table import Row, comparison_tables
 from imprint.errors import CheckpointError, RecipeError
+from imprint.files import atomic_write, read_jsonl
 from imprint.progress import Progress
 from imprint.recipe import Recipe, load_recipe
 from imprint.runs.comparison import compare_plot
-from imprint.files import atomic_write, read_jsonl
 from imprint.runs.run import ARMS, Run, recipe_differences
 from imprint.train import run_name
 
@@ -204,8 +204,9 @@ def run_all(
     waiting = deque(job for job in jobs if not is_finished(job))
     live: dict[Job, Process] = {}
     failures: list[Failure] = []
-    done = sum(steps_done(job) for job in jobs)
-    progress.begin(sum(max(1, job.steps) for job in jobs), done)
+    done = first = sum(steps_done(job) for job in jobs)
+    total, began = sum(max(1, job.steps) for job in jobs), time.monotonic()
+    progress.begin(total, done)
     try:
         while waiting or live:
             while waiting and len(live) < workers:
@@ -218,7 +219,7 @@ def run_all(
                 failures += _end(job, status, progress, finished)
             now = sum(steps_done(job) for job in jobs)
             if now != done:
-                progress.advance(_where(jobs, live), by=now - done)
+                progress.advance(f"{_where(jobs, live)}; {_rate(now - first, total - now, began)}", by=now - done)
                 done = now
             if not ended and live:
                 time.sleep(pause)
@@ -241,6 +242,16 @@ def _where(jobs: Sequence[Job], live: Mapping[Job, Process]) -> str:
     finished = sum(is_finished(job) for job in jobs)
     running = ", ".join(f"{job.name} {steps_done(job)}/{job.steps}" for job in live)
     return f"{finished} of {len(jobs)} runs finished" + (f"; {running}" if running else "")
+
+
+def _rate(gained: int, left: int, began: float) -> str:
+    """How fast it goes since `began`, and how long the rest takes at that speed."""
+    seconds = time.monotonic() - began
+    if gained <= 0 or seconds <= 0:
+        return "no step yet"
+    minutes = round(left * seconds / gained / 60)
+    rest = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    return f"{60 * gained / seconds:.1f} steps a minute, about {rest} left"
 
 
 def _stop(live: Mapping[Job, Process]) -> None:

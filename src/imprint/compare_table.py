@@ -97,32 +97,31 @@ def _method_table(figures: Figures) -> Grid:
             str(len(figures.by_seed(method, "without"))),
             figures.success(method, "without"),
             figures.success(method, "with"),
-            figures.mean_of("context_tokens", method, "without"),
-            figures.mean_of("context_tokens", method, "with"),
+            " / ".join(figures.mean_of("context_tokens", method, arm) for arm in ("without", "with")),
             figures.mean_of("env_steps", method, "without"),
         )
         for method in figures.methods
     ]
-    header = (
-        *("method", "seeds", "without skills, %", "with skills, %"),
-        *("tokens/turn without", "tokens/turn with", "env steps"),
-    )
+    header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn", "env steps")
     counts = sorted({row["episodes"] for row in figures.rows if row["family"] == ALL})
     note = (
         f"Success on {' or '.join(map(str, counts))} test tasks: mean over seeds and its 95% interval "
-        "(Student's t; with one seed Wilson's, which says nothing about other seeds)."
+        "(Student's t; with one seed Wilson's, which says nothing about other seeds). "
+        "Tokens read per turn: without / with skills."
     )
     return Grid("Methods", header, tuple(body), note)
 
 
 def _family_table(figures: Figures) -> Grid:
-    body = []
-    for method in figures.methods:
-        for arm in ("without", "with"):
-            rates = [figures.rate(method, arm, family) for family in figures.families]
-            body.append((f"{method}, {arm}", *("–" if rate is None else f"{100 * rate:.0f}" for rate in rates)))
-    header = ("method, arm", *(family.replace("_", " ") for family in figures.families))
-    return Grid("Families", header, tuple(body), "Success in percent, mean over seeds.")
+    def cell(method: str, family: str) -> str:
+        rates = [figures.rate(method, arm, family) for arm in ("without", "with")]
+        return " / ".join("–" if rate is None else f"{100 * rate:.0f}" for rate in rates)
+
+    body = [
+        (family.replace("_", " "), *(cell(method, family) for method in figures.methods)) for family in figures.families
+    ]
+    note = "Success in percent, without / with skills: mean over seeds."
+    return Grid("Families", ("tasks", *figures.methods), tuple(body), note)
 
 
 def _difference_table(figures: Figures) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -76,7 +77,7 @@ def evaluate(
     engine = LocalEngine(subject.recipe, model=subject.model)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
-    arms = play_arms(engine, engine.tasks(chosen_split, count), arm, subject.title, quiet)
+    arms = play_arms(engine, spread(engine, chosen_split, count), arm, subject.title, quiet)
     rows = outcome_rows(arms, step=subject.step, split=chosen_split)
     console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
     difference = _difference(arms)
@@ -86,6 +87,21 @@ def evaluate(
         _write_json(output, subject, chosen_split, rows, difference)
     if record:
         _record(subject, rows)
+
+
+def spread(engine: LocalEngine, split: str, count: int | None) -> list[Task]:
+    """`count` tasks of a split, the families in turn: the games of a folder are sorted by family.
+
+    Raises:
+        RecipeError: there are fewer.
+    """
+    engine.tasks(split, count)
+    tasks, ranks = engine.tasks(split), Counter[str]()
+    order = []
+    for place, task in enumerate(tasks):
+        order.append((ranks[task.category], place))
+        ranks[task.category] += 1
+    return [tasks[place] for place in sorted(place for _, place in sorted(order)[:count])]
 
 
 def play_arms(

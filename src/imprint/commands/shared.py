@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -31,7 +32,10 @@ ALL = "all"
 
 def console(*, stderr: bool = False) -> Console:
     """A console made when it is needed, so that redirected output goes where it should."""
-    return Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = 120  # a file or pipe has no width of its own, and tables should not be squeezed for it
+    return made
 
 
 def plain(text: object) -> str:
@@ -55,7 +59,11 @@ def grid(
         caption_justify="left",
     )
     for place, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if place < words else "right", overflow="fold")
+        longest = max((len(str(row[place])) for row in rows), default=0)
+        least = min(longest, 16) if place == 0 else None  # in a narrow terminal the name is not what should go
+        table.add_column(
+            Text(plain(name)), justify="left" if place < words else "right", overflow="fold", min_width=least
+        )
     for row in rows:
         style = "bold" if row and row[0] == ALL else None
         table.add_row(*(Text(plain(cell)) for cell in row), style=style)
@@ -69,7 +77,7 @@ def success_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     arms = [arm for arm in ("without", "with") if any(arm == of for _, of in cells)]
     body = [
         [
-            family,
+            family.replace("_", " "),
             *(_success(cells.get((family, arm))) for arm in arms),
             *(_tokens(cells.get((family, arm))) for arm in arms),
         ]

@@ -42,7 +42,12 @@ class Demonstration(Protocol):
 
 @runtime_checkable
 class DreamWorld(World, Protocol):
-    """A world that can also make demonstrations with rules of their own."""
+    """A world that can also make demonstrations with rules of their own.
+
+    `phrases` are the fixed parts of its sentences, worth a token each.
+    """
+
+    phrases: tuple[str, ...]
 
     def demonstrations(self, seed: int, count: int, *, by_heart: bool) -> Sequence[Demonstration]:
         """At most `count` demonstrations with the same pages (none: what is always done), drawn from `seed`."""
@@ -60,7 +65,7 @@ class ModelConfig(BaseModel):
     width: int = Field(default=128, ge=16, description="Hidden size.")
     layers: int = Field(default=4, ge=1)
     heads: int = Field(default=4, ge=1)
-    vocab_size: int = Field(default=1024, ge=300)
+    vocab_size: int = Field(default=1536, ge=300)
     max_context: int = Field(default=2048, ge=128, description="Longest sequence, in tokens.")
 
 
@@ -140,7 +145,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
 def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary) -> Policy:
     """A tokenizer trained on the world's language (and the library's words), and random weights."""
     texts = [*world.language(), *(f"{s.name}\n{s.description}\n{s.body}" for s in library.skills)]
-    tokenizer = train_tokenizer(texts, recipe.model.vocab_size, recipe.model.max_context)
+    tokenizer = train_tokenizer(texts, recipe.model.vocab_size, recipe.model.max_context, world.phrases)
     model = build_tiny(
         len(tokenizer),
         width=recipe.model.width,

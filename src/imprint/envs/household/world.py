@@ -20,6 +20,35 @@ from imprint.skills.skill import Skill
 from imprint.types import StepResult, Task
 
 GAME_FILE = "game.tw-pddl"
+# What the world's sentences are made of, between the names.
+PHRASES = (
+    "You are in the middle of a room. Looking quickly around you, you see a",
+    "\n\nYour task is to:",
+    "You arrive at",
+    ". On the",
+    ". The",
+    " is closed.",
+    " is open. In it, you see nothing.",
+    " is open. In it, you see a",
+    ", you see nothing.",
+    ", you see a",
+    ", and a",
+    ", a",
+    "You open the",
+    "You pick up the",
+    " from the",
+    "You move the",
+    " to the",
+    "You clean the",
+    "You heat the",
+    "You cool the",
+    " using the",
+    "You turn on the",
+    "Nothing happens.",
+    " go to",
+    ".\n>",
+    "\n>",
+)
 
 
 class HouseholdWorld:
@@ -94,15 +123,17 @@ class HouseholdWorld:
         played = [demonstrate(dream, f"{seed}/{index}", self.max_turns) for index, dream in enumerate(dreams)]
         return [demo for demo in played if demo.success]
 
+    phrases = PHRASES
+
     def language(self) -> Iterator[str]:
         """Dreams and real task sentences, for the tokenizer."""
         for demo in (demo for seed in range(1500) for demo in self.demonstrations(seed)):
             yield demo.first.observation
             yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)
-            yield from (f"> {command}\n{result.observation}" for command, result, _ in demo.turns)
+            yield from (f" {command}\n{result.observation}\n>" for command, result, _ in demo.turns)
         for index in range(600):
             game = make_game("train", index, self.config)
-            yield HouseholdEngine(game).reset().observation
+            yield HouseholdEngine(game).reset().observation + "\n>"
         yield from INTROS
 
     def _made(self, split: str) -> Sequence[Task]:
@@ -150,7 +181,7 @@ class HouseholdEnvironment:
 
     def reset(self, task: Task, seed: int) -> StepResult:
         """Start `task`. The game is deterministic: `seed` changes nothing."""
-        self.engine = HouseholdEngine(self.world.game(task), max_turns=self.world.max_turns)
+        self.engine = HouseholdEngine(self.world.game(task), max_turns=self.world.max_turns, with_admissible=True)
         return self.engine.reset()
 
     def step(self, action: str) -> StepResult:
