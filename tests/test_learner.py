@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from imprint.learning.batch import Sample, Transfer, micro_batches, score
-from imprint.learning.learner import Learner, LearnerConfig
+from imprint.learning.batch import Sample, micro_batches, score
+from imprint.learning.config import LearnerConfig, Transfer
+from imprint.learning.learner import Learner
 from tiny import tiny_policy
 
 

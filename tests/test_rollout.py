@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from imprint.context.prompt import Context, ContextConfig, parse_tags
+from imprint.context.config import ContextConfig
+from imprint.context.prompt import Context, parse_tags
 from imprint.learning.batch import Sample, episode_sample, micro_batches, score
 from imprint.policy.local import Prompt, Sampling, Session, draw
 from imprint.rollout import Request, Rollout, derive_seed

@@ -98,7 +98,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_page_is_an_error(tmp_path):
-    with pytest.raises(SkillError, match="no SKILL.md"):
+    with pytest.raises(SkillError, match=r"no SKILL\.md"):
         Skill.read(tmp_path)
 
 

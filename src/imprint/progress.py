@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from types import TracebackType
 from typing import Self
 
@@ -28,24 +30,32 @@ class Progress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[numbers]}", markup=False),
             console=self.console,
             transient=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task(what, total=None, numbers="")
+        self._task = self._bar.add_task(what, total=None, numbers="", rate="")
+        self._began, self._first = time.monotonic(), 0
 
     def begin(self, total: int, done: int = 0) -> None:
+        """Say how many units there are, and how many were done before (in an earlier, interrupted run)."""
+        self._began, self._first = time.monotonic(), done
         self._bar.update(self._task, total=total, completed=done)
 
     def advance(self, numbers: str = "", by: int = 1) -> None:
         """One more unit is done; `numbers` is what to show beside the bar."""
-        self._bar.update(self._task, advance=by, numbers=numbers)
         task = self._bar.tasks[0]
+        done = int(task.completed) + by
+        seconds = (time.monotonic() - self._began) / max(1, done - self._first)
+        rate = f"{seconds:.1f} s each" if seconds >= 1 else f"{1 / max(seconds, 1e-9):.1f} a second"
+        self._bar.update(self._task, advance=by, numbers=numbers, rate=rate)
         if not self.console.is_terminal and task.total:
             # A log wants about ten lines a job, not a bar.
             every = max(1, int(task.total) // 10)
-            if int(task.completed) % every < by or task.finished:
-                self.note(f"{self.what}: {int(task.completed)} of {int(task.total)}; {numbers}")
+            if done % every < by or task.finished:
+                left = datetime.timedelta(seconds=round(seconds * (task.total - done)))
+                self.note(f"{self.what}: {done} of {int(task.total)}, {rate}, {left} left; {numbers}")
 
     def note(self, text: str) -> None:
         """A line that stays."""

@@ -10,11 +10,10 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imprint.context.prompt import ContextConfig
+from imprint.context.config import ContextConfig
 from imprint.curriculum import CurriculumConfig
 from imprint.errors import RecipeError
-from imprint.learning.batch import Transfer
-from imprint.learning.learner import LearnerConfig
+from imprint.learning.config import LearnerConfig, Transfer
 from imprint.rewards import RewardConfig
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import Environment as TemplateEnvironment
 from jinja2 import FileSystemLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict
 
+from imprint.context.config import ContextConfig
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy.local import Prompt
 from imprint.policy.model import Policy
@@ -24,17 +24,6 @@ from imprint.types import StepResult
 
 TEMPLATES = Path(__file__).parent / "templates"
 CUE = "\n>"  # what a plain transcript shows before each command
-
-
-class ContextConfig(BaseModel):
-    """The recipe's `context` section."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    style: Literal["auto", "plain", "chat"] = "auto"
-    """`plain`: a transcript, one command a line; `chat`: the model's chat template; `auto`: chat if it has one."""
-    show_admissible: bool = False
-    """List the possible commands at every turn (as the published ALFWorld prompts do; costs many tokens)."""
 
 
 class Context:

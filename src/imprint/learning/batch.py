@@ -11,39 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from imprint.learning.config import Transfer
 from imprint.learning.grpo import entropy
 from imprint.policy.cache import PrefixCache
 from imprint.policy.model import Policy, hidden_states, logits_of
 from imprint.types import Episode
 
 Floats = npt.NDArray[np.float32]
-
-
-class Transfer(BaseModel):
-    """The recipe's `transfer` section (method `imprint`): how a skill is carried into the skill-free prompt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    skill_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Share of each group that reads the skills (while they are active).",
-    )
-    weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
-    min_logprob: float | None = Field(
-        default=None,
-        le=0,
-        description="Leave out tokens less likely than this without the page; RLTF-SD: -5.",
-    )
-    importance_cap: float | None = Field(
-        default=None,
-        gt=0,
-        description="Weigh by pi(a | no page) / pi(a | page), at most this; null: no correction.",
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

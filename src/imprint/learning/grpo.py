@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from imprint.errors import ImprintError
+from imprint.learning.config import Aggregate
 
 __all__ = [
     "Aggregate",
@@ -36,7 +37,6 @@ __all__ = [
 Unit = Literal["episode", "turn"]
 Scale = Literal["std", "none"]
 Singleton = Literal["zero", "raw"]
-Aggregate = Literal["token-mean", "sequence-mean-token-mean", "token-sum"]
 KlEstimator = Literal["k1", "k2", "k3"]
 
 # exp(20) is 5e8: past any ratio worth following, yet far from overflow in single precision.

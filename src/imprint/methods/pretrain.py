@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from imprint.context.prompt import Context, ContextConfig
+from imprint.context.config import ContextConfig
+from imprint.context.prompt import Context
 from imprint.envs.base import World, make_world
 from imprint.errors import RecipeError
 from imprint.evaluate import Evaluator
 from imprint.files import append_jsonl, atomic_folder
 from imprint.learning.batch import Sample
-from imprint.learning.learner import Learner, LearnerConfig
+from imprint.learning.config import LearnerConfig
+from imprint.learning.learner import Learner
 from imprint.policy.local import Sampling
 from imprint.policy.model import Policy, build_tiny
 from imprint.policy.tokenizer import train_tokenizer

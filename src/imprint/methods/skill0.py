@@ -176,6 +176,7 @@ class Skill0:
         """The final figures, on tasks that nothing before has seen."""
         count = self.recipe.evaluation.test_tasks
         if count:
+            self.run.drop("evaluations", lambda row: row["split"] == "test")  # of a run stopped in the middle of it
             tasks = self.engine.tasks("test", count)
             self.engine.evaluator.forget()
             arms = self.engine.evaluator.paired(tasks, self.engine.library.names)

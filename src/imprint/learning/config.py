@@ -1,0 +1,60 @@
+"""The settings of learning: plain data, so that a recipe can be checked without loading PyTorch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Aggregate = Literal["token-mean", "sequence-mean-token-mean", "token-sum"]
+
+
+class LearnerConfig(BaseModel):
+    """The recipe's `learner` section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float = Field(default=1e-6, gt=0, description="AdamW's learning rate after the warm-up.")
+    warmup_steps: int = Field(default=0, ge=0, description="Updates over which the learning rate rises from 0.")
+    decay: Literal["constant", "linear"] = Field(
+        default="constant", description="`linear` falls to a tenth at the last step."
+    )
+    weight_decay: float = Field(default=0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
+    minibatches: int = Field(default=1, ge=1, description="Optimizer steps per batch of samples and epoch.")
+    epochs: int = Field(default=1, ge=1, description="Passes over each batch of samples.")
+    micro_tokens: int = Field(default=8192, ge=1, description="Padded tokens per forward pass (memory).")
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: float = Field(default=0.2, gt=0)
+    dual_clip: float | None = Field(default=3.0, gt=1)
+    aggregate: Aggregate = Field(default="token-mean", description="How token losses become one number.")
+    kl_coef: float = Field(default=0.0, ge=0, description="Weight of KL(policy || starting policy); 0 keeps no copy.")
+    entropy_coef: float = Field(default=0.0, ge=0, description="Weight of the entropy bonus; 0 computes none.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Autocast for the update; bfloat16 helps on GPUs, not on small CPUs."
+    )
+
+
+class Transfer(BaseModel):
+    """The recipe's `transfer` section (method `imprint`): how a skill is carried into the skill-free prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skill_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of each group that reads the skills (while they are active).",
+    )
+    weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
+    min_logprob: float | None = Field(
+        default=None,
+        le=0,
+        description="Leave out tokens less likely than this without the page; RLTF-SD: -5.",
+    )
+    importance_cap: float | None = Field(
+        default=None,
+        gt=0,
+        description="Weigh by pi(a | no page) / pi(a | page), at most this; null: no correction.",
+    )

@@ -1,0 +1,120 @@
+"""Dream games and their demonstrations: the page is right, the real recipes are never shown, everything is seeded."""
+
+from __future__ import annotations
+
+import pytest
+
+from imprint.envs.household.demonstrator import Demonstrator, things_seen
+from imprint.envs.household.dreams import BY_HEART, REAL_LAMPS, REAL_TOOLS, DreamRecipe, make_dreams
+from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.pddl import load_game
+from imprint.envs.household.world import HouseholdWorld
+
+SEEDS = range(150)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return HouseholdWorld()
+
+
+def test_a_real_recipe_is_never_drawn():
+    for seed in SEEDS:
+        for dream in make_dreams(seed, 2):
+            for verb, tool in dream.recipe.treatments:
+                assert tool not in REAL_TOOLS[verb]
+                assert tool != dream.game.goal.target_type
+            assert dream.recipe.lamp not in REAL_LAMPS
+
+
+def test_only_the_drawn_tool_works():
+    rules = [dream.game.rules for seed in SEEDS for dream in make_dreams(seed)]
+    assert not any(rule.heat & {"Microwave"} or rule.cool & {"Fridge"} or rule.clean & {"SinkBasin"} for rule in rules)
+
+
+def test_the_page_tells_the_recipe_and_the_sentence_does_not():
+    for seed in SEEDS:
+        (dream,) = make_dreams(seed)
+        if not dream.pages:
+            assert any(word in dream.game.sentence for word in BY_HEART)
+            continue
+        page = dream.pages[-1].body
+        for verb, tool in dream.recipe.treatments:
+            assert f"{verb} " in page
+            assert tool.lower() in page
+        if dream.recipe.lamp is not None:
+            assert f"use {dream.recipe.lamp.lower()} 1" in page or dream.recipe.lamp.lower() in page
+
+
+def test_the_same_sentence_means_many_things():
+    meanings = {}
+    for seed in range(600):
+        (dream,) = make_dreams(seed, by_heart=0.0)
+        start = " ".join(dream.game.sentence.split()[:2])
+        meanings.setdefault(start, set()).add(dream.recipe.treatments or (dream.recipe.lamp, dream.recipe.count))
+    assert min(len(found) for found in meanings.values()) > 10
+
+
+def test_dreams_of_one_seed_share_pages_and_recipe():
+    for seed in range(40):
+        dreams = make_dreams(seed, 3)
+        assert len({dream.pages[-1].body if dream.pages else "" for dream in dreams}) == 1
+        assert len({dream.recipe for dream in dreams}) == 1
+        assert len({dream.game.objects for dream in dreams}) == 3
+
+
+def test_demonstrations_win_and_are_reproducible(world):
+    for seed in range(60):
+        once, again = world.demonstrations(seed, 2), world.demonstrations(seed, 2)
+        assert [demo.turns for demo in once] == [demo.turns for demo in again]
+        for demo in once:
+            assert demo.success
+            assert demo.turns[-1][1].success
+    assert sum(len(world.demonstrations(seed, 2)) for seed in range(60)) > 110
+
+
+def test_slips_are_not_to_be_imitated(world):
+    turns = [turn for seed in range(60) for demo in world.demonstrations(seed) for turn in demo.turns]
+    slips = [turn for turn in turns if not turn[2]]
+    assert 0.01 < len(slips) / len(turns) < 0.1
+    # Receptacles can share a place: one cannot go where one stands.
+    assert all(result.valid or command.startswith("go to") for command, result, _ in turns)
+
+
+def test_by_heart_demonstrations_have_no_page(world):
+    for seed in range(20):
+        assert all(not demo.pages for demo in world.demonstrations(seed, 2, by_heart=True))
+
+
+REAL = {
+    "pick_clean_then_place_in_recep": ("clean", "SinkBasin"),
+    "pick_heat_then_place_in_recep": ("heat", "Microwave"),
+    "pick_cool_then_place_in_recep": ("cool", "Fridge"),
+}
+
+
+def test_who_knows_the_recipe_and_sees_only_text_solves_every_published_game(alfworld_data):
+    files = sorted((alfworld_data / "json_2.1.1" / "valid_seen").glob("*/*/game.tw-pddl"))
+    assert len(files) == 140
+    for file in files:
+        game = load_game(file)
+        treatments = (REAL[game.family],) if game.family in REAL else ()
+        recipe = DreamRecipe(treatments, game.goal.count, game.goal.toggle_type)
+        engine = HouseholdEngine(game, max_turns=100)
+        result = engine.reset()
+        target = game.goal.target_type
+        player = Demonstrator(
+            result.observation, recipe, game.goal.object_type.lower(), target.lower() if target else None
+        )
+        while not result.done:
+            command = player.next_command()
+            assert command is not None, game.id
+            result = engine.step(command)
+            player.observe(command, result.observation)
+        assert result.success, game.id
+
+
+def test_names_are_read_off_a_sentence():
+    assert things_seen("On the desk 1, you see a pen 2, a pen 1, and a mug 12.") == ["pen 2", "pen 1", "mug 12"]
+    assert things_seen("The fridge 1 is closed.") == []
+    assert things_seen("In it, you see nothing.") == []

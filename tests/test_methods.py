@@ -1,0 +1,156 @@
+"""What each method shows and learns from, in a toy world with a random policy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import DoorWorld, tiny_policy
+
+from imprint.context.config import ContextConfig
+from imprint.context.prompt import Context
+from imprint.engine.local import LocalEngine
+from imprint.evaluate import Evaluator
+from imprint.learning.learner import Learner
+from imprint.methods.grpo import Grpo
+from imprint.methods.imprint import Imprint
+from imprint.methods.skill0 import Skill0
+from imprint.methods.skillrl import SkillRL
+from imprint.policy.local import Sampling
+from imprint.progress import Progress
+from imprint.recipe import parse_recipe
+from imprint.rollout import Rollout
+from imprint.runs.run import Run
+from imprint.skills.library import SkillLibrary
+from imprint.skills.skill import Skill
+
+LIBRARY = SkillLibrary(
+    [
+        Skill("general", "All.", "go north", metadata={"tasks": "*"}),
+        Skill("blue", "Blue.", "open the blue door", metadata={"tasks": "blue"}),
+        Skill("red", "Red.", "open the red door", metadata={"tasks": "red"}),
+    ]
+)
+
+
+def make_engine(**changes):
+    """An engine over the toy world, put together by hand."""
+    values = {
+        "name": "t",
+        "method": "skill0",
+        "steps": 3,
+        "rollout": {"tasks": 2, "group": 4, "max_new_tokens": 4},
+        "learner": {"lr": 1e-3},
+        "evaluation": {"interval": 1, "tasks": 4, "test_tasks": 4},
+        "curriculum": {"interval": 1},
+        **changes,
+    }
+    recipe = parse_recipe(values)
+    world, policy = DoorWorld(), tiny_policy()
+    context = Context(policy, ContextConfig(style="plain"))
+    rollout = Rollout(policy, world, context)
+    parts = {
+        "recipe": recipe,
+        "world": world,
+        "library": LIBRARY,
+        "policy": policy,
+        "rollout": rollout,
+        "sampling": Sampling(1.0, 4),
+        "evaluator": Evaluator(rollout, LIBRARY, Sampling(0.4, 4), recipe.seed),
+    }
+    engine = SimpleNamespace(**parts)
+    engine.learner = lambda: Learner(policy, recipe.learner, total_steps=recipe.steps)
+    engine.tasks = lambda split, count=None: LocalEngine.tasks(engine, split, count)
+    return engine
+
+
+def start(kind, tmp_path, **changes):
+    engine = make_engine(**changes)
+    run = Run.create(tmp_path / "run", engine.recipe.to_yaml())
+    return kind(engine, run, Progress("t", quiet=True))
+
+
+def shown(trainer):
+    return {episode.skills for group in trainer.gather(0) for episode in group}
+
+
+def test_skill0_shows_what_is_active_and_serves_the_task(tmp_path):
+    trainer = start(Skill0, tmp_path)
+    assert shown(trainer) <= {("general", "red"), ("general", "blue")}
+    trainer.curriculum = trainer.curriculum.from_record(trainer.curriculum.to_record() | {"active": ["red"]})
+    assert shown(trainer) <= {("red",), ()}
+
+
+def test_grpo_never_shows_a_skill_and_skillrl_always_does(tmp_path):
+    assert shown(start(Grpo, tmp_path / "a")) == {()}
+    trainer = start(SkillRL, tmp_path / "b")
+    trainer.withdraw(2)
+    assert all(len(skills) == 2 for skills in shown(trainer))
+
+
+def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):
+    trainer = start(Skill0, tmp_path)
+    trainer.train()
+    rows = trainer.run.rows("metrics")
+    active = [row["curriculum/active"] for row in rows if "curriculum/active" in row]
+    assert active[0] <= 3
+    assert active[-1] == 0
+    assert trainer.run.status()["state"] == "finished"
+    evaluations = trainer.run.rows("evaluations")
+    assert {row["step"] for row in evaluations if row["split"] == "validation"} == {0, 1, 2, 3}
+    assert {(row["arm"], row["family"]) for row in evaluations if row["split"] == "test"} == {
+        (arm, family) for arm in ("with", "without") for family in ("all", "red", "blue")
+    }
+    decided = {(row["step"], row["skill"]) for row in trainer.run.rows("curriculum")}
+    assert {(1, name) for name in LIBRARY.names} <= decided
+
+
+def test_tasks_are_walked_through_before_any_comes_again(tmp_path):
+    trainer = start(Skill0, tmp_path)
+    ids = [task.id for step in range(8) for task in trainer.tasks_of(step)]
+    assert len(set(ids[:8])) == 8
+    assert sorted(ids[:8]) == sorted(ids[8:])
+    assert ids[:8] != ids[8:]
+
+
+def test_imprint_mixes_both_arms_in_each_group(tmp_path):
+    trainer = start(Imprint, tmp_path, transfer={"skill_share": 0.5})
+    for group in trainer.gather(0):
+        assert [episode.arm for episode in group] == ["with", "with", "without", "without"]
+
+
+def won(episode, success):
+    """The same episode, with another outcome."""
+    from dataclasses import replace
+
+    return replace(episode, success=success)
+
+
+def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_page(tmp_path):
+    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0})
+    group = trainer.gather(0)[0]
+    group = [won(episode, index in (0, 3)) for index, episode in enumerate(group)]
+    transferred = trainer.transferred(group)
+    assert len(transferred) == 1
+    (sample,) = transferred
+    assert sample.prompt_ids == group[2].prompt_ids != group[0].prompt_ids
+    assert sample.token_ids == group[0].token_ids
+    assert sample.transfer is not None
+    valid = [turn for turn in group[0].turns if turn.valid]
+    assert set(np.unique(sample.advantages_T)) <= {0.0, 0.5}  # 1 for the reader, 1 of 2 by heart
+    assert bool(sample.advantages_T.any()) == bool(valid)
+
+
+def test_imprint_carries_nothing_over_once_the_task_is_known_by_heart(tmp_path):
+    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0})
+    group = [won(episode, True) for episode in trainer.gather(0)[0]]
+    assert trainer.transferred(group) == []
+
+
+def test_imprint_normalises_each_arm_by_itself(tmp_path):
+    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0}, transfer={"weight": 0.0})
+    groups = [[won(e, i == 3) for i, e in enumerate(group)] for group in trainer.gather(0)]
+    for sample, episode in zip(trainer.samples(groups), [e for g in groups for e in g], strict=True):
+        sign = 0 if episode.arm == "with" else (1 if episode.success else -1)
+        assert np.sign(sample.advantages_T[sample.mask_T]).tolist() == pytest.approx([sign] * sample.trained_tokens)
