@@ -56,7 +56,8 @@ def test_a_good_skill_is_read(tmp_path):
         (b"---\nname: my-skill\ndescription: \xff\n---\nx", 3, None, "not UTF-8"),
         ("---\nname: my-skill\ndescription: d\n---\nx\0", 5, None, "NUL"),
         (b"x" * (MAX_BYTES + 1), None, None, "over 1,000,000 bytes"),
-        ("---\n" + "[" * 5000 + "\n---\nx", None, None, "broken YAML"),
+        ("---\n" + "[" * 50_000 + "\n---\nx", 2, None, "nested too deeply"),
+        ("---\nname: my-skill\ndescription: d\n x: [\n---\nx", None, None, "broken YAML"),
     ],
 )
 def test_every_broken_rule_names_file_line_and_mend(tmp_path, text, line, key, says):

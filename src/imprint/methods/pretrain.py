@@ -88,6 +88,9 @@ class PretrainRecipe(BaseModel):
     env: EnvConfig = EnvConfig()
     model: ModelConfig = ModelConfig()
     learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
+    decision_weight: float = Field(
+        default=4.0, gt=0, description="Weight of a command's first token (what to do now), beside 1 for the rest."
+    )
     observation_weight: float = Field(
         default=0.1, ge=0, description="Weight of predicting what the world answers, beside the commands' 1."
     )
@@ -118,7 +121,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     for step in range(recipe.steps):
         by_heart = step < recipe.heart_steps
         samples = [
-            demonstration_sample(demo, context, recipe.observation_weight)
+            demonstration_sample(demo, context, recipe.decision_weight, recipe.observation_weight)
             for index in range(recipe.pages)
             for demo in world.demonstrations(
                 derive_seed(recipe.seed, "dream", step, index), recipe.demos, by_heart=by_heart
@@ -161,7 +164,9 @@ def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary)
     return Policy(model, tokenizer, recipe.name)
 
 
-def demonstration_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
+def demonstration_sample(
+    demo: Demonstration, context: Context, decision_weight: float, observation_weight: float
+) -> Sample:
     """A demonstration as a sample whose `advantages_T` are the weights of imitation.
 
     The pages are its prompt, so that demonstrations under the same pages share them; the first observation is given,
@@ -174,7 +179,8 @@ def demonstration_sample(demo: Demonstration, context: Context, observation_weig
         spoken = context.policy.encode(f" {command}\n")
         answer = context.follow(result, stopped=True)
         tokens += spoken + answer
-        weights += [1.0 if imitate else 0.0] * len(spoken) + [observation_weight] * len(answer)
+        said = [decision_weight] + [1.0] * (len(spoken) - 1) if imitate else [0.0] * len(spoken)
+        weights += said + [observation_weight] * len(answer)
     values = np.asarray(weights, dtype=np.float32)
     zeros = np.zeros(len(tokens), dtype=np.float32)
     return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values)

@@ -16,6 +16,7 @@ from imprint.files import atomic_write
 FILE_NAMES = ("SKILL.md", "skill.md")
 MAX_BYTES = 1_000_000
 MAX_NAME, MAX_DESCRIPTION, MAX_COMPATIBILITY = 64, 1024, 500
+MAX_NESTING = 50
 FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 EVERY_TASK = "*"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -174,8 +175,11 @@ def _split(path: Path, text: str) -> tuple[str, int, str]:
 def _parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any], dict[str, int]]:
     """The values of the front matter and the line of each key.
 
-    Aliases are refused: a page of them can unfold to gigabytes, and no skill needs one.
+    Aliases are refused: a page of them can unfold to gigabytes, and no skill needs one. So is deep nesting, on which
+    the YAML library takes quadratic time.
     """
+    if _nesting(front) > MAX_NESTING:
+        raise SkillError("is nested too deeply", where=path, line=first_line, mend="keep the values flat")
     try:
         for token in yaml.scan(front, Loader=yaml.SafeLoader):
             if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
@@ -205,6 +209,18 @@ def _parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any
             raise SkillError("is given twice", where=path, line=line, key=key, mend="keep one of them")
         lines[key] = line
     return {str(key): value for key, value in values.items()}, lines
+
+
+def _nesting(text: str) -> int:
+    """The deepest nesting of brackets, those in quotes counted too."""
+    depth = deepest = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
 
 
 def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[tuple[str, str, str]]:
