@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny import DoorWorld, tiny_policy
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
@@ -24,6 +23,7 @@ from imprint.rollout import Rollout
 from imprint.runs.run import Run
 from imprint.skills.library import SkillLibrary
 from imprint.skills.skill import Skill
+from tiny import DoorWorld, tiny_policy
 
 LIBRARY = SkillLibrary(
     [

@@ -57,11 +57,20 @@ class RowCache(Cache):  # type: ignore[misc]
     A forward pass over a right-padded chunk is `advance(chunk_lengths, width)`, then the model's forward with the
     mask and positions that `advance` returned, then `commit()`. Padding writes beyond a row's length; nothing
     attends there, and the row's next chunk overwrites it.
+
+    Rows may begin with a prefix that others share (`after`); its keys and values are then kept once, outside the
+    rows, and `policy/attention.py` attends to them.
+
+    Attributes:
+        lengths: of the rows' own tokens [B], their prefixes not counted.
+        prefixes: for each layer, (rows [n], keys [H, P, D], values [H, P, D]) of every prefix; empty without.
     """
 
     def __init__(self, layers: int, rows: int, device: torch.device, capacity: int = 256) -> None:
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self.offsets = torch.zeros(rows, dtype=torch.long, device=device)  # length of each row's prefix
+        self.prefixes: list[list[tuple[Tensor, Tensor, Tensor]]] = []
         self.visible = 0
         super().__init__(layers=[_RowLayer(self) for _ in range(layers)])
 
@@ -71,14 +80,14 @@ class RowCache(Cache):  # type: ignore[misc]
         Returns:
             mask [B, 1, width, visible], True where a query may attend, and positions [B, width].
         """
-        positions = self.lengths[:, None] + torch.arange(width, device=self.lengths.device)
+        slots = self.lengths[:, None] + torch.arange(width, device=self.lengths.device)
         self.visible = int(self.lengths.max()) + width
         self._grow(self.visible)
-        self.rows = torch.arange(len(positions), device=positions.device)[:, None]
-        self.slots = positions
-        mask = torch.arange(self.visible, device=positions.device) <= positions[:, None, :, None]
+        self.rows = torch.arange(len(slots), device=slots.device)[:, None]
+        self.slots = slots
+        mask = torch.arange(self.visible, device=slots.device) <= slots[:, None, :, None]
         self._next_lengths = self.lengths + chunk_lengths
-        return mask, positions
+        return mask, slots + self.offsets[:, None]
 
     def commit(self) -> None:
         """Count the chunk of the last `advance` as read."""
@@ -87,11 +96,28 @@ class RowCache(Cache):  # type: ignore[misc]
     def take(self, rows: Tensor) -> RowCache:
         """A new cache whose row i is a copy of this one's row `rows[i]`."""
         other = RowCache(len(self.layers), len(rows), self.lengths.device, self.capacity)
-        other.lengths = self.lengths[rows]
+        other.lengths, other.offsets = self.lengths[rows], self.offsets[rows]
+        other.prefixes = [
+            [(places, keys, values) for old, keys, values in layer if len(places := _where(rows, old))]
+            for layer in self.prefixes
+        ]
         for mine, theirs in zip(self.layers, other.layers, strict=True):
             if mine.is_initialized:
                 theirs.keys, theirs.values = mine.keys[rows], mine.values[rows]
                 theirs.is_initialized = True
+        return other
+
+    def after(self, prefix_of: Tensor) -> RowCache:
+        """Empty rows, row i of which begins with this cache's row `prefix_of[i]`, shared and not copied."""
+        other = RowCache(len(self.layers), len(prefix_of), self.lengths.device, self.capacity)
+        other.offsets = self.lengths[prefix_of]
+        for layer in self.layers:
+            shared = []
+            for row, length in enumerate(self.lengths.tolist()):
+                if length:
+                    places = (prefix_of == row).nonzero()[:, 0]
+                    shared.append((places, layer.keys[row, :, :length], layer.values[row, :, :length]))
+            other.prefixes.append(shared)
         return other
 
     def _grow(self, needed: int) -> None:
@@ -103,6 +129,11 @@ class RowCache(Cache):  # type: ignore[misc]
             if layer.is_initialized:
                 layer.keys = torch.nn.functional.pad(layer.keys, (0, 0, 0, extra))
                 layer.values = torch.nn.functional.pad(layer.values, (0, 0, 0, extra))
+
+
+def _where(rows: Tensor, wanted: Tensor) -> Tensor:
+    """The places in `rows` whose value is among `wanted`."""
+    return torch.isin(rows, wanted).nonzero()[:, 0]
 
 
 class _PrefixLayer(CacheLayerMixin):  # type: ignore[misc]

@@ -115,6 +115,7 @@ class Session:
                 position_ids=positions,
                 past_key_values=self.cache,
                 use_cache=True,
+                **_sharing(self.policy, self.cache),
             )
             self.cache.commit()
             logits = logits_of(self.policy, states[:, 0])
@@ -167,6 +168,7 @@ def _forward(policy: Policy, cache: RowCache, chunks: Sequence[Sequence[int]], l
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
+        **_sharing(policy, cache),
     )
     cache.commit()
     return states
@@ -182,13 +184,18 @@ def _prefill(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
     if any(prefixes):
         _forward(policy, cache, prefixes, _lengths(prefixes, policy.device))
     place_of_prefix = {prefix: place for place, prefix in enumerate(prefixes)}
-    cache = cache.take(torch.tensor([place_of_prefix[prefix] for prefix, _ in wholes], device=policy.device))
+    owners = torch.tensor([place_of_prefix[prefix] for prefix, _ in wholes], device=policy.device)
+    cache = cache.after(owners) if policy.shares_prefixes and any(prefixes) else cache.take(owners)
     rests = [rest[:-1] for _, rest in wholes]
     if any(rests):
         _forward(policy, cache, rests, _lengths(rests, policy.device))
     place_of_whole = {whole: place for place, whole in enumerate(wholes)}
     rows = [place_of_whole[(prompt.ids[: prompt.shared], prompt.ids[prompt.shared :])] for prompt in prompts]
     return cache.take(torch.tensor(rows, device=policy.device))
+
+
+def _sharing(policy: Policy, cache: RowCache) -> dict[str, RowCache]:
+    return {"row_cache": cache} if policy.shares_prefixes else {}
 
 
 def _lengths(sequences: Sequence[Sequence[int]], device: torch.device) -> Tensor:

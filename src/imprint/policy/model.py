@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from imprint.errors import PolicyError
+from imprint.policy import attention
 
 TINY = "imprint-tiny"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -23,6 +24,10 @@ class Policy:
     model: Any  # a transformers PreTrainedModel
     tokenizer: Any  # a transformers PreTrainedTokenizerFast
     name: str
+    shares_prefixes: bool = False  # whether rollouts keep shared prompts once (`policy/attention.py`)
+
+    def __post_init__(self) -> None:
+        self.shares_prefixes = attention.enable(self.model)
 
     @property
     def device(self) -> torch.device:
