@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imprint.envs.household.demonstrator import Demonstrator, things_seen
-from imprint.envs.household.dreams import BY_HEART, REAL_LAMPS, REAL_TOOLS, DreamRecipe, make_dreams
+from imprint.envs.household.dreams import BY_HEART, REAL_LAMPS, REAL_TOOLS, DreamRecipe, Lesson, make_dreams
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.pddl import load_game
 from imprint.envs.household.world import HouseholdWorld
@@ -49,7 +49,7 @@ def test_the_page_tells_the_recipe_and_the_sentence_does_not():
 def test_the_same_sentence_means_many_things():
     meanings = {}
     for seed in range(600):
-        (dream,) = make_dreams(seed, by_heart=0.0)
+        (dream,) = make_dreams(seed, lesson=Lesson(by_heart=0.0))
         start = " ".join(dream.game.sentence.split()[:2])
         meanings.setdefault(start, set()).add(dream.recipe.treatments or (dream.recipe.lamp, dream.recipe.count))
     assert min(len(found) for found in meanings.values()) > 10
@@ -83,7 +83,7 @@ def test_slips_are_not_to_be_imitated(world):
 
 def test_by_heart_demonstrations_have_no_page(world):
     for seed in range(20):
-        assert all(not demo.pages for demo in world.demonstrations(seed, 2, by_heart=True))
+        assert all(not demo.pages for demo in world.demonstrations(seed, 2, lesson="by_heart"))
 
 
 REAL = {

@@ -46,13 +46,15 @@ class Demonstration(Protocol):
 class DreamWorld(World, Protocol):
     """A world that can also make demonstrations with rules of their own.
 
-    `phrases` are the fixed parts of its sentences, worth a token each.
+    `phrases` are the fixed parts of its sentences, worth a token each; `lessons` name its kinds of demonstrations, from
+    easy to real.
     """
 
     phrases: tuple[str, ...]
+    lessons: tuple[str, ...]
 
-    def demonstrations(self, seed: int, count: int, *, by_heart: bool) -> Sequence[Demonstration]:
-        """At most `count` demonstrations with the same pages (none: what is always done), drawn from `seed`."""
+    def demonstrations(self, seed: int, count: int, *, lesson: str) -> Sequence[Demonstration]:
+        """At most `count` demonstrations with the same pages, drawn from `seed`."""
         ...
 
     def language(self) -> Iterator[str]:
@@ -80,10 +82,9 @@ class PretrainRecipe(BaseModel):
     steps: int = Field(default=2000, ge=1)
     pages: int = Field(default=12, ge=1, description="Sets of pages per step.")
     demos: int = Field(default=4, ge=1, description="Demonstrations under each (its pages are read once).")
-    heart_steps: int = Field(
-        default=0,
-        ge=0,
-        description="First steps without pages: how to act is learned on short sequences, hence fast.",
+    lessons: dict[str, int] = Field(
+        default={"full": 0},
+        description="From which step on each of the world's lessons is given: easy and short ones first, hence fast.",
     )
     env: EnvConfig = EnvConfig()
     model: ModelConfig = ModelConfig()
@@ -110,6 +111,13 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     world = make_world(recipe.env.name, **recipe.env.options)
     if not isinstance(world, DreamWorld):
         raise RecipeError(f"the world {world.name!r} makes no demonstrations", key="env.name", mend="use household")
+    unknown = sorted(set(recipe.lessons) - set(world.lessons))
+    if unknown or 0 not in recipe.lessons.values():
+        raise RecipeError(
+            f"no lesson is called {unknown[0]!r}" if unknown else "no lesson starts at step 0",
+            key="lessons",
+            mend=f"give a first step to some of: {', '.join(world.lessons)}",
+        )
     policy = new_policy(recipe, world, library)
     context = Context(policy, ContextConfig(style="plain"))
     learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
@@ -119,12 +127,12 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     for step in range(recipe.steps):
-        by_heart = step < recipe.heart_steps
+        lesson = max((start, name) for name, start in recipe.lessons.items() if start <= step)[1]
         samples = [
             demonstration_sample(demo, context, recipe.decision_weight, recipe.observation_weight)
             for index in range(recipe.pages)
             for demo in world.demonstrations(
-                derive_seed(recipe.seed, "dream", step, index), recipe.demos, by_heart=by_heart
+                derive_seed(recipe.seed, "dream", step, index), recipe.demos, lesson=lesson
             )
         ]
         numbers = learner.imitate(samples)

@@ -91,18 +91,32 @@ class Dream:
     pages: tuple[Skill, ...]
 
 
-def make_dreams(
-    seed: int, count: int = 1, *, size: str = "small", by_heart: float = 0.2, no_page: float = 0.5
-) -> list[Dream]:
-    """`count` games with one recipe and one set of pages, drawn from `seed` alone.
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What dreams are drawn for.
 
-    A share of `by_heart` have a made-up goal word with a fixed recipe; a share of `no_page` of those have no page.
+    Attributes:
+        by_heart: the share with a made-up goal word, whose recipe never changes.
+        no_page: the share of those that have no page.
+        words: how much a page says beside the recipe: 1 is like the real pages, 0 nothing.
     """
+
+    by_heart: float = 0.2
+    no_page: float = 0.5
+    words: float = 1.0
+
+
+# From easy to real: how to act at all, how to read a short page, how to read a page as people write them.
+LESSONS = {"by_heart": Lesson(1.0, 1.0), "terse": Lesson(words=0.15), "full": Lesson()}
+
+
+def make_dreams(seed: int, count: int = 1, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> list[Dream]:
+    """`count` games with one recipe and one set of pages, drawn from `seed` alone."""
     dice = random.Random(f"dream/{seed}")
-    known = dice.random() < by_heart
+    known = dice.random() < lesson.by_heart
     word = dice.choice(sorted(BY_HEART) if known else GOAL_WORDS)
     recipe = BY_HEART.get(word)
-    shows_page = not known or dice.random() >= no_page
+    shows_page = not known or dice.random() >= lesson.no_page
     dreams: list[Dream] = []
     pages: tuple[Skill, ...] = ()
     for attempt in range(20_000):
@@ -116,7 +130,7 @@ def make_dreams(
             continue
         if not dreams:
             recipe = drawn
-            pages = write_pages(game, drawn, word, dice) if shows_page else ()
+            pages = write_pages(game, drawn, word, dice, lesson.words) if shows_page else ()
         dreams.append(Dream(game, drawn, pages))
         if len(dreams) == count:
             return dreams
@@ -309,10 +323,12 @@ GENERAL_INTROS = (
 )
 
 
-def write_pages(game: Game, recipe: DreamRecipe, word: str, dice: random.Random) -> tuple[Skill, ...]:
-    """The pages of a dream: its own, in eight of ten cases after a general one; in wording drawn at random."""
-    pages = [_own_page(game, recipe, word, dice)]
-    if dice.random() < 0.8:
+def write_pages(
+    game: Game, recipe: DreamRecipe, word: str, dice: random.Random, words: float = 1.0
+) -> tuple[Skill, ...]:
+    """The pages of a dream: its own, mostly after a general one; in wording drawn at random."""
+    pages = [_own_page(game, recipe, word, dice, words)]
+    if dice.random() < 0.85 * words:
         pages.insert(0, _general_page(dice))
     return tuple(pages)
 
@@ -323,7 +339,7 @@ def _general_page(dice: random.Random) -> Skill:
     return Skill(name="household-general", description=description, body=_layout(sentences, dice))
 
 
-def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random) -> Skill:
+def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random, wordiness: float) -> Skill:
     kind = game.goal.object_type.lower()
     places = sorted({r.type.lower() for r in game.receptacles})
     # Examples on a page speak of other objects and places as often as of the ones in the goal.
@@ -350,7 +366,7 @@ def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random) -
         filled.append(dice.choice(PLACE).format(**words))
     if recipe.count == 2:
         filled.append(dice.choice(TWO).format(**words))
-    extra = tool_tips + dice.sample(tips, dice.randint(1, 6))
+    extra = [tip for tip in tool_tips + dice.sample(tips, dice.randint(1, 6)) if dice.random() < wordiness]
     dice.shuffle(extra)
     intro = dice.choice(INTROS).format(**words)
     body = intro + "\n\n" + _numbered(filled, dice) + "\n\n" + " ".join(extra)

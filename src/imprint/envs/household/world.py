@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from imprint.envs.household.demonstrator import Demonstrator
-from imprint.envs.household.dreams import INTROS, Dream, make_dreams
+from imprint.envs.household.dreams import INTROS, LESSONS, Dream, make_dreams
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.maker import MakerConfig, make_game
@@ -112,18 +112,17 @@ class HouseholdWorld:
     def environment(self) -> HouseholdEnvironment:
         return HouseholdEnvironment(self)
 
-    def demonstrations(self, seed: int, count: int = 1, *, by_heart: bool = False) -> list[DreamDemonstration]:
+    def demonstrations(self, seed: int, count: int = 1, *, lesson: str = "full") -> list[DreamDemonstration]:
         """Dream games under one page, played by one who sees only the text and knows the recipe.
 
-        With `by_heart` there is no page, and the recipe is one of the few that never change. Games that could not be
-        finished in time are left out.
+        `lesson` is one of `dreams.LESSONS`. Games that could not be finished in time are left out.
         """
-        shares = {"by_heart": 1.0, "no_page": 1.0} if by_heart else {}
-        dreams = make_dreams(seed, count, size=self.config.size, **shares)
+        dreams = make_dreams(seed, count, size=self.config.size, lesson=LESSONS[lesson])
         played = [demonstrate(dream, f"{seed}/{index}", self.max_turns) for index, dream in enumerate(dreams)]
         return [demo for demo in played if demo.success]
 
     phrases = PHRASES
+    lessons = tuple(LESSONS)
 
     def language(self) -> Iterator[str]:
         """Dreams and real task sentences, for the tokenizer."""
