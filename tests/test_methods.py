@@ -72,7 +72,7 @@ def start(kind, tmp_path, **changes):
 
 
 def shown(trainer):
-    return {episode.skills for group in trainer.gather(0) for episode in group}
+    return {episode.skills for group in trainer.gather() for episode in group}
 
 
 def test_skill0_shows_what_is_active_and_serves_the_task(tmp_path):
@@ -85,7 +85,7 @@ def test_skill0_shows_what_is_active_and_serves_the_task(tmp_path):
 def test_grpo_never_shows_a_skill_and_skillrl_always_does(tmp_path):
     assert shown(start(Grpo, tmp_path / "a")) == {()}
     trainer = start(SkillRL, tmp_path / "b")
-    trainer.withdraw(2)
+    trainer.withdraw(None)
     assert all(len(skills) == 2 for skills in shown(trainer))
 
 
@@ -106,6 +106,18 @@ def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):
     assert {(1, name) for name in LIBRARY.names} <= decided
 
 
+def test_a_budget_of_environment_steps_ends_training_and_sets_the_pace(tmp_path):
+    trainer = start(Skill0, tmp_path, env_steps=200, steps=9, evaluation={"interval": 3, "tasks": 4, "test_tasks": 4})
+    trainer.train()
+    rows = [row for row in trainer.run.rows("metrics") if "env_steps" in row]
+    assert rows[-1]["env_steps"] >= 200 > rows[-2]["env_steps"]
+    assert trainer.updates == len(rows) != 9
+    validations = {row["env_steps"] for row in trainer.run.rows("evaluations") if row["split"] == "validation"}
+    assert len(validations) == 4  # at the start, after each third, and at the end
+    stages = [(row["env_steps"], row["curriculum/active"]) for row in rows]
+    assert all(active == 0 for used, active in stages if used > 134 + 32)
+
+
 def test_tasks_are_walked_through_before_any_comes_again(tmp_path):
     trainer = start(Skill0, tmp_path)
     ids = [task.id for step in range(8) for task in trainer.tasks_of(step)]
@@ -116,7 +128,7 @@ def test_tasks_are_walked_through_before_any_comes_again(tmp_path):
 
 def test_imprint_mixes_both_arms_in_each_group(tmp_path):
     trainer = start(Imprint, tmp_path, transfer={"skill_share": 0.5})
-    for group in trainer.gather(0):
+    for group in trainer.gather():
         assert [episode.arm for episode in group] == ["with", "with", "without", "without"]
 
 
@@ -129,7 +141,7 @@ def won(episode, success):
 
 def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_page(tmp_path):
     trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0})
-    group = trainer.gather(0)[0]
+    group = trainer.gather()[0]
     group = [won(episode, index in (0, 3)) for index, episode in enumerate(group)]
     transferred = trainer.transferred(group)
     assert len(transferred) == 1
@@ -144,13 +156,13 @@ def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_page(tmp_path)
 
 def test_imprint_carries_nothing_over_once_the_task_is_known_by_heart(tmp_path):
     trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0})
-    group = [won(episode, True) for episode in trainer.gather(0)[0]]
+    group = [won(episode, True) for episode in trainer.gather()[0]]
     assert trainer.transferred(group) == []
 
 
 def test_imprint_normalises_each_arm_by_itself(tmp_path):
     trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0}, transfer={"weight": 0.0})
-    groups = [[won(e, i == 3) for i, e in enumerate(group)] for group in trainer.gather(0)]
+    groups = [[won(e, i == 3) for i, e in enumerate(group)] for group in trainer.gather()]
     for sample, episode in zip(trainer.samples(groups), [e for g in groups for e in g], strict=True):
         sign = 0 if episode.arm == "with" else (1 if episode.success else -1)
         assert np.sign(sample.advantages_T[sample.mask_T]).tolist() == pytest.approx([sign] * sample.trained_tokens)

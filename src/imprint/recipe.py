@@ -73,6 +73,12 @@ class Recipe(_Section):
     skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
     seed: int = 0
     steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")
+    env_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="End training after this many environment steps, and measure `steps` and every interval in shares "
+        "of them: what makes methods comparable whose episodes differ in length.",
+    )
     env: EnvConfig = EnvConfig()
     context: ContextConfig = ContextConfig()
     rollout: RolloutConfig = RolloutConfig()

@@ -14,5 +14,5 @@ class Grpo(Skill0):
     def first_curriculum(self) -> CurriculumState:
         return replace(super().first_curriculum(), active=())
 
-    def withdraw(self, step: int) -> None:
+    def withdraw(self, before: int | None) -> None:
         """There is nothing to withdraw."""

@@ -58,8 +58,8 @@ class Skill0:
         self.learner = engine.learner()
         self.train_tasks = engine.tasks("train")
         self.validation_tasks = engine.tasks("validation", self.recipe.evaluation.tasks)
-        self.start = 0
-        self.env_steps = 0
+        self.updates = 0  # training steps done
+        self.env_steps = 0  # turns played in training
         self.curriculum = self.first_curriculum()
 
     # --- the algorithm ---------------------------------------------------------------------------------------------
@@ -68,20 +68,21 @@ class Skill0:
         """Train to the last step, from the newest checkpoint if there is one."""
         self.resume()
         with MetricsWriter(self.run, self.recipe.loggers) as metrics:
-            if self.start == 0:
-                self.review(0, metrics)
-            for step in range(self.start, self.recipe.steps):
-                began = time.perf_counter()
-                groups = self.gather(step)
+            if self.updates == 0:
+                self.review(None, metrics)
+            while self.tick < self.recipe.steps:
+                began, before = time.perf_counter(), self.tick
+                groups = self.gather()
                 numbers = self.learner.update(self.samples(groups))
+                self.updates += 1
                 self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
-                metrics.log(step + 1, {**self.rollout_numbers(groups), **numbers})
-                self.review(step + 1, metrics)
-                self.run.append("timings", [{"step": step + 1, "seconds": time.perf_counter() - began}])
-                self.checkpoint(step + 1)  # last: what a resumed run finds is complete up to its checkpoint
-                self.progress.advance(self.numbers_to_show(groups))
+                metrics.log(self.updates, {**self.rollout_numbers(groups), **numbers})
+                self.review(before, metrics)
+                self.run.append("timings", [{"step": self.updates, "seconds": time.perf_counter() - began}])
+                self.checkpoint(before)  # last: what a resumed run finds is complete up to its checkpoint
+                self.progress.advance(self.numbers_to_show(groups), by=self.tick - before)
             self.test()
-        self.run.set_status("finished", self.recipe.steps, env_steps=self.env_steps)
+        self.run.set_status("finished", self.updates, env_steps=self.env_steps)
 
     def first_curriculum(self) -> CurriculumState:
         """All the skills that stage 1 allows."""
@@ -92,31 +93,44 @@ class Skill0:
             seed=self.recipe.seed,
         )
 
-    def review(self, step: int, metrics: MetricsWriter) -> None:
-        """Before training at `step`: validate both arms when it is due, and let the curriculum decide."""
+    @property
+    def tick(self) -> int:
+        """How far training is, from 0 to the recipe's `steps`: updates, or the share of `env_steps` that is used up."""
+        if self.recipe.env_steps is None:
+            return self.updates
+        return min(self.recipe.steps, self.recipe.steps * self.env_steps // self.recipe.env_steps)
+
+    def passed(self, before: int | None, interval: int) -> bool:
+        """Whether a multiple of `interval`, or the end, was reached since tick `before` (None: at the start)."""
+        tick = self.tick
+        return before is None or tick // interval > before // interval or tick == self.recipe.steps > before
+
+    def review(self, before: int | None, metrics: MetricsWriter) -> None:
+        """Between two updates: validate both arms when it is due, and let the curriculum decide."""
         self.engine.evaluator.forget()
-        if step % self.recipe.evaluation.interval == 0 or step == self.recipe.steps:
-            self.validate(step, metrics)
-        if step < self.recipe.steps:
-            self.withdraw(step)
+        if self.passed(before, self.recipe.evaluation.interval):
+            self.validate(metrics)
+        if self.tick < self.recipe.steps:
+            self.withdraw(before)
 
-    def withdraw(self, step: int) -> None:
-        """Filter, rank and select the skills on fresh evidence, or hold them to the budget where none is due."""
-        config, total = self.recipe.curriculum, self.recipe.steps
-        before = self.curriculum
-        if evidence_due(step, skills=before.skills, total_steps=total, config=config):
+    def withdraw(self, before: int | None) -> None:
+        """Filter, rank and select the skills on fresh evidence when it is due; hold them to the budget always."""
+        config, total, seed = self.recipe.curriculum, self.recipe.steps, self.recipe.seed
+        state = old = self.curriculum
+        due = self.tick - self.tick % config.interval  # the multiple of the interval that was passed
+        if self.passed(before, config.interval) and evidence_due(
+            due, skills=old.skills, total_steps=total, config=config
+        ):
             evidence = self.engine.evaluator.evidence(
-                self.validation_tasks, before.active, candidates(before, config), config
+                self.validation_tasks, old.active, candidates(old, config), config
             )
-            self.curriculum = decide(
-                before, evidence, step=step, total_steps=total, config=config, seed=self.recipe.seed
-            )
-        else:
-            self.curriculum = enforce(before, step=step, total_steps=total, config=config, seed=self.recipe.seed)
-        self.run.append("curriculum", self.decisions_since(before))
+            state = decide(state, evidence, step=due, total_steps=total, config=config, seed=seed)
+        self.curriculum = enforce(state, step=self.tick, total_steps=total, config=config, seed=seed)
+        self.run.append("curriculum", self.decisions_since(old))
 
-    def gather(self, step: int) -> list[list[Episode]]:
-        """Play a group of episodes of each of the step's tasks, under the skills in force."""
+    def gather(self) -> list[list[Episode]]:
+        """Play a group of episodes of each of the next tasks, under the skills in force."""
+        step = self.updates
         requests = [
             Request(
                 task,
@@ -162,8 +176,9 @@ class Skill0:
     def named(self, names: Names) -> tuple[Any, ...]:
         return tuple(self.engine.library[name] for name in names)
 
-    def validate(self, step: int, metrics: MetricsWriter) -> None:
+    def validate(self, metrics: MetricsWriter) -> None:
         """Both arms on the validation tasks: with the whole library, and with nothing."""
+        step = self.updates
         arms = self.engine.evaluator.paired(self.validation_tasks, self.engine.library.names)
         for arm, episodes in zip(("with", "without"), arms, strict=True):
             rows = outcomes(episodes, step=step, split="validation", arm=arm, env_steps=self.env_steps)
@@ -181,7 +196,7 @@ class Skill0:
             self.engine.evaluator.forget()
             arms = self.engine.evaluator.paired(tasks, self.engine.library.names)
             for arm, episodes in zip(("with", "without"), arms, strict=True):
-                self.record(outcomes(episodes, step=self.recipe.steps, split="test", arm=arm, env_steps=self.env_steps))
+                self.record(outcomes(episodes, step=self.updates, split="test", arm=arm, env_steps=self.env_steps))
 
     def record(self, rows: Sequence[Outcome]) -> None:
         self.run.append("evaluations", [row.to_record() for row in rows])
@@ -193,7 +208,7 @@ class Skill0:
             low, high = decision.interval or (None, None)
             rows.append(
                 {
-                    "step": decision.step,
+                    "step": self.updates,
                     "stage": decision.stage,
                     "budget": decision.budget,
                     "skill": decision.skill,
@@ -231,23 +246,24 @@ class Skill0:
         success = _mean([episode.success for group in groups for episode in group])
         return f"success {success:.2f}, {len(self.curriculum.active)} skills in context"
 
-    def checkpoint(self, step: int) -> None:
-        if step % self.recipe.checkpoint_interval and step != self.recipe.steps:
+    def checkpoint(self, before: int) -> None:
+        if not self.passed(before, self.recipe.checkpoint_interval):
             return
         state = {"env_steps": self.env_steps, "curriculum": self.curriculum.to_record()}
-        save_checkpoint(self.run, step, self.engine.policy, self.learner, state, self.recipe.keep_checkpoints)
-        self.run.set_status("running", step, env_steps=self.env_steps)
+        keep = self.recipe.keep_checkpoints
+        save_checkpoint(self.run, self.updates, self.engine.policy, self.learner, state, keep)
+        self.run.set_status("running", self.updates, env_steps=self.env_steps)
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, dropping what was recorded after it."""
         steps = self.run.checkpoint_steps()
         if steps:
             state = load_checkpoint(self.run.checkpoint_path(steps[-1]), self.engine.policy, self.learner)
-            self.start = int(state["step"])
+            self.updates = int(state["step"])
             self.env_steps = int(state["env_steps"])
             self.curriculum = CurriculumState.from_record(state["curriculum"])
-        self.run.truncate_to(self.start if steps else -1)
-        self.progress.begin(self.recipe.steps, self.start)
+        self.run.truncate_to(self.updates if steps else -1)
+        self.progress.begin(self.recipe.steps, self.tick)
 
 
 def _mean(values: Sequence[float]) -> float:

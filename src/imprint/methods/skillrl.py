@@ -15,5 +15,5 @@ class SkillRL(Skill0):
     def first_curriculum(self) -> CurriculumState:
         return replace(super().first_curriculum(), active=self.engine.library.names)
 
-    def withdraw(self, step: int) -> None:
+    def withdraw(self, before: int | None) -> None:
         """Nothing is ever withdrawn."""

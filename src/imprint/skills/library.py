@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 from imprint.errors import LibraryError
-from imprint.skills.skill import EVERY_TASK, FILE_NAMES, Skill
+from imprint.skills.front import shown
+from imprint.skills.skill import EVERY_TASK, FILE_NAMES, Skill, skill_file
 
 
 class SkillLibrary:
@@ -22,10 +23,9 @@ class SkillLibrary:
         self.skills = tuple(sorted(skills, key=lambda skill: (not skill.general, skill.name)))
         self.where = where
         self._by_name = {skill.name: skill for skill in self.skills}
-        if len(self._by_name) < len(self.skills):
-            seen: set[str] = set()
-            twice = next(s.name for s in self.skills if s.name in seen or seen.add(s.name))  # type: ignore[func-returns-value]
-            raise LibraryError(f"two skills are called {twice!r}", where=where, mend="rename one of them")
+        for skill in self.skills:
+            if self._by_name[skill.name] is not skill:
+                raise LibraryError(f"two skills are called {skill.name!r}", where=where, mend="rename one of them")
 
     @classmethod
     def load(cls, folder: str | Path) -> SkillLibrary:
@@ -36,13 +36,15 @@ class SkillLibrary:
             SkillError: one of them is not valid.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise LibraryError("is not a folder", where=folder, mend="give a folder of skill folders")
-        found = [
-            entry
-            for entry in sorted(folder.iterdir())
-            if entry.is_dir() and any((entry / name).is_file() for name in FILE_NAMES)
-        ]
+        try:
+            found = [entry for entry in sorted(folder.iterdir()) if _claims_a_skill(entry)]
+        except NotADirectoryError as error:
+            raise LibraryError("is not a folder", where=folder, mend="give a folder of skill folders") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            at_fault = getattr(error, "filename", None) or folder
+            mend = "check the path and its permissions"
+            raise LibraryError(f"cannot be read: {reason}", where=at_fault, mend=mend) from error
         if not found:
             raise LibraryError("holds no skills", where=folder, mend="put skills in it, each a folder with a SKILL.md")
         return cls((Skill.read(entry) for entry in found), folder)
@@ -95,19 +97,32 @@ class SkillLibrary:
             )
 
 
+def _claims_a_skill(folder: Path) -> bool:
+    """Whether there is a SKILL.md of any kind: one that is miswritten or a dead link must be heard of, not skipped."""
+    return folder.is_dir() and any(entry.name.lower() == FILE_NAMES[1] for entry in folder.iterdir())
+
+
 def _task_problems(skill: Skill, categories: Sequence[str]) -> list[str]:
     if not skill.tasks:
         return ["does not say which tasks the skill serves"]
     problems = []
     for task in skill.tasks:
         if task != EVERY_TASK and task not in categories:
-            near = difflib.get_close_matches(task, categories, n=1)
-            problems.append(f"no task is called {task!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+            near = _nearest(task, categories)
+            problems.append(f"no task is called {shown(task)!r}" + (f" (did you mean {near!r}?)" if near else ""))
     return problems
 
 
+def _nearest(task: str, categories: Sequence[str]) -> str | None:
+    """The category that was probably meant: nearly the same letters, or the only one that holds the word."""
+    word = task.lower().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(word, categories, n=1)
+    holding = [category for category in categories if word in category]
+    return near[0] if near else holding[0] if len(holding) == 1 else None
+
+
 def _place(skill: Skill) -> str:
-    return skill.name if skill.path is None else str(skill.path / FILE_NAMES[0])
+    return skill.name if skill.path is None else str(skill_file(skill.path))
 
 
 def household_library() -> SkillLibrary:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +14,11 @@ import yaml
 
 from imprint.errors import SkillError
 from imprint.files import atomic_write
+from imprint.skills.front import parse_front, shown
 
 FILE_NAMES = ("SKILL.md", "skill.md")
 MAX_BYTES = 1_000_000
 MAX_NAME, MAX_DESCRIPTION, MAX_COMPATIBILITY = 64, 1024, 500
-MAX_NESTING = 50
 FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 EVERY_TASK = "*"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -80,20 +82,29 @@ class Skill:
         return skill
 
     def write(self, parent: str | Path) -> Path:
-        """Write `<parent>/<name>/SKILL.md` atomically; reading it back gives an equal skill.
+        """Write `<parent>/<name>/SKILL.md` atomically.
+
+        Reading it back gives an equal skill, but for blank space around description and body, and Windows line ends.
+
+        Returns:
+            The skill's folder.
 
         Raises:
             SkillError: the skill breaks a rule; nothing is written.
+            CheckpointError: the folder cannot be written.
         """
-        folder = Path(parent) / self.name
         values: dict[str, Any] = {"name": self.name, "description": self.description}
-        values |= {key: value for key, value in self._optional().items() if value}
-        problems = [SkillError(text, where=folder, key=key, mend=mend) for key, text, mend in _broken_rules(values)]
-        if problems:
-            raise problems[0]
+        values |= {key: value for key, value in self._optional().items() if value not in (None, {})}
+        for key, text, mend in _broken_rules(values):
+            raise SkillError(text, where=parent, key=key, mend=mend)
+        folder = Path(parent) / self.name
         front = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000)
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / FILE_NAMES[0], f"---\n{front}---\n\n{self.body.strip()}\n")
+        data = f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
+        # The reader has the last word: what it would refuse, or read as another skill, never reaches the disk.
+        _, problems = _parse(data, folder / FILE_NAMES[0])
+        for problem in problems:
+            raise SkillError(problem.problem, where=folder, key=problem.key, mend=problem.mend)
+        atomic_write(folder / FILE_NAMES[0], data)
         return folder
 
     def _optional(self) -> dict[str, Any]:
@@ -105,19 +116,78 @@ class Skill:
         }
 
 
+def skill_file(folder: Path) -> Path:
+    """The SKILL.md (or skill.md) of a folder; nothing is read.
+
+    Raises:
+        SkillError: there is none, it is not a file, or it is a link that leads out of the folder.
+    """
+    try:
+        for path in (folder / name for name in FILE_NAMES):
+            if os.path.lexists(path):
+                return _plain_file(path, folder)
+        near = [entry.name for entry in folder.iterdir() if entry.name.lower() == FILE_NAMES[1]]
+    except FileNotFoundError as error:
+        raise SkillError("no such folder", where=folder, mend="check the path") from error
+    except NotADirectoryError as error:
+        raise SkillError("is not a folder", where=folder, mend="give the folder that holds SKILL.md") from error
+    except (OSError, ValueError) as error:
+        raise _cannot_read(folder, error) from error
+    mend = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
+    raise SkillError("has no SKILL.md", where=folder, mend=mend)
+
+
+def _plain_file(path: Path, folder: Path) -> Path:
+    if path.is_symlink() and not path.exists():
+        raise SkillError("is a link that leads nowhere", where=path, mend="put the file itself here")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SkillError("is a link that leads out of its folder", where=path, mend="put the file itself here")
+    if not path.is_file():
+        raise SkillError("is not a file", where=path, mend="put the page here as a file")
+    return path
+
+
+def _cannot_read(path: Path, error: Exception) -> SkillError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return SkillError(f"cannot be read: {reason}", where=path, mend="check the path and its permissions")
+
+
 def _examine(folder: Path) -> tuple[Skill | None, list[SkillError]]:
     try:
-        path = _find_file(folder)
-        front, first_line, body = _split(path, _read_text(path, folder))
-        values, lines = _parse_front(path, front, first_line)
+        path = skill_file(folder)
+        data = _read_bytes(path)
     except SkillError as problem:
         return None, [problem]
+    return _parse(data, path)
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The file's bytes, at most one over the limit, however large it is or grows meanwhile."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+
+
+def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
+    """A skill, or all that is wrong with it; `path` is the file that `data` is or will be in."""
+    try:
+        front, body, body_line = _split(path, _decode(path, data))
+        values, lines = parse_front(path, front, first_line=2)
+    except SkillError as problem:
+        return None, [problem]
+    # The name a user sees, so that a linked folder goes by the name of the link.
+    folder = Path(os.path.abspath(path.parent)).name  # noqa: PTH100 - `absolute` keeps `..`
     problems = [
-        SkillError(text, where=path, key=key, line=lines.get(key, 1), mend=mend)
-        for key, text, mend in _broken_rules(values, folder.resolve().name)
+        SkillError(
+            text, where=path, key=shown(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), mend=mend
+        )
+        for key, text, mend in _broken_rules(values, folder)
     ]
     if not body.strip():
-        problems.append(SkillError("the page is empty", where=path, mend="write what to do below the front matter"))
+        mend = "write what to do below the front matter"
+        problems.append(SkillError("the page is empty", where=path, line=body_line, mend=mend))
     if problems:
         return None, problems
     skill = Skill(
@@ -128,39 +198,27 @@ def _examine(folder: Path) -> tuple[Skill | None, list[SkillError]]:
         compatibility=values.get("compatibility"),
         metadata=values.get("metadata") or {},
         allowed_tools=values.get("allowed-tools"),
-        path=folder,
+        path=path.parent,
     )
     return skill, []
 
 
-def _find_file(folder: Path) -> Path:
-    for name in FILE_NAMES:
-        path = folder / name
-        if path.is_file():
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise SkillError("is a link that leads out of its folder", where=path, mend="put the file itself here")
-            return path
-    raise SkillError("has no SKILL.md", where=folder, mend="add one with a name, a description and the page")
-
-
-def _read_text(path: Path, folder: Path) -> str:
+def _decode(path: Path, data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise SkillError(f"is over {MAX_BYTES:,} bytes", where=path, mend="move long material to references/")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SkillError(f"is over {MAX_BYTES:,} bytes", where=path, mend="move long material to references/")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise SkillError("is not UTF-8", where=path, line=line, mend="save it as UTF-8") from error
-    except OSError as error:
-        raise SkillError(f"cannot be read: {error.strerror}", where=path, mend="check its permissions") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise SkillError("holds a NUL character", where=path, line=line, mend="remove it")
     return text.replace("\r\n", "\n")
 
 
-def _split(path: Path, text: str) -> tuple[str, int, str]:
-    """Front matter, the line it starts on, and body; only a line that is exactly `---` divides them."""
+def _split(path: Path, text: str) -> tuple[str, str, int]:
+    """Front matter, body, and the body's first line; only lines that are `---` and nothing else divide them."""
     lines = text.split("\n")
     if lines[0].rstrip() != "---":
         raise SkillError(
@@ -168,59 +226,8 @@ def _split(path: Path, text: str) -> tuple[str, int, str]:
         )
     for number, line in enumerate(lines[1:], start=1):
         if line.rstrip() == "---":
-            return "\n".join(lines[1:number]), 2, "\n".join(lines[number + 1 :])
+            return "\n".join(lines[1:number]), "\n".join(lines[number + 1 :]), number + 2
     raise SkillError("the front matter has no end", where=path, line=1, mend="end it with a line ---")
-
-
-def _parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any], dict[str, int]]:
-    """The values of the front matter and the line of each key.
-
-    Aliases are refused: a page of them can unfold to gigabytes, and no skill needs one. So is deep nesting, on which
-    the YAML library takes quadratic time.
-    """
-    if _nesting(front) > MAX_NESTING:
-        raise SkillError("is nested too deeply", where=path, line=first_line, mend="keep the values flat")
-    try:
-        for token in yaml.scan(front, Loader=yaml.SafeLoader):
-            if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
-                raise SkillError(
-                    "aliases and anchors are not allowed",
-                    where=path,
-                    line=first_line + token.start_mark.line,
-                    mend="write the value out",
-                )
-        node = yaml.compose(front, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(front)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = first_line + (mark.line if mark else 0)
-        what = getattr(error, "problem", None) or "cannot be parsed"
-        raise SkillError(
-            f"broken YAML: {what}", where=path, line=line, mend="quote values that hold ': ', '#' or quotes"
-        ) from error
-    except (RecursionError, ValueError, OverflowError) as error:
-        raise SkillError(f"broken YAML: {error}", where=path, line=first_line, mend="keep the values flat") from error
-    if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
-        raise SkillError("the front matter is not keys with values", where=path, line=2, mend="write `name: ...`")
-    lines: dict[str, int] = {}
-    for key_node, _ in node.value:
-        key, line = str(key_node.value), first_line + key_node.start_mark.line
-        if key in lines:
-            raise SkillError("is given twice", where=path, line=line, key=key, mend="keep one of them")
-        lines[key] = line
-    return {str(key): value for key, value in values.items()}, lines
-
-
-def _nesting(text: str) -> int:
-    """The deepest nesting of brackets, those in quotes counted too."""
-    depth = deepest = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
 
 
 def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[tuple[str, str, str]]:
@@ -240,14 +247,15 @@ def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[
     if isinstance(name, str) and name:
         if not _NAME.fullmatch(name):
             broken.append(
-                ("name", f"{name!r} is not a valid name", "use lowercase letters, digits and single hyphens between")
+                (
+                    "name",
+                    f"'{shown(name)}' is not a valid name",
+                    "use lowercase letters, digits and single hyphens between",
+                )
             )
         elif folder is not None and name != folder:
-            broken.append(("name", f"{name!r} differs from its folder {folder!r}", "give both the same name"))
-    metadata = values.get("metadata")
-    if metadata is not None and not _is_string_map(metadata):
-        broken.append(("metadata", "is not a map of string to string", "quote the values, and nest nothing"))
-    return broken
+            broken.append(("name", f"{name!r} differs from its folder '{shown(folder)}'", "give both the same name"))
+    return broken + _metadata_rules(values.get("metadata"))
 
 
 def _text_rules(key: str, value: Any, longest: int | None, *, required: bool) -> list[tuple[str, str, str]]:
@@ -259,10 +267,30 @@ def _text_rules(key: str, value: Any, longest: int | None, *, required: bool) ->
         return [(key, f"is not text but {type(value).__name__}", "put it in quotes")]
     if not value.strip():
         return [(key, "is empty", "give it text")]
+    broken = _character_rules(key, value)
     if longest is not None and len(value) > longest:
-        return [(key, f"has {len(value)} characters, over {longest}", "shorten it")]
-    return []
+        broken.append((key, f"has {len(value)} characters, over {longest}", "shorten it"))
+    return broken
 
 
-def _is_string_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
+def _metadata_rules(metadata: Any) -> list[tuple[str, str, str]]:
+    if metadata is None:
+        return []
+    if not isinstance(metadata, Mapping):
+        return [("metadata", "is not a map of string to string", "write one `key: value` a line below it")]
+    broken: list[tuple[str, str, str]] = []
+    for key, value in metadata.items():
+        place = f"metadata.{key}"
+        if not isinstance(key, str):
+            broken.append((place, f"the key is not text but {type(key).__name__}", "put it in quotes"))
+        if not isinstance(value, str):
+            broken.append((place, f"is not text but {type(value).__name__}", "put it in quotes, and nest nothing"))
+        else:
+            broken += _character_rules(place, value)
+    return broken
+
+
+def _character_rules(key: str, value: str) -> list[tuple[str, str, str]]:
+    """No control characters (YAML escapes can write them, terminals obey them) and no half characters."""
+    bad = next((c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"), None)
+    return [] if bad is None else [(key, f"holds the control character U+{ord(bad):04X}", "remove it")]
