@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,9 +24,9 @@ class SkillLibrary:
         self.skills = tuple(sorted(skills, key=lambda skill: (not skill.general, skill.name)))
         self.where = where
         self._by_name = {skill.name: skill for skill in self.skills}
-        for skill in self.skills:
-            if self._by_name[skill.name] is not skill:
-                raise LibraryError(f"two skills are called {skill.name!r}", where=where, mend="rename one of them")
+        for name, count in Counter(skill.name for skill in self.skills).items():
+            if count > 1:
+                raise LibraryError(f"two skills are called {name!r}", where=where, mend="rename one of them")
 
     @classmethod
     def load(cls, folder: str | Path) -> SkillLibrary:

@@ -1,0 +1,154 @@
+"""How fast the household world plays: steps and resets per second of one core, and memory per live game.
+
+    python benchmarks/household_speed.py
+    python benchmarks/household_speed.py --games path/to/json_2.1.1/valid_seen
+
+The commands are recorded beforehand by a seeded player that mixes the expert's moves with random possible ones, so
+only the engine is timed. Everything runs in one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import parser, repeat, report, spread, table
+from imprint.envs.household import tables
+from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.expert import expert_command
+from imprint.envs.household.game import Game
+from imprint.envs.household.maker import MakerConfig, make_game
+from imprint.envs.household.pddl import load_game, load_rows
+
+SIZES = ("small", "medium", "alfred")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure every set of games and print one table."""
+    options = _options(arguments)
+    sets, rates = _made_sets(options)
+    if options.games is not None:
+        sets[options.games.name] = _real_games(options.games, options.count)
+    rows: list[Sequence[object]] = [("games", "steps/s", "steps/s, admissible", "resets/s", "first resets/s", "kB/game")]
+    figures: dict[str, Any] = {"games_made_per_s": rates}
+    for name, games in sets.items():
+        figures[name] = numbers = measure(games, options)
+        rows.append((name, *(numbers[key]["text"] for key in ("plain", "admissible", "resets", "first")), numbers["kb"]))
+    table(rows)
+    for size, rate in rates.items():
+        print(f"figure  games made per second, {size}: {rate}")
+    for name in sets:
+        plain, listed = (figures[name][key]["median"] for key in ("plain", "admissible"))
+        print(f"ratio {plain / listed:.2f}  steps without the list of admissible commands against with it, {name}")
+    report("household_speed", figures, options)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    made = parser(__doc__.splitlines()[0])
+    made.add_argument("--games", type=Path, help="real games: a folder of */*/game.tw-pddl, or a .jsonl.gz of rows")
+    made.add_argument("--count", type=int, default=120, help="games of each kind")
+    made.add_argument("--turns", type=int, default=30, help="recorded commands per game")
+    made.add_argument("--repeats", type=int, default=7)
+    options = made.parse_args(arguments)
+    if options.quick:
+        options.count, options.turns, options.repeats = 6, 10, 2
+    return options
+
+
+def _made_sets(options: argparse.Namespace) -> tuple[dict[str, list[Game]], dict[str, str]]:
+    """Games of every size, and how many of each are made in a second."""
+    sets: dict[str, list[Game]] = {}
+    rates = {}
+    for size in SIZES:
+        config = MakerConfig(size=size)
+        sets[f"made {size}"] = games = []
+        times = [
+            took
+            for index in range(options.count)
+            for took in repeat(lambda i=index: games.append(make_game("train", i, config)), 1, warm_up=0)
+        ]
+        rates[size] = f"{1 / statistics.mean(times):.0f}"
+    return sets, rates
+
+
+def _real_games(place: Path, count: int) -> list[Game]:
+    if place.is_dir():
+        files = sorted(place.glob("*/*/game.tw-pddl"))[:count]
+        if not files:
+            sys.exit(f"{place}: holds no */*/game.tw-pddl; give one split of ALFWorld's games")
+        return [load_game(file) for file in files]
+    return list(load_rows(place, limit=count))
+
+
+def measure(games: Sequence[Game], options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one set of games: rates as median and spread over the repeats, memory in kB (1,000 bytes)."""
+    records = [(game, record(game, options.turns, seed)) for seed, game in enumerate(games)]
+    steps = sum(len(commands) for _, commands in records)
+    times = {
+        "plain": (steps, repeat(lambda: play(records, admissible=False), options.repeats)),
+        "admissible": (steps, repeat(lambda: play(records, admissible=True), options.repeats)),
+        "resets": (len(games), repeat(lambda: [HouseholdEngine(game).reset() for game in games], options.repeats)),
+        "first": (len(games), repeat(lambda: _first_resets(games), options.repeats)),
+    }
+    numbers: dict[str, Any] = {}
+    for name, (count, taken) in times.items():
+        rates = [count / took / 1000 for took in taken]
+        numbers[name] = {"text": spread(rates, 1) + "k", "median": statistics.median(rates) * 1000}
+    live, shared = memory(records)
+    numbers |= {"kb": f"{live:.1f} + {shared:.0f}", "kb_live": live, "kb_tables": shared}
+    return numbers
+
+
+def record(game: Game, turns: int, seed: int) -> list[str]:
+    """The commands of a player that follows the expert half of the time; the game may end before `turns`."""
+    dice = random.Random(seed)
+    engine = HouseholdEngine(game)
+    commands: list[str] = []
+    while not engine.won and len(commands) < turns:
+        command = expert_command(engine, dice) if dice.random() < 0.5 else None
+        commands.append(command or dice.choice(engine.admissible()))
+        engine.step(commands[-1])
+    return commands
+
+
+def play(records: Sequence[tuple[Game, list[str]]], *, admissible: bool) -> None:
+    """Play every recorded game through."""
+    for game, commands in records:
+        engine = HouseholdEngine(game, with_admissible=admissible)
+        engine.reset()
+        for command in commands:
+            engine.step(command)
+
+
+def _first_resets(games: Sequence[Game]) -> None:
+    tables._cache.clear()  # as for games that were never played
+    for game in games:
+        HouseholdEngine(game).reset()
+
+
+def memory(records: Sequence[tuple[Game, list[str]]]) -> tuple[float, float]:
+    """kB that one more live game takes at its last turn, and kB of the tables that all plays of one game share."""
+    records = records[: tables.CACHE_SIZE]
+    tables._cache.clear()
+    tracemalloc.start()
+    play(records, admissible=False)
+    shared = tracemalloc.get_traced_memory()[0]
+    live = []
+    for game, commands in records:
+        live.append(HouseholdEngine(game))
+        for command in commands:
+            live[-1].step(command)
+    both = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return (both - shared) / 1000 / len(records), shared / 1000 / len(records)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
