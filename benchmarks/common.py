@@ -52,9 +52,7 @@ def seconds(work: Callable[[], object], clock: Clock = time.perf_counter) -> flo
     return clock() - start
 
 
-def repeat(
-    work: Callable[[], object], times: int, warm_up: int = 1, clock: Clock = time.perf_counter
-) -> list[float]:
+def repeat(work: Callable[[], object], times: int, warm_up: int = 1, clock: Clock = time.perf_counter) -> list[float]:
     """The seconds of `times` calls, after `warm_up` that do not count."""
     for _ in range(warm_up):
         work()

@@ -38,11 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sets, rates = _made_sets(options)
     if options.games is not None:
         sets[options.games.name] = _real_games(options.games, options.count)
-    rows: list[Sequence[object]] = [("games", "steps/s", "steps/s, admissible", "resets/s", "first resets/s", "kB/game")]
+    rows: list[Sequence[object]] = [
+        ("games", "steps/s", "steps/s, admissible", "resets/s", "first resets/s", "kB/game")
+    ]
     figures: dict[str, Any] = {"games_made_per_s": rates}
     for name, games in sets.items():
         figures[name] = numbers = measure(games, options)
-        rows.append((name, *(numbers[key]["text"] for key in ("plain", "admissible", "resets", "first")), numbers["kb"]))
+        rows.append(
+            (name, *(numbers[key]["text"] for key in ("plain", "admissible", "resets", "first")), numbers["kb"])
+        )
     table(rows)
     for size, rate in rates.items():
         print(f"figure  games made per second, {size}: {rate}")

@@ -44,6 +44,8 @@ from policies import chosen_policy
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both ways in turns, and print rates and ratios."""
     options = _options(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     step = Step(chosen_policy(options.model, quick=options.quick), options)
     ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {"shared": nullcontext, "per episode": unshared}
     played: dict[str, list[float]] = {way: [] for way in ways}
@@ -75,6 +77,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--new-tokens", type=int, default=24, help="tokens per command, at most")
     made.add_argument("--micro-tokens", type=int, default=LearnerConfig().micro_tokens)
     made.add_argument("--repeats", type=int, default=3)
+    made.add_argument("--threads", type=int, help="PyTorch's threads; its own choice by default")
     options = made.parse_args(arguments)
     if options.quick:
         options.tasks, options.group, options.turns, options.new_tokens, options.repeats = 2, 3, 2, 4, 1

@@ -287,3 +287,10 @@ def test_a_place_that_cannot_be_written_is_a_named_error(tmp_path):
     (tmp_path / "a").write_text("in the way")
     with pytest.raises(CheckpointError, match="cannot be written"):
         Skill("a", "d", "b").write(tmp_path)
+
+
+def test_a_hostile_path_does_not_reach_the_terminal():
+    message = str(SkillError("bad", where="/tmp/\x1b[31mred", key="a\x07b", mend="mend it"))
+    assert "\x1b" not in message
+    assert "\x07" not in message
+    assert "\\x1b[31mred" in message

@@ -34,12 +34,17 @@ class ImprintError(Exception):
 
     def describe(self) -> str:
         """The whole message: `file:line: key: problem\n  mend: ...`."""
-        place = "" if self.where is None else self.where
+        place = "" if self.where is None else _shown(self.where)
         if self.line is not None:
             place += f":{self.line}"
         parts = [part for part in (place, self.key, self.problem) if part]
-        message = ": ".join(parts)
+        message = ": ".join(_shown(part) for part in parts)
         return message if self.mend is None else f"{message}\n  mend: {self.mend}"
+
+
+def _shown(text: str) -> str:
+    """`text` without characters that a terminal obeys: paths and keys come from files we do not trust."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class SkillError(ImprintError):

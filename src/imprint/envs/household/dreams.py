@@ -98,7 +98,7 @@ class Lesson:
     Attributes:
         by_heart: the share with a made-up goal word, whose recipe never changes.
         no_page: the share of those that have no page.
-        words: how much a page says beside the recipe: 1 is like the real pages, 0 nothing.
+        words: how much a page says beside what is special about its recipe: 1 is like the real pages, 0 nothing.
     """
 
     by_heart: float = 0.2
@@ -106,8 +106,13 @@ class Lesson:
     words: float = 1.0
 
 
-# From easy to real: how to act at all, how to read a short page, how to read a page as people write them.
-LESSONS = {"by_heart": Lesson(1.0, 1.0), "terse": Lesson(words=0.15), "full": Lesson()}
+# From easy to real: to act at all, to do what a line says, to read a short page, to read pages as people write them.
+LESSONS = {
+    "by_heart": Lesson(by_heart=1.0, no_page=1.0),
+    "line": Lesson(words=0.0),
+    "terse": Lesson(words=0.15),
+    "full": Lesson(),
+}
 
 
 def make_dreams(seed: int, count: int = 1, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> list[Dream]:
@@ -351,22 +356,25 @@ def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random, w
         "lamp": (recipe.lamp or "").lower(),
         "goal": dice.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
     }
-    steps: list[str] = [dice.choice(FIND), dice.choice(TAKE)]
-    tips = list(TIPS)
+    special: list[str] = []  # what sets this recipe apart from any other
     tool_tips: list[str] = []
-    filled: list[str] = [step.format(**words) for step in steps]
     for verb, tool in recipe.treatments:
-        filled.append(dice.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
+        special.append(dice.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
         tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in dice.sample(TOOL_TIPS, dice.randint(0, 2))]
     if recipe.lamp is not None:
-        filled.append(dice.choice(USE).format(**words))
-    else:
-        if not recipe.treatments and dice.random() < 0.6:
-            filled.append(dice.choice(PLAIN).format(**words))
+        special.append(dice.choice(USE).format(**words))
+    elif not recipe.treatments:
+        special.append(dice.choice(PLAIN).format(**words))
+    ending = [dice.choice(TWO).format(**words)] if recipe.count == 2 else []
+    if not wordiness:
+        return Skill(name="household-task", description="", body=" ".join(special + ending))
+    filled = [dice.choice(FIND).format(**words), dice.choice(TAKE).format(**words)]
+    if recipe.treatments or recipe.lamp is not None or dice.random() < 0.6:
+        filled += special
+    if recipe.lamp is None:
         filled.append(dice.choice(PLACE).format(**words))
-    if recipe.count == 2:
-        filled.append(dice.choice(TWO).format(**words))
-    extra = [tip for tip in tool_tips + dice.sample(tips, dice.randint(1, 6)) if dice.random() < wordiness]
+    filled += ending
+    extra = [tip for tip in tool_tips + dice.sample(TIPS, dice.randint(1, 6)) if dice.random() < wordiness]
     dice.shuffle(extra)
     intro = dice.choice(INTROS).format(**words)
     body = intro + "\n\n" + _numbered(filled, dice) + "\n\n" + " ".join(extra)
