@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common import parser, repeat, report, seconds, spread, table
+
 from imprint.envs.household import tables
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.expert import expert_command

@@ -23,8 +23,9 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-
 from common import parser, report, seconds, spread, table
+from policies import chosen_policy
+
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.envs.household.world import HouseholdWorld
@@ -38,7 +39,6 @@ from imprint.policy.model import Policy
 from imprint.rollout import Request, Rollout, derive_seed
 from imprint.skills.library import household_library
 from imprint.types import Episode
-from policies import chosen_policy
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
