@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import parser, repeat, report, seconds, spread, table
+from support.common import parser, repeat, report, seconds, spread, table
 
 from imprint.envs.household import tables
 from imprint.envs.household.engine import HouseholdEngine

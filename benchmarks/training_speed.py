@@ -23,8 +23,8 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from common import parser, report, seconds, spread, table
-from policies import chosen_policy
+from support.common import parser, report, seconds, spread, table
+from support.policies import chosen_policy
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context

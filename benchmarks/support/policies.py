@@ -1,4 +1,4 @@
-"""A policy of imprint-tiny's size for the benchmarks: random weights do as well as trained ones where only time counts."""
+"""A policy of imprint-tiny's size: where only time counts, random weights do as well as trained ones."""
 
 from __future__ import annotations
 
