@@ -14,7 +14,11 @@ class LearnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="`muon` for the layers' matrices and AdamW for the rest: faster from scratch."
+    )
     lr: float = Field(default=1e-6, gt=0, description="AdamW's learning rate after the warm-up.")
+    muon_lr: float = Field(default=0.02, gt=0, description="Muon's learning rate; the same schedule applies.")
     warmup_steps: int = Field(default=0, ge=0, description="Updates over which the learning rate rises from 0.")
     decay: Literal["constant", "linear"] = Field(
         default="constant", description="`linear` falls to a tenth at the last step."

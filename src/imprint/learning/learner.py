@@ -31,14 +31,8 @@ class Learner:
         self.config = config
         self.total_steps = total_steps
         self.temperature = temperature or 1.0
-        weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
-        # Norms and biases are not decayed: it would pull them to 0, which is no simpler function.
-        groups = [
-            {"params": [w for w in weights if w.dim() >= 2], "weight_decay": config.weight_decay},
-            {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0},
-        ]
-        self.weights = weights
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+        self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
+        self.optimizers = _optimizers(policy, config)
         self.steps = 0
         self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
 
@@ -94,7 +88,8 @@ class Learner:
     def _step(self, samples: list[Sample], loss_of: Callable[[Scored], Tensor]) -> float:
         """Accumulate the gradients of all micro-batches, clip, and step; the norm before clipping."""
         self.policy.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         for micro in micro_batches(samples, self.config.micro_tokens):
             with self._autocast():
                 scored = score(
@@ -111,7 +106,8 @@ class Learner:
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm))
         if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient is {norm} at update {self.steps}; lower learner.lr")
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.policy.model.eval()
         return norm
 
@@ -156,23 +152,46 @@ class Learner:
         return torch.autocast(self.policy.device.type, dtype=torch.bfloat16)
 
     def _lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
+        return float(self.optimizers[0].param_groups[0]["lr"])
 
     def _set_lr(self) -> None:
         config = self.config
         factor = min(1.0, (self.steps + 1) / max(1, config.warmup_steps))
         if config.decay == "linear":
             factor *= 1.0 - 0.9 * min(1.0, self.steps / max(1, self.total_steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * factor
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on as if never interrupted."""
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "steps": self.steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.steps = int(state["steps"])
+
+
+def _optimizers(policy: Policy, config: LearnerConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon (Jordan et al. 2024) for the layers' matrices and AdamW for the rest."""
+    weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
+    tables = {id(policy.model.get_input_embeddings().weight), id(policy.model.get_output_embeddings().weight)}
+    matrices = [w for w in weights if w.dim() == 2 and id(w) not in tables] if config.optimizer == "muon" else []
+    taken = {id(weight) for weight in matrices}
+    rest = [weight for weight in weights if id(weight) not in taken]
+    # Norms and biases are not decayed: it would pull them to 0, which is no simpler function.
+    groups = [
+        {"params": [w for w in rest if w.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [w for w in rest if w.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)]
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
 
 
 def _transferred(scored: Scored) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -113,7 +114,11 @@ def check_attention(policy: Policy) -> None:
 def build_tiny(
     vocab_size: int, *, width: int, layers: int, heads: int, max_context: int, seed: int, eos: int, bos: int
 ) -> Any:
-    """A from-scratch Llama: `width` is the hidden size, the feed-forward is 8/3 as wide (SwiGLU's convention)."""
+    """A from-scratch Llama: `width` is the hidden size, the feed-forward is 8/3 as wide (SwiGLU's convention).
+
+    The first layer's heads start out looking one, two, ... tokens back. A small model finds these by itself only after
+    very many examples, and cannot read a page (find the words that stood beside these before) until it has them.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -125,12 +130,35 @@ def build_tiny(
         num_key_value_heads=heads,
         max_position_embeddings=max_context,
         tie_word_embeddings=True,
+        attention_bias=True,
+        initializer_range=0.05,  # about 0.6 / sqrt(width): the usual 0.02 is for models many times as wide
         bos_token_id=bos,
         eos_token_id=eos,
         pad_token_id=eos,
     )
     torch.manual_seed(seed)
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    decoder: Any = model.get_decoder()
+    _look_back(decoder.layers[0].self_attn, decoder.rotary_emb.inv_freq, heads - 1)
+    return model
+
+
+@torch.no_grad()
+def _look_back(layer: Any, frequencies: Tensor, heads: int, sharpness: float = 2.0) -> None:
+    """Set the biases of a layer's first `heads` heads so that head h attends h + 1 tokens back, whatever stands there.
+
+    With rotary positions (RoFormer, eq. 16), a constant key (1, 0) in every plane and a constant query turned by
+    -h * frequency give the logit `sharpness * sum_j cos(frequency_j * (distance - h))`, largest at distance h.
+    """
+    width = 2 * len(frequencies)
+    scale = math.sqrt(sharpness * math.sqrt(width))
+    for head in range(heads):
+        mine = slice(head * width, (head + 1) * width)
+        layer.q_proj.weight[mine] *= 0.1
+        layer.k_proj.weight[mine] *= 0.1
+        angles = -(head + 1) * frequencies
+        layer.q_proj.bias[mine] = scale * torch.cat([angles.cos(), angles.sin()])
+        layer.k_proj.bias[mine] = scale * torch.cat([torch.ones_like(angles), torch.zeros_like(angles)])
 
 
 def hidden_states(policy: Policy, **inputs: Any) -> Tensor:

@@ -99,15 +99,19 @@ class Lesson:
         by_heart: the share with a made-up goal word, whose recipe never changes.
         no_page: the share of those that have no page.
         words: how much a page says beside what is special about its recipe: 1 is like the real pages, 0 nothing.
+        chain: treatments in every recipe, for many things to look up in one episode; 0 draws recipes of all kinds.
     """
 
     by_heart: float = 0.2
     no_page: float = 0.5
     words: float = 1.0
+    chain: int = 0
 
 
-# From easy to real: to act at all, to do what a line says, to read a short page, to read pages as people write them.
+# From easy to real: to do one line after the other, to act at all, to do what a line says, to read a short page, to
+# read pages as people write them.
 LESSONS = {
+    "drill": Lesson(by_heart=0.0, words=0.0, chain=4),
     "by_heart": Lesson(by_heart=1.0, no_page=1.0),
     "line": Lesson(words=0.0),
     "terse": Lesson(words=0.15),
@@ -127,7 +131,7 @@ def make_dreams(seed: int, count: int = 1, *, size: str = "small", lesson: Lesso
     for attempt in range(20_000):
         config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
         base = make_game("train", dice.randrange(1 << 20), config)
-        drawn = recipe or draw_recipe(base, dice)
+        drawn = recipe or (draw_chain(base, dice, lesson.chain) if lesson.chain else draw_recipe(base, dice))
         if drawn is None or not _fits(base, drawn):
             continue
         game = _dream_game(base, drawn, word, known, dice, f"dream/{seed}/{attempt}")
@@ -163,6 +167,19 @@ def draw_recipe(game: Game, dice: random.Random) -> DreamRecipe | None:
     return DreamRecipe(treatments=tuple(treatments))
 
 
+def draw_chain(game: Game, dice: random.Random, length: int) -> DreamRecipe | None:
+    """A recipe of `length` treatments, each with a tool of its own."""
+    tools = sorted({r.type for r in game.receptacles} - {game.goal.target_type or ""})
+    if len(tools) < length or game.goal.target_type is None:
+        return None
+    return DreamRecipe(
+        treatments=tuple(
+            (dice.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool)
+            for tool in dice.sample(tools, length)
+        )
+    )
+
+
 def _lamp_candidates(game: Game) -> list[str]:
     types = {thing.type for thing in game.objects if thing.receptacle is not None}
     return sorted(types - REAL_LAMPS - {game.goal.object_type})
@@ -194,7 +211,7 @@ def _dream_game(base: Game, recipe: DreamRecipe, word: str, known: bool, dice: r
         return replace(thing, flags=own)
 
     target = base.goal.target_type
-    require = frozenset(FLAG_OF[verb] for verb, _ in recipe.treatments)
+    require = _flags_after(recipe)
     goal = (
         Goal(kind, toggle_type=recipe.lamp)
         if recipe.lamp is not None
@@ -224,6 +241,15 @@ def _dream_game(base: Game, recipe: DreamRecipe, word: str, known: bool, dice: r
         rules=rules,
         walkthrough=(),
     )
+
+
+def _flags_after(recipe: DreamRecipe) -> frozenset[str]:
+    """What an object is after the treatments: heat and cool undo each other."""
+    undone = {"heat": "iscool", "cool": "ishot", "clean": ""}
+    flags: set[str] = set()
+    for verb, _ in recipe.treatments:
+        flags = (flags - {undone[verb]}) | {FLAG_OF[verb]}
+    return frozenset(flags)
 
 
 def _type_of(game: Game, receptacle: str) -> str:
