@@ -121,8 +121,9 @@ def test_imitation_lowers_the_loss_and_weighs_tokens():
     assert losses[-1] < losses[0] * 0.7
 
 
-def test_state_and_restore_go_on_as_if_never_interrupted():
-    config = LearnerConfig(lr=1e-3, warmup_steps=3, decay="linear")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_state_and_restore_go_on_as_if_never_interrupted(optimizer):
+    config = LearnerConfig(optimizer=optimizer, lr=1e-3, warmup_steps=3, decay="linear")
     policy = tiny_policy()
     learner = Learner(policy, config, total_steps=6)
     for seed in range(2):
