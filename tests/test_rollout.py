@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,15 @@ def play(policy, count=6, temperature=1.0, batch=256, max_new_tokens=6) -> list[
         for index, task in enumerate(world.tasks("train")[:count])
     ]
     return rollout.play(requests, Sampling(temperature, max_new_tokens))
+
+
+def test_two_pages_of_one_name_are_two_pages(policy):
+    context = Context(policy, ContextConfig(style="plain"))
+    first = DoorWorld().environment().reset(DoorWorld().tasks("train")[0], 0)
+    other = replace(PAGE, body="open the blue door")
+    red, blue = (policy.decode(context.start((page,), first).ids) for page in (PAGE, other))
+    assert "red door" in red
+    assert "blue door" in blue
 
 
 def test_log_probs_of_the_sampler_equal_a_plain_forward_pass(policy):

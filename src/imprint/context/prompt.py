@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Context:
             autoescape=False,
             keep_trailing_newline=False,
         )
-        self._skill_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self._page_tokens = lru_cache(maxsize=256)(self._encode_pages)
         self._glue = self._chat_glue() if self.style == "chat" else ("", "")
 
     @property
@@ -108,12 +109,11 @@ class Context:
         return parse_tags(response)
 
     def _plain_skills(self, skills: Sequence[Skill]) -> tuple[int, ...]:
-        key = tuple(skill.name for skill in skills)
-        if key not in self._skill_tokens:
-            bos = self.policy.tokenizer.bos_token_id
-            ids = self.policy.encode(self._skills_text(skills)) if skills else []
-            self._skill_tokens[key] = tuple([] if bos is None else [int(bos)]) + tuple(ids)
-        return self._skill_tokens[key]
+        return self._page_tokens(self._skills_text(skills))
+
+    def _encode_pages(self, text: str) -> tuple[int, ...]:
+        bos = self.policy.tokenizer.bos_token_id
+        return (*([] if bos is None else [int(bos)]), *(self.policy.encode(text) if text else []))
 
     def _skills_text(self, skills: Sequence[Skill]) -> str:
         template = self._templates.get_template("skill.j2")
