@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 
 from imprint.learning.config import LearnerConfig
-from imprint.methods.pretrain import ModelConfig, PretrainRecipe, _recite
+from imprint.methods.pretrain import ModelConfig, PretrainRecipe, _recite, lessons_of
 from imprint.policy.model import build_tiny
 from imprint.progress import Progress
 from tiny import tiny_policy
@@ -50,3 +52,10 @@ def test_a_recital_teaches_to_say_again_what_was_said():
         _recite(recipe, Words(), policy, progress)
     first, last = (float(text.rpartition(" ")[2]) for text in (said[0], said[-1]))
     assert last < 0.5 * first
+
+
+def test_half_of_a_step_is_the_newest_lesson_and_no_lesson_is_dropped():
+    recipe = PretrainRecipe(name="t", demos=12, lessons={"line": 10, "orders": 0, "full": 20})
+    assert lessons_of(recipe, 9) == ["orders"] * 12
+    assert Counter(lessons_of(recipe, 10)) == {"line": 9, "orders": 3}
+    assert Counter(lessons_of(recipe, 25)) == {"full": 8, "line": 2, "orders": 2}

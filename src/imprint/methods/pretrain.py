@@ -37,11 +37,11 @@ from imprint.types import StepResult
 
 
 class Demonstration(Protocol):
-    """One played episode to imitate: the pages shown, the first observation, and (command, answer, imitate it?)."""
+    """One played episode to imitate: the pages shown, the first observation, and (command, answer, weight)."""
 
     pages: tuple[Skill, ...]
     first: StepResult
-    turns: Sequence[tuple[str, StepResult, bool]]
+    turns: Sequence[tuple[str, StepResult, float]]
 
 
 @runtime_checkable
@@ -55,8 +55,8 @@ class DreamWorld(World, Protocol):
     phrases: tuple[str, ...]
     lessons: tuple[str, ...]
 
-    def demonstrations(self, seed: int, count: int, *, lesson: str) -> Sequence[Demonstration]:
-        """At most `count` demonstrations with the same pages, drawn from `seed`."""
+    def demonstration(self, seed: int, *, lesson: str) -> Demonstration | None:
+        """A demonstration drawn from `seed`, or None where it came to nothing."""
         ...
 
     def language(self) -> Iterator[str]:
@@ -82,11 +82,11 @@ class PretrainRecipe(BaseModel):
     name: str
     seed: int = 0
     steps: int = Field(default=2000, ge=1)
-    pages: int = Field(default=12, ge=1, description="Sets of pages per step.")
-    demos: int = Field(default=4, ge=1, description="Demonstrations under each (its pages are read once).")
+    demos: int = Field(default=24, ge=1, description="Demonstrations per step.")
     lessons: dict[str, int] = Field(
         default={"full": 0},
-        description="From which step on each of the world's lessons is given: easy and short ones first, hence fast.",
+        description="From which step on each of the world's lessons is given. The newest makes half of a step, and "
+        "those before it the rest, so that nothing is forgotten.",
     )
     env: EnvConfig = EnvConfig()
     model: ModelConfig = ModelConfig()
@@ -95,9 +95,6 @@ class PretrainRecipe(BaseModel):
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
     )
     recite_tokens: int = Field(default=4000, ge=100, description="Tokens per such step.")
-    decision_weight: float = Field(
-        default=4.0, gt=0, description="Weight of a command's first token (what to do now), beside 1 for the rest."
-    )
     observation_weight: float = Field(
         default=0.1, ge=0, description="Weight of predicting what the world answers, beside the commands' 1."
     )
@@ -134,14 +131,11 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     for step in range(recipe.steps):
-        lesson = max((start, name) for name, start in recipe.lessons.items() if start <= step)[1]
-        samples = [
-            demonstration_sample(demo, context, recipe.decision_weight, recipe.observation_weight)
-            for index in range(recipe.pages)
-            for demo in world.demonstrations(
-                derive_seed(recipe.seed, "dream", step, index), recipe.demos, lesson=lesson
-            )
+        demos = [
+            world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
+            for index, lesson in enumerate(lessons_of(recipe, step))
         ]
+        samples = [demonstration_sample(demo, context, recipe.observation_weight) for demo in demos if demo is not None]
         numbers = learner.imitate(samples)
         if (step + 1) % recipe.show_interval == 0 or step + 1 == recipe.steps:
             evaluator.forget()
@@ -160,6 +154,12 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             )
         progress.advance(f"nll {numbers['loss/nll']:.3f}")
     return policy
+
+
+def lessons_of(recipe: PretrainRecipe, step: int) -> list[str]:
+    """Which lesson each demonstration of a step comes from: every other from the newest, the rest from all."""
+    begun = [name for start, name in sorted((start, name) for name, start in recipe.lessons.items()) if start <= step]
+    return [begun[-1] if index % 2 == 0 else begun[index // 2 % len(begun)] for index in range(recipe.demos)]
 
 
 def _recite(recipe: PretrainRecipe, world: DreamWorld, policy: Policy, progress: Progress) -> None:
@@ -209,23 +209,19 @@ def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary)
     return Policy(model, tokenizer, recipe.name)
 
 
-def demonstration_sample(
-    demo: Demonstration, context: Context, decision_weight: float, observation_weight: float
-) -> Sample:
+def demonstration_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
     """A demonstration as a sample whose `advantages_T` are the weights of imitation.
 
-    The pages are its prompt, so that demonstrations under the same pages share them; the first observation is given,
-    not learned.
+    The pages are its prompt; the first observation is given, not learned.
     """
     prompt = context.start(demo.pages, demo.first)
     tokens = list(prompt.ids[prompt.shared :])
     weights = [0.0] * len(tokens)
-    for command, result, imitate in demo.turns:
+    for command, result, weight in demo.turns:
         spoken = context.policy.encode(f" {command}\n")
         answer = context.follow(result, stopped=True)
         tokens += spoken + answer
-        said = [decision_weight] + [1.0] * (len(spoken) - 1) if imitate else [0.0] * len(spoken)
-        weights += said + [observation_weight] * len(answer)
+        weights += [weight] * len(spoken) + [observation_weight] * len(answer)
     values = np.asarray(weights, dtype=np.float32)
     zeros = np.zeros(len(tokens), dtype=np.float32)
     return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values)

@@ -6,13 +6,57 @@ saw, and then does the recipe. A policy can imitate it, as it could not imitate 
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass, field
 
-from imprint.envs.household.dreams import DreamRecipe
+from imprint.envs.household.dreams import Dream, DreamRecipe
+from imprint.envs.household.engine import HouseholdEngine
+from imprint.skills.skill import Skill
+from imprint.types import StepResult
+
+PAGE_WEIGHT = 4.0  # of a command that the page decides, beside 1 for one of the search
 
 _NAME = re.compile(r"\ban? ([a-z]+ \d+)")
 _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A game as it was played: (command, answer, weight of imitating the command)."""
+
+    pages: tuple[Skill, ...]
+    first: StepResult
+    turns: tuple[tuple[str, StepResult, float], ...]
+    success: bool
+
+
+def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.06) -> Demonstration:
+    """Play a dream; now and then a random possible command slips in, which is not to be imitated."""
+    dice = random.Random(f"demonstrate/{seed}")
+    engine = HouseholdEngine(dream.game, max_turns=max_turns)
+    first = engine.reset()
+    goal = dream.game.goal
+    player = Demonstrator(
+        first.observation,
+        dream.recipe,
+        goal.object_type.lower(),
+        goal.target_type.lower() if goal.target_type else None,
+    )
+    turns: list[tuple[str, StepResult, float]] = []
+    result = first
+    while not result.done:
+        command = player.next_command()
+        weight = PAGE_WEIGHT if player.holding is not None else 1.0
+        if dice.random() < slips and player.holding is None:
+            command = dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
+            weight = 0.0
+        if command is None:
+            break
+        result = engine.step(command)
+        player.observe(command, result.observation)
+        turns.append((command, result, weight))
+    return Demonstration(dream.pages, first, tuple(turns), result.success)
 
 
 @dataclass

@@ -119,35 +119,28 @@ LESSONS = {
 }
 
 
-def make_dreams(seed: int, count: int = 1, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> list[Dream]:
-    """`count` games with one recipe and one set of pages, drawn from `seed` alone."""
+def make_dream(seed: int, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> Dream:
+    """A game, its recipe and its pages, drawn from `seed` alone."""
     dice = random.Random(f"dream/{seed}")
     known = dice.random() < lesson.by_heart
     word = dice.choice(sorted(BY_HEART) if known else GOAL_WORDS)
-    recipe = BY_HEART.get(word)
     shows_page = not known or dice.random() >= lesson.no_page
-    dreams: list[Dream] = []
-    pages: tuple[Skill, ...] = ()
     for attempt in range(20_000):
         config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
         base = make_game("train", dice.randrange(1 << 20), config)
-        drawn = recipe or (draw_chain(base, dice, lesson.chain) if lesson.chain else draw_recipe(base, dice))
-        if drawn is None or not _fits(base, drawn):
+        recipe = BY_HEART.get(word) or draw_recipe(base, dice, lesson.chain)
+        if recipe is None or not _fits(base, recipe):
             continue
-        game = _dream_game(base, drawn, word, known, dice, f"dream/{seed}/{attempt}")
-        if game is None:
-            continue
-        if not dreams:
-            recipe = drawn
-            pages = write_pages(game, drawn, word, dice, lesson.words) if shows_page else ()
-        dreams.append(Dream(game, drawn, pages))
-        if len(dreams) == count:
-            return dreams
-    raise AssertionError(f"no {count} games fit the recipe of dream {seed}")
+        game = _dream_game(base, recipe, word, known, dice, f"dream/{seed}/{attempt}")
+        if game is not None:
+            return Dream(game, recipe, write_pages(game, recipe, word, dice, lesson.words) if shows_page else ())
+    raise AssertionError(f"no game fits the recipe of dream {seed}")
 
 
-def draw_recipe(game: Game, dice: random.Random) -> DreamRecipe | None:
-    """A recipe that this game's furniture allows, never a real one with a tool."""
+def draw_recipe(game: Game, dice: random.Random, chain: int = 0) -> DreamRecipe | None:
+    """A recipe that this game's furniture allows, never a real one with a tool; of `chain` treatments if not 0."""
+    if chain:
+        return _draw_chain(game, dice, chain)
     kind = dice.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
@@ -167,7 +160,7 @@ def draw_recipe(game: Game, dice: random.Random) -> DreamRecipe | None:
     return DreamRecipe(treatments=tuple(treatments))
 
 
-def draw_chain(game: Game, dice: random.Random, length: int) -> DreamRecipe | None:
+def _draw_chain(game: Game, dice: random.Random, length: int) -> DreamRecipe | None:
     """A recipe of `length` treatments, each with a tool of its own."""
     tools = sorted({r.type for r in game.receptacles} - {game.goal.target_type or ""})
     if len(tools) < length or game.goal.target_type is None:

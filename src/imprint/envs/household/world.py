@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from imprint.envs.household.demonstrator import Demonstrator
-from imprint.envs.household.dreams import INTROS, LESSONS, Dream, make_dreams
+from imprint.envs.household.demonstrator import Demonstration, demonstrate
+from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.maker import MakerConfig, make_game
+from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.pddl import load_game
 from imprint.errors import GameError, RecipeError
-from imprint.skills.skill import Skill
 from imprint.types import StepResult, Task
 
 GAME_FILE = "game.tw-pddl"
+ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
 # What the world's sentences are made of, between the names.
 PHRASES = (
     "You are in the middle of a room. Looking quickly around you, you see a",
@@ -112,21 +111,23 @@ class HouseholdWorld:
     def environment(self) -> HouseholdEnvironment:
         return HouseholdEnvironment(self)
 
-    def demonstrations(self, seed: int, count: int = 1, *, lesson: str = "full") -> list[DreamDemonstration]:
-        """Dream games under one page, played by one who sees only the text and knows the recipe.
+    def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
+        """A dream game, played by one who sees only the text and knows the recipe; None if it ran out of turns.
 
-        `lesson` is one of `dreams.LESSONS`. Games that could not be finished in time are left out.
+        `lesson` is one of `lessons`.
         """
-        dreams = make_dreams(seed, count, size=self.config.size, lesson=LESSONS[lesson])
-        played = [demonstrate(dream, f"{seed}/{index}", self.max_turns) for index, dream in enumerate(dreams)]
-        return [demo for demo in played if demo.success]
+        if lesson == ORDERS:
+            return carry_out_orders(seed)
+        dream = make_dream(seed, size=self.config.size, lesson=LESSONS[lesson])
+        played = demonstrate(dream, seed, self.max_turns)
+        return played if played.success else None
 
     phrases = PHRASES
-    lessons = tuple(LESSONS)
+    lessons = (ORDERS, *LESSONS)
 
     def language(self) -> Iterator[str]:
         """Dreams and real task sentences, for the tokenizer."""
-        for demo in (demo for seed in range(1500) for demo in self.demonstrations(seed)):
+        for demo in filter(None, (self.demonstration(seed) for seed in range(1500))):
             yield demo.first.observation
             yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)
             yield from (f" {command}\n{result.observation}\n>" for command, result, _ in demo.turns)
@@ -187,40 +188,3 @@ class HouseholdEnvironment:
         if self.engine is None:
             raise GameError("step before reset", mend="call reset(task, seed) first")
         return self.engine.step(action)
-
-
-@dataclass(frozen=True, slots=True)
-class DreamDemonstration:
-    """A dream as it was played: (command, answer, whether to imitate the command)."""
-
-    pages: tuple[Skill, ...]
-    first: StepResult
-    turns: tuple[tuple[str, StepResult, bool], ...]
-    success: bool
-
-
-def demonstrate(dream: Dream, seed: str, max_turns: int, slips: float = 0.06) -> DreamDemonstration:
-    """Play a dream; now and then a random possible command slips in, which is not to be imitated."""
-    dice = random.Random(f"demonstrate/{seed}")
-    engine = HouseholdEngine(dream.game, max_turns=max_turns)
-    first = engine.reset()
-    goal = dream.game.goal
-    player = Demonstrator(
-        first.observation,
-        dream.recipe,
-        goal.object_type.lower(),
-        goal.target_type.lower() if goal.target_type else None,
-    )
-    turns: list[tuple[str, StepResult, bool]] = []
-    result = first
-    while not result.done:
-        command = player.next_command()
-        slip = dice.random() < slips and player.holding is None
-        if slip:
-            command = dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
-        if command is None:
-            break
-        result = engine.step(command)
-        player.observe(command, result.observation)
-        turns.append((command, result, not slip))
-    return DreamDemonstration(dream.pages, first, tuple(turns), result.success)
