@@ -17,7 +17,7 @@ def random_policy(*, quick: bool = False, seed: int = 0) -> Policy:
     """imprint-tiny's architecture with random weights, and a tokenizer trained on a little of its language."""
     world = HouseholdWorld(train=60)
     texts = [f"{skill.name}\n{skill.description}\n{skill.body}" for skill in household_library().skills]
-    for demo in (demo for lot in range(6 if quick else 150) for demo in world.demonstrations(lot)):
+    for demo in filter(None, map(world.demonstration, range(6 if quick else 150))):
         texts += [demo.first.observation, *(f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)]
         texts += [f" {command}\n{result.observation}\n>" for command, result, _ in demo.turns]
     tokenizer = train_tokenizer(texts, VOCAB, MAX_CONTEXT, world.phrases)
