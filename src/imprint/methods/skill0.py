@@ -88,7 +88,7 @@ class Skill0:
         """All the skills that stage 1 allows."""
         return initial_state(
             self.engine.library.names,
-            total_steps=max(self.recipe.steps, self.recipe.curriculum.stage_count),
+            total_steps=self.recipe.steps or self.recipe.curriculum.stage_count,  # without steps there is only a test
             config=self.recipe.curriculum,
             seed=self.recipe.seed,
         )
