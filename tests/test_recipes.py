@@ -1,0 +1,41 @@
+"""Every recipe in the repository loads, and those of one comparison are comparable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imprint.envs.base import make_world
+from imprint.methods.pretrain import PretrainRecipe
+from imprint.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+PRETRAIN = sorted((RECIPES / "pretrain").glob("*.yaml"))
+RUNS = sorted(set(RECIPES.rglob("*.yaml")) - set(PRETRAIN))
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: str(file.relative_to(RECIPES)))
+def test_a_recipe_of_a_run_loads_and_starts_with_what_fills_its_name(file):
+    recipe = load_recipe(file)
+    assert recipe.name == file.stem
+    assert make_world(recipe.env.name, **recipe.env.options).tasks("train")
+
+
+@pytest.mark.parametrize("file", PRETRAIN, ids=lambda file: file.stem)
+def test_a_recipe_of_pre_training_loads_and_names_lessons_that_exist(file):
+    recipe = PretrainRecipe(**yaml.safe_load(file.read_text(encoding="utf-8")))
+    world = make_world(recipe.env.name, **recipe.env.options)
+    assert set(recipe.lessons) <= set(world.lessons)
+    assert 0 in recipe.lessons.values()
+
+
+def test_the_recipes_of_the_comparison_differ_in_the_method_alone():
+    recipes = [load_recipe(file).model_dump() for file in sorted((RECIPES / "household").glob("*.yaml"))]
+    for recipe in recipes:
+        for key in ("name", "method"):
+            recipe.pop(key)
+        if not recipe["steps"]:  # no training
+            recipe["steps"], recipe["env_steps"] = recipes[0]["steps"], recipes[0]["env_steps"]
+    assert all(recipe == recipes[0] for recipe in recipes)
