@@ -37,7 +37,7 @@ def test_only_the_drawn_tool_works():
 
 def test_the_page_tells_the_recipe_and_the_sentence_does_not():
     for seed in SEEDS:
-        dream = make_dream(seed)
+        dream = make_dream(seed, lesson=Lesson(unread=0.0))
         if not dream.pages:
             assert any(word in dream.game.sentence for word in BY_HEART)
             continue
@@ -74,13 +74,28 @@ def test_slips_are_not_to_be_imitated_and_what_the_page_decides_weighs_most(worl
     assert 0.01 < len(slips) / len(turns) < 0.1
     by_page = [command for command, _, weight in turns if weight == PAGE_WEIGHT]
     assert any(command.startswith(("heat", "cool", "clean", "use")) for command in by_page)
-    assert not any(command.startswith("take") for command in by_page)
+    searching = [command for command, _, weight in turns if weight == 1.0]
+    assert all(command.startswith(("go to", "open", "examine")) for command in searching)
     # Receptacles can share a place: one cannot go where one stands.
-    assert all(result.valid or command.startswith("go to") for command, result, _ in turns)
+    assert all(result.valid or command.startswith("go to") for command, result, weight in turns if weight)
+    impossible = [command for command, result, _ in slips if not result.valid]
+    assert 0.3 < len(impossible) / len(slips) < 0.7
 
 
 def test_by_heart_demonstrations_have_no_page(world):
     assert not any(demo.pages for demo in filter(None, (world.demonstration(s, lesson="by_heart") for s in range(20))))
+
+
+def test_the_place_on_a_page_is_an_example_and_mostly_not_the_goal():
+    named = same = 0
+    for seed in SEEDS:
+        dream = make_dream(seed, lesson=Lesson(by_heart=0.0, unread=0.0))
+        found = re.search(r"move \w+ 1 to (\w+) 1", dream.pages[-1].body)
+        if found is not None and dream.game.goal.target_type is not None:
+            named += 1
+            same += found.group(1) == dream.game.goal.target_type.lower()
+    assert named > 30
+    assert same / named < 0.5
 
 
 def test_orders_are_carried_out_in_the_order_of_the_page():

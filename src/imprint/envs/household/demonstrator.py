@@ -31,8 +31,8 @@ class Demonstration:
     success: bool
 
 
-def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.06) -> Demonstration:
-    """Play a dream; now and then a random possible command slips in, which is not to be imitated."""
+def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
+    """Play a dream; now and then another command slips in, which is not to be imitated, but to be recovered from."""
     dice = random.Random(f"demonstrate/{seed}")
     engine = HouseholdEngine(dream.game, max_turns=max_turns)
     first = engine.reset()
@@ -47,16 +47,27 @@ def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.06) ->
     result = first
     while not result.done:
         command = player.next_command()
-        weight = PAGE_WEIGHT if player.holding is not None else 1.0
-        if dice.random() < slips and player.holding is None:
-            command = dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
-            weight = 0.0
         if command is None:
             break
+        by_page = player.holding is not None or command.startswith("take ")
+        weight = PAGE_WEIGHT if by_page else 1.0
+        if dice.random() < slips:
+            command, weight = _slip(engine, player, dice), 0.0
         result = engine.step(command)
         player.observe(command, result.observation)
         turns.append((command, result, weight))
     return Demonstration(dream.pages, first, tuple(turns), result.success)
+
+
+def _slip(engine: HouseholdEngine, player: Demonstrator, dice: random.Random) -> str:
+    """A needless command, or an impossible one."""
+    if dice.random() < 0.5:
+        return dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
+    place, other = dice.choice(player.places), dice.choice(player.places)
+    thing = player.holding or f"{player.kind} {dice.randint(1, 3)}"
+    command = dice.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
+    # What happens to be possible after all would change the household: say something that never is.
+    return f"examine {other} {place}" if command in engine.admissible() else command
 
 
 @dataclass

@@ -98,12 +98,14 @@ class Lesson:
     Attributes:
         by_heart: the share with a made-up goal word, whose recipe never changes.
         no_page: the share of those that have no page.
+        unread: the share of the others that have none: nothing says what is right, and all one can do is to try.
         words: how much a page says beside what is special about its recipe: 1 is like the real pages, 0 nothing.
         chain: treatments in every recipe, for many things to look up in one episode; 0 draws recipes of all kinds.
     """
 
     by_heart: float = 0.2
     no_page: float = 0.5
+    unread: float = 0.08
     words: float = 1.0
     chain: int = 0
 
@@ -111,7 +113,7 @@ class Lesson:
 # From easy to real: to do one line after the other, to act at all, to do what a line says, to read a short page, to
 # read pages as people write them.
 LESSONS = {
-    "drill": Lesson(by_heart=0.0, words=0.0, chain=4),
+    "drill": Lesson(by_heart=0.0, unread=0.0, words=0.0, chain=4),
     "by_heart": Lesson(by_heart=1.0, no_page=1.0),
     "line": Lesson(words=0.0),
     "terse": Lesson(words=0.15),
@@ -124,7 +126,7 @@ def make_dream(seed: int, *, size: str = "small", lesson: Lesson = LESSONS["full
     dice = random.Random(f"dream/{seed}")
     known = dice.random() < lesson.by_heart
     word = dice.choice(sorted(BY_HEART) if known else GOAL_WORDS)
-    shows_page = not known or dice.random() >= lesson.no_page
+    shows_page = dice.random() >= (lesson.no_page if known else lesson.unread)
     for attempt in range(20_000):
         config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
         base = make_game("train", dice.randrange(1 << 20), config)
@@ -284,9 +286,9 @@ TREAT = (
 PLACE = (
     "Go to the goal place and move it there: move {object} 1 to {target} 1.",
     "Bring it to the place that the goal names, open that if it is closed, and move it in.",
-    "Last, go to {target} 1 and move {object} 1 to {target} 1.",
+    "Last, go to the goal place, for example {target} 1, and move it there: move {object} 1 to {target} 1.",
     "Then carry it to the goal place and move it there.",
-    "At the end go to the place in the goal and move {object} 1 to {target} 1.",
+    "At the end go to the place in the goal and move it there, for example: move {object} 1 to {target} 1.",
 )
 PLAIN = (
     "Nothing else has to be done to it: do not heat, cool or clean it.",
@@ -371,7 +373,8 @@ def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random, w
     words = {
         "object": dice.choice((example, "object")) if dice.random() < 0.3 else example,
         "source": dice.choice(places),
-        "target": (game.goal.target_type or dice.choice(places)).lower(),
+        # Where it has to go is in the goal, not on the page.
+        "target": (game.goal.target_type or "").lower() if dice.random() < 0.2 else dice.choice(places),
         "lamp": (recipe.lamp or "").lower(),
         "goal": dice.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
     }
