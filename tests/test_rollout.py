@@ -11,6 +11,8 @@ import torch
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context, parse_tags
 from imprint.learning.batch import Sample, episode_sample, micro_batches, score
+from imprint.policy import local
+from imprint.policy.attention import _weigh
 from imprint.policy.local import Prompt, Sampling, Session, draw
 from imprint.rollout import Request, Rollout, derive_seed
 from imprint.skills.skill import Skill
@@ -59,6 +61,28 @@ def test_log_probs_of_the_sampler_equal_a_plain_forward_pass(policy):
         for turn in episode.turns:
             kept = torch.tensor(episode.logprobs[turn.start : turn.stop])
             assert torch.allclose(kept, plain[turn.start : turn.stop], atol=2e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_who_waits_for_whom_changes_nothing(policy, monkeypatch, share):
+    usual = play(policy, count=8)
+    monkeypatch.setattr(local, "STRAGGLERS", share)
+    for episode, other in zip(usual, play(policy, count=8), strict=True):
+        assert episode.token_ids == other.token_ids
+        assert np.allclose(episode.logprobs, other.logprobs, atol=2e-5)
+        assert [turn.observation for turn in episode.turns] == [turn.observation for turn in other.turns]
+
+
+def test_the_cpu_kernel_and_the_plain_formula_agree():
+    dice = torch.Generator().manual_seed(0)
+    queries, keys, values = (torch.randn(3, 2, size, 8, generator=dice) for size in (5, 11, 11))
+    mask = torch.rand(3, 1, 5, 11, generator=dice) < 0.5
+    mask[..., 0] = True
+    for seen in (mask, None):
+        kernel = _weigh(queries, keys, values, seen)
+        formula = _weigh(queries.double(), keys.double(), values.double(), seen)
+        for one, other in zip(kernel, formula, strict=True):
+            assert torch.allclose(one.double(), other.double(), atol=1e-5)
 
 
 def test_log_probs_of_the_learner_equal_those_of_the_sampler(policy):

@@ -92,12 +92,14 @@ class Rollout:
             self.context.stop_ids,
             sampling,
         )
+        ready = set(live)  # whose next response can begin: the others are in the middle of one
         while live:
-            self._refuse_overlong(live, sampling)
-            answers = session.act({row: episode.pending for row, episode in live.items()}) if live else {}
+            ready -= self._refuse_overlong(live, ready, sampling)
+            answers = session.act({row: live[row].pending for row in sorted(ready)}) if live else {}
             for row, sampled in answers.items():
                 self._take_turn(live[row], sampled)
-            for row in [row for row, episode in live.items() if episode.stop is not StopReason.RUNNING]:
+            ready = {row for row in answers if live[row].stop is StopReason.RUNNING}
+            for row in sorted(answers.keys() - ready):
                 ended = live.pop(row)
                 if progress is not None:
                     progress(len(ended.turns))
@@ -108,10 +110,13 @@ class Rollout:
         first = environment.reset(request.task, request.seed)
         return _Live(request, environment, first, self.context.start(request.skills, first))
 
-    def _refuse_overlong(self, live: dict[int, _Live], sampling: Sampling) -> None:
+    def _refuse_overlong(self, live: dict[int, _Live], ready: set[int], sampling: Sampling) -> set[int]:
+        """End the episodes whose next response might not fit the context; their rows."""
         room = self.policy.max_context - sampling.max_new_tokens
-        for row in [row for row, episode in live.items() if episode.length + len(episode.pending) > room]:
+        overlong = {row for row in ready if live[row].length + len(live[row].pending) > room}
+        for row in overlong:
             live.pop(row).stop = StopReason.CONTEXT_LIMIT
+        return overlong
 
     def _take_turn(self, episode: _Live, sampled: Sampled) -> None:
         """Act on one response, and append the response and what it led to, to the sequence."""

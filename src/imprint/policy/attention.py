@@ -47,14 +47,13 @@ def shared_prefix_attention(
     scaled = scaled.reshape(rows, heads, group * new, width)  # query heads of one key/value head are neighbours
     assert attention_mask is not None
     mask = attention_mask.unsqueeze(2).expand(rows, 1, group, new, -1).reshape(rows, 1, group * new, -1)
-    scores = (scaled @ key.transpose(-1, -2)).float().masked_fill(~mask, float("-inf"))
-    own, own_lse = _weigh(scores, value)
+    own, own_lse = _weigh(scaled, key, value, mask)
     layer: int = module.layer_idx  # type: ignore[assignment]
     shared, shared_lse = torch.zeros_like(own), torch.full_like(own_lse, float("-inf"))
     for places, keys, values in row_cache.prefixes[layer]:
         # All the queries of the rows that share this prefix, as one matrix per head.
-        mine = scaled.index_select(0, places).transpose(0, 1).reshape(heads, -1, width)
-        out, lse = _weigh((mine @ keys.transpose(-1, -2)).float(), values)
+        mine = scaled.index_select(0, places).transpose(0, 1).reshape(1, heads, -1, width)
+        out, lse = _weigh(mine, keys[None], values[None])
         shared[places] = out.view(heads, len(places), group * new, width).transpose(0, 1)
         shared_lse[places] = lse.view(heads, len(places), group * new, 1).transpose(0, 1)
     share = torch.sigmoid(shared_lse - own_lse).to(own.dtype)
@@ -62,8 +61,20 @@ def shared_prefix_attention(
     return merged.reshape(rows, heads_q, new, width).transpose(1, 2).contiguous(), None
 
 
-def _weigh(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax of `scores` [..., K] applied to `values` [..., K, D], and the scores' log-sum-exp [..., 1]."""
+def _weigh(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Attention with scaled queries [B, H, Q, D] over keys and values [B, H, K, D], and the scores' log-sum-exp.
+
+    The public SDPA keeps the log-sum-exp to itself; the kernel behind it on CPUs, twice as fast as the plain formula
+    for many queries, gives it.
+    """
+    if queries.device.type == "cpu" and queries.dtype == torch.float32:
+        bias = None if mask is None else torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        out, lse = kernel(queries, keys, values, 0.0, False, attn_mask=bias, scale=1.0)
+        return out, lse.unsqueeze(-1)
+    scores = (queries @ keys.transpose(-1, -2)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
     lse = torch.logsumexp(scores, dim=-1, keepdim=True)
     return (scores - lse).exp().to(values.dtype) @ values, lse
 

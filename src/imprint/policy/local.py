@@ -7,9 +7,10 @@ the part of the prompt that rows have in common (the skills, then the task) is c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -42,6 +43,19 @@ class Sampling:
     max_new_tokens: int = 24
 
 
+# While fewer than this share of a call's rows are still in their response, the others do not wait for them.
+STRAGGLERS = 1 / 4
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A response that is not finished: its tokens so far, and the draws for all it may have."""
+
+    draws: npt.NDArray[np.float64]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
 class Session:
     """Rows of one batch, from their prompts to their ends.
 
@@ -66,20 +80,23 @@ class Session:
         self._generators = [np.random.default_rng(seed) for seed in seeds]
         with torch.no_grad():
             self.cache = _prefill(policy, prompts)
-        self._last = {row: prompt.ids[-1] for row, prompt in enumerate(prompts)}
+        self._last = {row: prompt.ids[-1] for row, prompt in enumerate(prompts)}  # not read yet
+        self._drafts: dict[int, _Draft] = {}
 
     @torch.no_grad()
     def act(self, inputs: Mapping[int, Sequence[int]]) -> dict[int, Sampled]:
-        """Read `inputs` (new tokens per row; may be empty before the first response) and sample a response each.
+        """Read `inputs` (new tokens per row; may be empty before the first response) and sample responses.
 
-        Rows that are not among `inputs` have ended and leave the batch.
+        Most rows have a response when this returns. A few long ones may not: they go on in the next call, to which
+        only the rows that were answered bring new tokens. At least one row is answered in every call. Rows that are
+        neither among `inputs` nor unanswered have ended and leave the batch.
         """
-        self._leave(set(self.row_of) - set(inputs))
+        self._leave(set(self.row_of) - set(inputs) - set(self._drafts))
+        for row in inputs:
+            self._drafts[row] = _Draft(self._generators[row].random(self.sampling.max_new_tokens))
         rows = sorted(self.row_of, key=self.row_of.__getitem__)
-        live = [row for row in rows if row in inputs]
-        chunks = [[self._last[row], *inputs[row]] if row in inputs else [] for row in rows]
-        logits = self._read(chunks)
-        return self._sample(rows, set(live), logits)
+        chunks = [[self._last[row], *inputs.get(row, ())] if row in self._drafts else [] for row in rows]
+        return self._sample(rows, self._read(chunks))
 
     def _read(self, chunks: Sequence[Sequence[int]]) -> Tensor:
         """Read one chunk per row; the logits [B, vocabulary] after each chunk's last token."""
@@ -88,24 +105,28 @@ class Session:
         last = states[torch.arange(len(chunks), device=states.device), (lengths - 1).clamp(min=0)]
         return logits_of(self.policy, last)
 
-    def _sample(self, rows: list[int], live: set[int], logits: Tensor) -> dict[int, Sampled]:
-        limit = self.sampling.max_new_tokens
+    def _sample(self, rows: list[int], logits: Tensor) -> dict[int, Sampled]:
+        """Go on with every draft until few are left; the finished ones."""
+        limit, device = self.sampling.max_new_tokens, logits.device
         uniforms = np.zeros((len(rows), limit))
+        said = [0] * len(rows)  # tokens of each row's draft before this call
         for place, row in enumerate(rows):
-            if row in live:
-                uniforms[place] = self._generators[row].random(limit)
-        draws = torch.from_numpy(uniforms).to(logits.device)
-        active = torch.tensor([row in live for row in rows], device=logits.device)
-        tokens, logprobs, counts = [], [], torch.zeros(len(rows), dtype=torch.long, device=logits.device)
+            if row in self._drafts:
+                uniforms[place], said[place] = self._drafts[row].draws, len(self._drafts[row].tokens)
+        draws, places = torch.from_numpy(uniforms).to(device), torch.arange(len(rows), device=device)
+        active = torch.tensor([row in self._drafts for row in rows], device=device)
+        few = int(active.sum()) * STRAGGLERS
+        counts = torch.tensor(said, device=device)
         stopped = torch.zeros_like(active)
-        for index in range(limit):
-            token, logprob = draw(logits, draws[:, index], self.sampling.temperature)
+        tokens, logprobs = [], []
+        while True:
+            token, logprob = draw(logits, draws[places, counts.clamp(max=limit - 1)], self.sampling.temperature)
             tokens.append(token)
             logprobs.append(logprob)
             counts += active
             stopped |= active & torch.isin(token, self.stop)
-            active = active & ~stopped
-            if index + 1 == limit or not bool(active.any()):
+            active = active & ~stopped & (counts < limit)
+            if int(active.sum()) <= few:
                 break
             mask, positions = self.cache.advance(active.long(), 1)
             states = hidden_states(
@@ -123,12 +144,15 @@ class Session:
         logprob_table = torch.stack(logprobs, dim=1).tolist()
         answers: dict[int, Sampled] = {}
         for place, row in enumerate(rows):
-            if row not in live:
+            if (draft := self._drafts.get(row)) is None:
                 continue
-            count = int(counts[place])
-            chosen = token_table[place][:count]
-            answers[row] = Sampled(chosen, logprob_table[place][:count], bool(stopped[place]))
-            self._last[row] = chosen[-1]
+            new = int(counts[place]) - said[place]
+            draft.tokens += token_table[place][:new]
+            draft.logprobs += logprob_table[place][:new]
+            self._last[row] = draft.tokens[-1]
+            if not active[place]:
+                answers[row] = Sampled(draft.tokens, draft.logprobs, bool(stopped[place]))
+                del self._drafts[row]
         return answers
 
     def _leave(self, ended: set[int]) -> None:
