@@ -105,12 +105,13 @@ def test_orders_are_carried_out_in_the_order_of_the_page():
         (page,) = demo.pages
         done = [command for command, _, weight in demo.turns if weight and not command.startswith("go to")]
         lengths.add(len(done))
-        tools = [command.split(" with ")[1].removesuffix(" 1") for command in done]
+        tools = [command.split(" with ")[-1].removeprefix("use ").removesuffix(" 1") for command in done]
         places = [re.search(rf"\b{tool}\b", page.body).start() for tool in tools]
-        assert places == sorted(places)
+        if len(set(tools)) == len(tools):
+            assert places == sorted(places)
         for command, tool in zip(done, tools, strict=True):
             verb = command.split()[0]
-            assert tool not in {name.lower() for name in REAL_TOOLS[verb]}
+            assert tool not in {name.lower() for name in REAL_TOOLS.get(verb, ())}
             assert re.search(rf"\b{verb}\b", page.body)
     assert lengths == set(range(1, MOST + 1))
 
