@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -138,3 +140,16 @@ def test_state_and_restore_go_on_as_if_never_interrupted(optimizer):
     for one, other in ((policy, learner), (twin_policy, twin)):
         other.update(make_samples(one, seed=9))
     assert torch.equal(weights_of(policy), weights_of(twin_policy))
+
+
+def test_muon_moves_by_the_share_of_the_samples_that_say_something():
+    policy = tiny_policy()
+    learner = Learner(policy, LearnerConfig(optimizer="muon", lr=1e-3, muon_lr=0.02), total_steps=6)
+    adamw, muon = learner.optimizers
+    samples = make_samples(policy, seed=1)
+    silent = [replace(sample, advantages_T=np.zeros_like(sample.advantages_T)) for sample in samples]
+    learner.update([*samples, *silent, *silent, *silent])
+    assert [group["lr"] for group in muon.param_groups] == pytest.approx([0.02 / 4])
+    assert {group["lr"] for group in adamw.param_groups} == {1e-3}
+    learner.update(samples)
+    assert [group["lr"] for group in muon.param_groups] == pytest.approx([0.02])

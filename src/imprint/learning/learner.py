@@ -45,7 +45,7 @@ class Learner:
         """
         config = self.config
         kept = [s for s in samples if s.trained_tokens and (self._always_useful or bool(s.advantages_T.any()))]
-        self._set_lr()
+        self._set_lr(useful=len(kept) / max(1, len(samples)))
         self.steps += 1
         if not kept:
             return {"loss/samples": 0.0}
@@ -154,14 +154,17 @@ class Learner:
     def _lr(self) -> float:
         return float(self.optimizers[0].param_groups[0]["lr"])
 
-    def _set_lr(self) -> None:
+    def _set_lr(self, useful: float = 1.0) -> None:
+        """Follow the schedule. Muon takes steps of one size whatever the gradient's, so a batch of which only the share
+        `useful` says anything (most groups all won or all lost) moves it by that share; AdamW remembers the size."""
         config = self.config
         factor = min(1.0, (self.steps + 1) / max(1, config.warmup_steps))
         if config.decay == "linear":
             factor *= 1.0 - 0.9 * min(1.0, self.steps / max(1, self.total_steps))
         for optimizer in self.optimizers:
+            share = useful if isinstance(optimizer, torch.optim.Muon) else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = group["initial_lr"] * factor * share
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on as if never interrupted."""
