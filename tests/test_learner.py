@@ -142,14 +142,16 @@ def test_state_and_restore_go_on_as_if_never_interrupted(optimizer):
     assert torch.equal(weights_of(policy), weights_of(twin_policy))
 
 
-def test_muon_moves_by_the_share_of_the_samples_that_say_something():
+def test_muon_moves_less_where_the_gradient_is_smaller_than_it_used_to_be():
     policy = tiny_policy()
-    learner = Learner(policy, LearnerConfig(optimizer="muon", lr=1e-3, muon_lr=0.02), total_steps=6)
+    learner = Learner(policy, LearnerConfig(optimizer="muon", lr=1e-6, muon_lr=1e-6), total_steps=6)
     adamw, muon = learner.optimizers
     samples = make_samples(policy, seed=1)
+    strong = learner.update(samples)["grad_norm"]
+    assert muon.param_groups[0]["lr"] == pytest.approx(1e-6)
     silent = [replace(sample, advantages_T=np.zeros_like(sample.advantages_T)) for sample in samples]
-    learner.update([*samples, *silent, *silent, *silent])
-    assert [group["lr"] for group in muon.param_groups] == pytest.approx([0.02 / 4])
-    assert {group["lr"] for group in adamw.param_groups} == {1e-3}
-    learner.update(samples)
-    assert [group["lr"] for group in muon.param_groups] == pytest.approx([0.02])
+    weak = learner.update([*samples, *silent, *silent, *silent])["grad_norm"]
+    assert weak == pytest.approx(strong / 4, rel=1e-2)
+    usual = np.sqrt((0.99 * strong**2 + weak**2) / 1.99)
+    assert muon.param_groups[0]["lr"] == pytest.approx(1e-6 * weak / usual)
+    assert {group["lr"] for group in adamw.param_groups} == {1e-6}

@@ -17,6 +17,8 @@ from imprint.learning.config import Aggregate, LearnerConfig
 from imprint.learning.grpo import aggregate_tokens, kl_penalty, merge_metrics, policy_loss
 from imprint.policy.model import Policy
 
+NORM_MEMORY = 0.99  # of the gradient's size, per optimizer step
+
 
 class Learner:
     """Holds the optimizer; `update` learns from rewards, `imitate` from demonstrations.
@@ -34,6 +36,7 @@ class Learner:
         self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.optimizers = _optimizers(policy, config)
         self.steps = 0
+        self._square, self._squares = 0.0, 0  # of the gradient's norm: a running mean, and of how many
         self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
 
     def update(self, samples: Sequence[Sample]) -> dict[str, float]:
@@ -45,9 +48,8 @@ class Learner:
         """
         config = self.config
         kept = [s for s in samples if s.trained_tokens and (self._always_useful or bool(s.advantages_T.any()))]
-        self._set_lr(useful=len(kept) / max(1, len(samples)))
-        self.steps += 1
         if not kept:
+            self.steps += 1
             return {"loss/samples": 0.0}
         # Samples without an advantage have no gradient; they are left out of the work, but not of the mean.
         total = _denominator(config.aggregate, samples)
@@ -56,7 +58,9 @@ class Learner:
         for _ in range(config.epochs):
             for share in _split(kept, config.minibatches):
                 denominator = total * len(share) / len(kept)
-                norms.append(self._step(share, partial(self._grpo_loss, denominator, parts)))
+                self._set_lr()
+                norms.append(self._step(share, partial(self._grpo_loss, denominator, parts), hold=True))
+        self.steps += 1
         metrics = merge_metrics(parts)
         metrics = {f"loss/{name}": value for name, value in metrics.items()}
         return metrics | {
@@ -77,15 +81,15 @@ class Learner:
             return loss
 
         self._set_lr()
-        self.steps += 1
         norm = self._step(list(samples), loss_of)
+        self.steps += 1
         return {"loss/nll": sum(losses), "grad_norm": norm, "lr": self._lr()}
 
     @property
     def _always_useful(self) -> bool:
         return self.config.kl_coef > 0 or self.config.entropy_coef > 0
 
-    def _step(self, samples: list[Sample], loss_of: Callable[[Scored], Tensor]) -> float:
+    def _step(self, samples: list[Sample], loss_of: Callable[[Scored], Tensor], *, hold: bool = False) -> float:
         """Accumulate the gradients of all micro-batches, clip, and step; the norm before clipping."""
         self.policy.model.train()
         for optimizer in self.optimizers:
@@ -105,7 +109,9 @@ class Learner:
             loss.backward()  # type: ignore[no-untyped-call]
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm))
         if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm} at update {self.steps}; lower learner.lr")
+            raise FloatingPointError(f"the gradient is {norm} at update {self.steps + 1}; lower learner.lr")
+        if hold:
+            self._hold_muon(norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.policy.model.eval()
@@ -154,26 +160,44 @@ class Learner:
     def _lr(self) -> float:
         return float(self.optimizers[0].param_groups[0]["lr"])
 
-    def _set_lr(self, useful: float = 1.0) -> None:
-        """Follow the schedule. Muon takes steps of one size whatever the gradient's, so a batch of which only the share
-        `useful` says anything (most groups all won or all lost) moves it by that share; AdamW remembers the size."""
+    def _set_lr(self) -> None:
         config = self.config
         factor = min(1.0, (self.steps + 1) / max(1, config.warmup_steps))
         if config.decay == "linear":
             factor *= 1.0 - 0.9 * min(1.0, self.steps / max(1, self.total_steps))
         for optimizer in self.optimizers:
-            share = useful if isinstance(optimizer, torch.optim.Muon) else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor * share
+                group["lr"] = group["initial_lr"] * factor
+
+    def _hold_muon(self, norm: float) -> None:
+        """Let Muon's step be smaller where the gradient is smaller than it used to be.
+
+        Muon takes steps of one size whatever the gradient's. AdamW has a memory of the size: when most groups have all
+        won or all lost and little is left to learn, it moves little. So does Muon by `norm` over its running root mean
+        square; without this, noise undoes in a skill-free stage what the stages before it learned.
+        """
+        self._square = NORM_MEMORY * self._square + (1 - NORM_MEMORY) * norm**2
+        self._squares += 1
+        usual = math.sqrt(self._square / (1 - NORM_MEMORY**self._squares))
+        share = min(1.0, norm / usual) if usual else 1.0
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, torch.optim.Muon):
+                for group in optimizer.param_groups:
+                    group["lr"] *= share
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on as if never interrupted."""
-        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "steps": self.steps}
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "steps": self.steps,
+            "norms": (self._square, self._squares),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.steps = int(state["steps"])
+        self._square, self._squares = state["norms"]
 
 
 def _optimizers(policy: Policy, config: LearnerConfig) -> list[torch.optim.Optimizer]:
