@@ -40,7 +40,7 @@ def test_everything_comes_back(saved):
     _, path, policy = saved
     other, learner = fresh()
     state = load_checkpoint(path, other, learner)
-    assert state == {"step": 3, "env_steps": 7, "curriculum": {"a": [1]}}
+    assert state == {"step": 3, "env_steps": 7, "curriculum": {"a": [1]}, "memory": {}}
     for one, two in zip(policy.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(one, two)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -166,3 +167,52 @@ def test_imprint_normalises_each_arm_by_itself(tmp_path):
     for sample, episode in zip(trainer.samples(groups), [e for g in groups for e in g], strict=True):
         sign = 0 if episode.arm == "with" else (1 if episode.success else -1)
         assert np.sign(sample.advantages_T[sample.mask_T]).tolist() == pytest.approx([sign] * sample.trained_tokens)
+
+
+class Lucky(Imprint):
+    """Every second episode is taken for a success."""
+
+    def gather(self):
+        return [[won(episode, index % 2 == 0) for index, episode in enumerate(group)] for group in super().gather()]
+
+
+def test_imprint_rehearses_what_readers_did_well_after_the_last_page_is_gone(tmp_path):
+    trainer = start(Lucky, tmp_path, transfer={"replay": 6}, reward={"invalid_penalty": 0.0})
+    first = trainer.gather()
+    assert trainer.replay.draw(random.Random(0)) == []
+    trainer.samples(first)
+    trainer.curriculum = trainer.curriculum.from_record(trainer.curriculum.to_record() | {"active": []})
+    groups = trainer.gather()
+    assert {episode.arm for group in groups for episode in group} == {"without"}
+    again = [sample for sample in trainer.samples(groups) if sample.transfer is not None]
+    kept = {episode.token_ids for group in first for episode in group if episode.arm == "with" and episode.success}
+    assert len(again) == 6
+    assert {sample.token_ids for sample in again} <= kept
+    assert {sample.prompt_ids for sample in again} <= {group[-1].prompt_ids for group in first}
+
+
+def test_imprint_resumes_with_what_it_remembered(tmp_path):
+    changes = {"transfer": {"replay": 6, "weight": 2.0, "importance_cap": 2.0}, "checkpoint_interval": 1, "steps": 4}
+    whole = start(Lucky, tmp_path / "whole", **changes)
+    whole.train()
+    broken = start(Lucky, tmp_path / "broken", **changes)
+    save = broken.checkpoint
+
+    def killed(before):
+        save(before)
+        if broken.updates == 2:
+            raise KeyboardInterrupt
+
+    broken.checkpoint = killed
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    broken.run.close()
+    resumed = Lucky(
+        make_engine(**changes),
+        Run.create(tmp_path / "broken" / "run", broken.recipe.to_yaml(), resume=True),
+        Progress("t", quiet=True),
+    )
+    resumed.train()
+    assert len(resumed.replay) == len(whole.replay) > 0
+    for name in ("metrics", "evaluations", "curriculum"):
+        assert resumed.run.rows(name) == whole.run.rows(name)

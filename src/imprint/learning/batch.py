@@ -6,7 +6,7 @@ Suffix `_T`: tokens of a sample after its prompt; `_M`: the trained tokens of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,10 @@ class Sample:
     @property
     def trained_tokens(self) -> int:
         return int(self.mask_T.sum())
+
+    def scaled(self, factor: float) -> Sample:
+        """The same with every advantage times `factor`."""
+        return replace(self, advantages_T=self.advantages_T * np.float32(factor))
 
 
 def episode_sample(

@@ -52,6 +52,8 @@ class Transfer(BaseModel):
         description="Share of each group that reads the skills (while they are active).",
     )
     weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
+    replay: int = Field(default=0, ge=0, description="Earlier readers' episodes learned again in each step.")
+    replay_size: int = Field(default=256, ge=1, description="The newest so many of each family are kept for that.")
     min_logprob: float | None = Field(
         default=None,
         le=0,

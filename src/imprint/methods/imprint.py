@@ -12,22 +12,33 @@ for having sampled under x1, unless `transfer.importance_cap` is set), and token
 left out.
 
 Differences from RLTF-SD: only positive transferred advantages are used (what a reader does wrong says little about
-what to do by heart), and the share of readers falls to 0 with the Dynamic Curriculum instead of staying.
+what to do by heart), the share of readers falls to 0 with the Dynamic Curriculum instead of staying, and what readers
+did well is learned more than once (`learning/replay.py`), also after the last page is gone.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
+from imprint.engine.local import LocalEngine
 from imprint.learning.batch import Sample, episode_sample
+from imprint.learning.replay import Replay
 from imprint.methods.skill0 import Skill0
+from imprint.progress import Progress
 from imprint.rewards import turn_scores
+from imprint.rollout import derive_seed
+from imprint.runs.run import Run
 from imprint.types import Episode, Task
 
 
 class Imprint(Skill0):
     """SKILL0's loop with another `skills_for` and another `samples`."""
+
+    def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
+        super().__init__(engine, run, progress)
+        self.replay = Replay(self.recipe.transfer)
 
     def skills_for(self, task: Task, index: int) -> tuple[Any, ...]:
         """The first part of a group reads the active skills, the rest plays by heart."""
@@ -35,7 +46,7 @@ class Imprint(Skill0):
         return super().skills_for(task, index) if index < readers else ()
 
     def samples(self, groups: Sequence[Sequence[Episode]]) -> list[Sample]:
-        """Ordinary GRPO within each arm, and the readers' gains under the prompt without the page."""
+        """GRPO within each arm, and the readers' gains, new and replayed, under the prompt without the page."""
         arms = [
             [episode for episode in group if (episode.arm == "with") is reads]
             for group in groups
@@ -43,6 +54,7 @@ class Imprint(Skill0):
         ]
         samples = super().samples([arm for arm in arms if arm])
         if self.recipe.transfer.weight > 0:
+            samples += self.replay.draw(random.Random(derive_seed(self.recipe.seed, "replay", self.updates)))
             for group in groups:
                 samples += self.transferred(group)
         return samples
@@ -50,19 +62,31 @@ class Imprint(Skill0):
     def transferred(self, group: Sequence[Episode]) -> list[Sample]:
         """The successful readers of a group, each under the prompt that its skill-free neighbours read."""
         by_heart = [episode for episode in group if episode.arm == "without"]
-        readers = [episode for episode in group if episode.arm == "with"]
-        if not by_heart or not readers:
+        if not by_heart:
             return []
-        prompt = by_heart[0].prompt_ids  # the same task: the same first observation
+        category, prompt = (
+            by_heart[0].task.category,
+            by_heart[0].prompt_ids,
+        )  # the same task: the same first observation
         baseline = sum(self.score(episode) for episode in by_heart) / len(by_heart)
+        self.replay.note_by_heart(category, baseline)
         samples = []
-        for episode in readers:
-            gain = self.recipe.transfer.weight * (self.score(episode) - baseline)
-            if gain > 0:
-                advantages = [gain if turn.valid else 0.0 for turn in episode.turns]
-                samples.append(episode_sample(episode, advantages, prompt, transfer=self.recipe.transfer))
+        for episode in group:
+            score = self.score(episode)
+            if episode.arm == "with" and score > 0:
+                learned = [float(turn.valid) for turn in episode.turns]
+                sample = episode_sample(episode, learned, prompt, transfer=self.recipe.transfer)
+                self.replay.add(category, sample, score)
+                if score > baseline:
+                    samples.append(sample.scaled(self.recipe.transfer.weight * (score - baseline)))
         return samples
 
     def score(self, episode: Episode) -> float:
         scores = turn_scores(episode, self.recipe.reward)
         return sum(scores) / len(scores)
+
+    def memory(self) -> dict[str, Any]:
+        return self.replay.state()
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.replay.restore(memory)

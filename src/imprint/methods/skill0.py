@@ -251,8 +251,15 @@ class Skill0:
             return
         state = {"env_steps": self.env_steps, "curriculum": self.curriculum.to_record()}
         keep = self.recipe.keep_checkpoints
-        save_checkpoint(self.run, self.updates, self.engine.policy, self.learner, state, keep)
+        save_checkpoint(self.run, self.updates, self.engine.policy, self.learner, state, keep, memory=self.memory())
         self.run.set_status("running", self.updates, env_steps=self.env_steps)
+
+    def memory(self) -> dict[str, Any]:
+        """What a method keeps of earlier steps beside all this, for the checkpoint: numbers, text and tensors."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """The inverse of `memory`."""
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, dropping what was recorded after it."""
@@ -262,6 +269,7 @@ class Skill0:
             self.updates = int(state["step"])
             self.env_steps = int(state["env_steps"])
             self.curriculum = CurriculumState.from_record(state["curriculum"])
+            self.remember(state["memory"])
         self.run.truncate_to(self.updates if steps else -1)
         self.progress.begin(self.recipe.steps, self.tick)
 

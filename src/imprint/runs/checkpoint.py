@@ -2,7 +2,7 @@
 
 checkpoints/step-000010/
   config.json, model.safetensors, tokenizer.json, ...   loads in transformers, vLLM and PEFT as it is
-  trainer.pt                                            optimizer and random-number state
+  trainer.pt                                            optimizer, random-number state, the method's memory
   state.json                                            step, counters, curriculum with its history
 """
 
@@ -22,8 +22,20 @@ from imprint.policy.model import Policy
 from imprint.runs.run import Run
 
 
-def save_checkpoint(run: Run, step: int, policy: Policy, learner: Learner, state: dict[str, Any], keep: int) -> Path:
+def save_checkpoint(
+    run: Run,
+    step: int,
+    policy: Policy,
+    learner: Learner,
+    state: dict[str, Any],
+    keep: int,
+    memory: dict[str, Any] | None = None,
+) -> Path:
     """Write the checkpoint of `step` atomically and remove all but the newest `keep`.
+
+    Args:
+        state: counters and the curriculum, for `state.json`.
+        memory: what the method keeps besides; tensors are welcome.
 
     Raises:
         CheckpointError: the disk is full; what was there before is untouched.
@@ -31,7 +43,8 @@ def save_checkpoint(run: Run, step: int, policy: Policy, learner: Learner, state
     path = run.checkpoint_path(step)
     with atomic_folder(path) as folder:
         policy.save(folder)
-        torch.save({"learner": learner.state(), "torch_rng": torch.get_rng_state()}, folder / "trainer.pt")
+        trainer = {"learner": learner.state(), "torch_rng": torch.get_rng_state(), "memory": memory or {}}
+        torch.save(trainer, folder / "trainer.pt")
         (folder / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
     for old in run.checkpoint_steps()[:-keep]:
         shutil.rmtree(run.checkpoint_path(old))
@@ -39,7 +52,7 @@ def save_checkpoint(run: Run, step: int, policy: Policy, learner: Learner, state
 
 
 def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, Any]:
-    """Put weights, optimizer and random state back; returns the rest of the state.
+    """Put weights, optimizer and random state back; returns the rest of the state, the memory as `memory`.
 
     Raises:
         CheckpointError: a part is missing, cut short or of another model.
@@ -57,6 +70,7 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
             raise ValueError(f"weights do not fit the model: {sorted(absent | set(unexpected))[:3]}")
         learner.restore(trainer["learner"])
         torch.set_rng_state(trainer["torch_rng"].cpu())
+        state["memory"] = trainer["memory"]
     except Exception as error:  # safetensors, pickle, zip and json each fail in their own ways on a cut file
         raise CheckpointError(
             f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty'}",

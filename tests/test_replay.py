@@ -1,0 +1,67 @@
+"""The replay of readers' successes: what is kept, how it is weighed, how it survives a checkpoint."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from imprint.learning.batch import Sample
+from imprint.learning.config import Transfer
+from imprint.learning.replay import HEART_MEMORY, Replay
+
+
+def sample(token, transfer=None):
+    mask = np.array([True, True, False])
+    learned = np.array([1.0, 0.0, 0.0], dtype=np.float32)
+    return Sample((1, 2), (token, 4, 5), mask, np.array([-1.0, -2.0, 0.0], dtype=np.float32), learned, transfer)
+
+
+def test_draws_are_spread_over_the_families_and_weighed_by_what_is_left_to_gain():
+    replay = Replay(Transfer(replay=10, weight=3.0))
+    assert replay.draw(random.Random(0)) == []
+    for token in range(20):
+        replay.add("heat", sample(100 + token), 1.0)
+    replay.add("cool", sample(200), 0.9)
+    replay.note_by_heart("heat", 0.25)
+    drawn = replay.draw(random.Random(0))
+    cool = [one for one in drawn if one.token_ids[0] == 200]
+    assert len(drawn) == 10 and len(cool) == 5
+    assert all(one.advantages_T.tolist() == pytest.approx([2.7, 0, 0]) for one in cool)
+    assert all(one.advantages_T.tolist() == pytest.approx([2.25, 0, 0]) for one in drawn if one not in cool)
+
+
+def test_what_is_known_by_heart_is_not_rehearsed():
+    replay = Replay(Transfer(replay=4))
+    replay.add("heat", sample(1), 0.9)
+    replay.note_by_heart("heat", 0.95)
+    assert replay.draw(random.Random(0)) == []
+    replay.note_by_heart("heat", 0.0)  # and forgotten again
+    expected = 0.9 - HEART_MEMORY * 0.95
+    assert replay.draw(random.Random(0))[0].advantages_T[0] == pytest.approx(expected)
+
+
+def test_only_the_newest_are_kept():
+    replay = Replay(Transfer(replay=64, replay_size=3))
+    for token in range(9):
+        replay.add("heat", sample(token), 1.0)
+    assert len(replay) == 3
+    assert {one.token_ids[0] for one in replay.draw(random.Random(0))} == {6, 7, 8}
+
+
+def test_a_replay_survives_a_checkpoint(tmp_path):
+    transfer = Transfer(replay=9)
+    replay = Replay(transfer)
+    for token in range(5):
+        replay.add("heat" if token % 2 else "cool", sample(token, transfer), 1.0 - token / 10)
+    replay.note_by_heart("heat", 0.3)
+    torch.save(replay.state(), tmp_path / "state.pt")
+    other = Replay(transfer)
+    other.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    for one, two in zip(replay.draw(random.Random(3)), other.draw(random.Random(3)), strict=True):
+        assert (one.prompt_ids, one.token_ids, one.transfer) == (two.prompt_ids, two.token_ids, two.transfer)
+        for name in ("mask_T", "old_logprobs_T", "advantages_T"):
+            assert getattr(one, name).dtype == getattr(two, name).dtype
+            assert getattr(one, name).tolist() == getattr(two, name).tolist()
