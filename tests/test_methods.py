@@ -108,11 +108,15 @@ def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):
 
 
 def test_a_budget_of_environment_steps_ends_training_and_sets_the_pace(tmp_path):
-    trainer = start(Skill0, tmp_path, env_steps=200, steps=9, evaluation={"interval": 3, "tasks": 4, "test_tasks": 4})
+    changes = {"evaluation": {"interval": 3, "tasks": 4, "test_tasks": 4}, "learner": {"lr": 1e-3, "decay": "linear"}}
+    trainer = start(Lucky, tmp_path, env_steps=200, steps=9, **changes)
     trainer.train()
     rows = [row for row in trainer.run.rows("metrics") if "env_steps" in row]
     assert rows[-1]["env_steps"] >= 200 > rows[-2]["env_steps"]
     assert trainer.updates == len(rows) != 9
+    began = [0, *(int(row["env_steps"]) for row in rows)]
+    for row, used in zip(rows, began, strict=False):  # the learning rate falls with the budget, not with the updates
+        assert row["lr"] == pytest.approx(1e-3 * (1 - 0.9 * (9 * used // 200) / 9))
     validations = {row["env_steps"] for row in trainer.run.rows("evaluations") if row["split"] == "validation"}
     assert len(validations) == 4  # at the start, after each third, and at the end
     stages = [(row["env_steps"], row["curriculum/active"]) for row in rows]

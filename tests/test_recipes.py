@@ -31,11 +31,13 @@ def test_a_recipe_of_pre_training_loads_and_names_lessons_that_exist(file):
     assert 0 in recipe.lessons.values()
 
 
-def test_the_recipes_of_the_comparison_differ_in_the_method_alone():
-    recipes = [load_recipe(file).model_dump() for file in sorted((RECIPES / "household").glob("*.yaml"))]
-    for recipe in recipes:
+def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns():
+    recipes = {file.stem: load_recipe(file).model_dump() for file in sorted((RECIPES / "household").glob("*.yaml"))}
+    for name, recipe in recipes.items():
         for key in ("name", "method"):
             recipe.pop(key)
+        if name == "imprint":
+            recipe["learner"], recipe["transfer"] = recipes["skill0"]["learner"], recipes["skill0"]["transfer"]
         if not recipe["steps"]:  # no training
-            recipe["steps"], recipe["env_steps"] = recipes[0]["steps"], recipes[0]["env_steps"]
-    assert all(recipe == recipes[0] for recipe in recipes)
+            recipe["steps"], recipe["env_steps"] = recipes["skill0"]["steps"], recipes["skill0"]["env_steps"]
+    assert all(recipe == recipes["skill0"] for recipe in recipes.values())

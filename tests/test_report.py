@@ -219,10 +219,11 @@ def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
 
 
 def test_a_run_without_any_record(tmp_path: Path) -> None:
-    Run.create(tmp_path / "run", RECIPE.format(name="a")).close()
+    with Run.create(tmp_path / "run", RECIPE.format(name="a")) as run:
+        run.set_status("running", 0)
     text = Page(report(tmp_path / "run")).text
     assert "Nothing has been evaluated yet." in text
-    assert "step 0 of 20: this run is not finished" in text
+    assert "step 0, 0% of the training: this run is not finished" in text
     assert "No episodes were kept." in text
 
 

@@ -10,6 +10,7 @@ import torch
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context, parse_tags
+from imprint.errors import PolicyError
 from imprint.learning.batch import Sample, episode_sample, micro_batches, score
 from imprint.policy import local
 from imprint.policy.attention import _weigh
@@ -150,15 +151,16 @@ def test_an_episode_survives_json(policy):
 
 
 def test_a_full_context_ends_the_episode():
-    policy = tiny_policy(max_context=40)
+    policy = tiny_policy(max_context=60)
     episodes = play(policy, count=2)
-    assert {episode.stop for episode in episodes} <= {
-        StopReason.CONTEXT_LIMIT,
-        StopReason.FAILURE,
-        StopReason.SUCCESS,
-    }
     assert any(episode.stop is StopReason.CONTEXT_LIMIT for episode in episodes)
-    assert all(len(e.prompt_ids) + len(e.token_ids) <= 40 for e in episodes)
+    assert all(episode.turns for episode in episodes)
+    assert all(len(e.prompt_ids) + len(e.token_ids) <= 60 for e in episodes)
+
+
+def test_a_prompt_that_leaves_no_room_for_a_response_is_an_error():
+    with pytest.raises(PolicyError, match=r"task .* with . skills begins with \d+ tokens; .* the context of 40"):
+        play(tiny_policy(max_context=40), count=2)
 
 
 def test_draw_follows_the_distribution():

@@ -48,6 +48,7 @@ class Job:
     seed: int
     folder: Path
     steps: int
+    env_steps: int | None = None
     overrides: tuple[str, ...] = ()
 
     @property
@@ -118,7 +119,7 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
             _refuse_other_run(folder, recipe)
-            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, tuple(overrides)))
+            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, tuple(overrides)))
     return jobs
 
 
@@ -156,11 +157,16 @@ def is_finished(job: Job) -> bool:
 
 
 def steps_done(job: Job) -> int:
-    """How many training steps the job's run has recorded; all of them once it is finished."""
+    """How many training steps the job's run has done, by its budget if it has one; all once it is finished."""
     if is_finished(job):
         return max(1, job.steps)
     rows = read_jsonl(job.folder / "metrics.jsonl", missing_ok=True)
-    return min(int(rows[-1].get("step", 0)) if rows else 0, max(0, job.steps - 1))
+    if job.env_steps is None:
+        done = int(rows[-1].get("step", 0)) if rows else 0
+    else:
+        used = max((row["env_steps"] for row in rows if "env_steps" in row), default=0)
+        done = int(job.steps * used / job.env_steps)
+    return min(done, max(0, job.steps - 1))
 
 
 # --- doing it ---

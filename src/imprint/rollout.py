@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from imprint.context.prompt import Context
 from imprint.envs.base import Environment, World
+from imprint.errors import PolicyError
 from imprint.policy.local import Prompt, Sampled, Sampling, Session
 from imprint.policy.model import Policy
 from imprint.skills.skill import Skill
@@ -83,7 +84,7 @@ class Rollout:
     def _play_batch(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
     ) -> list[Episode]:
-        live = {row: self._open(request) for row, request in enumerate(requests)}
+        live = {row: self._open(request, sampling) for row, request in enumerate(requests)}
         everyone = list(live.values())
         session = Session(
             self.policy,
@@ -105,10 +106,19 @@ class Rollout:
                     progress(len(ended.turns))
         return [_close(episode) for episode in everyone]
 
-    def _open(self, request: Request) -> _Live:
+    def _open(self, request: Request, sampling: Sampling) -> _Live:
         environment = self.world.environment()
         first = environment.reset(request.task, request.seed)
-        return _Live(request, environment, first, self.context.start(request.skills, first))
+        prompt = self.context.start(request.skills, first)
+        if len(prompt.ids) + sampling.max_new_tokens > self.policy.max_context:
+            raise PolicyError(
+                f"task {request.task.id!r} with {len(request.skills)} skills begins with {len(prompt.ids)} tokens; "
+                f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
+                where=self.policy.name,
+                key="model",
+                mend="use a model with a longer context, or fewer or shorter skills",
+            )
+        return _Live(request, environment, first, prompt)
 
     def _refuse_overlong(self, live: dict[int, _Live], ready: set[int], sampling: Sampling) -> set[int]:
         """End the episodes whose next response might not fit the context; their rows."""

@@ -13,7 +13,7 @@ from imprint.progress import Progress
 from imprint.recipe import Recipe
 from imprint.runs.run import RECORDS, Run
 
-__all__ = ["remove_run", "run_name", "train_run"]
+__all__ = ["check_recipe", "remove_run", "run_name", "train_run"]
 
 # What a run's folder may hold: `remove_run` removes these and nothing else.
 RUN_FILES = frozenset(
@@ -63,6 +63,16 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
             if state != "finished":
                 run.set_status(state, _last_checkpoint(run))
     return True
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """See that all parts of a run can be had, without beginning one.
+
+    Raises:
+        ImprintError: one of them cannot.
+    """
+    make_method(recipe.method)
+    LocalEngine(recipe)
 
 
 def _last_checkpoint(run: Run) -> int:

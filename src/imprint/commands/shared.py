@@ -130,6 +130,9 @@ class Subject:
             self.model, self.step = _newest(self.run)
         elif checkpoint.parent.name == "checkpoints" and (checkpoint.parent.parent / "recipe.yaml").is_file():
             self.run = Run.open(checkpoint.parent.parent)
+            known = {self.run.checkpoint_path(step).name for step in self.run.checkpoint_steps()}
+            if checkpoint.name not in known:
+                _refuse_missing_path(str(checkpoint))
             self.step = int(checkpoint.name.removeprefix("step-"))
         elif not path.exists():
             _refuse_missing_path(name)

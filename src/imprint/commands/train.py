@@ -35,11 +35,12 @@ def train(
     from imprint.recipe import load_recipe
     from imprint.runs.report import write_report
     from imprint.runs.run import Run
-    from imprint.train import remove_run, run_name, train_run
+    from imprint.train import check_recipe, remove_run, run_name, train_run
 
     config = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
     folder = out or Path("runs") / run_name(config.name, config.seed)
     if not resume:
+        check_recipe(config)  # before anything is removed
         remove_run(folder)
     try:
         if not train_run(config, folder, quiet=quiet):

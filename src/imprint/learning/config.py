@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Aggregate = Literal["token-mean", "sequence-mean-token-mean", "token-sum"]
+Aggregate = Literal["token-mean", "sequence-mean-token-mean"]
 
 
 class LearnerConfig(BaseModel):

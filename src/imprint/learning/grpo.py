@@ -282,7 +282,6 @@ def aggregate_tokens(
 
     - "token-mean" (DAPO): the sum over the number of tokens; long sequences weigh more.
     - "sequence-mean-token-mean" (GRPO): the mean within each sequence, then over sequences.
-    - "token-sum" (Dr. GRPO, given a constant such as sequences x longest length): the sum over `denominator`.
 
     Args:
         values_T: a value per token.
@@ -299,8 +298,6 @@ def aggregate_tokens(
         raise ValueError(f"denominator must be positive, not {denominator}")
     mask = mask_T.bool()
     values = torch.where(mask, values_T, torch.zeros_like(values_T))
-    if aggregate == "token-sum":
-        return values.sum() / (denominator or 1.0)
     if aggregate == "token-mean":
         return values.sum() / (mask.sum().clamp(min=1) if denominator is None else denominator)
     if aggregate != "sequence-mean-token-mean":

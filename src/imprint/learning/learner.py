@@ -39,8 +39,12 @@ class Learner:
         self._square, self._squares = 0.0, 0  # of the gradient's norm: a running mean, and of how many
         self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
 
-    def update(self, samples: Sequence[Sample]) -> dict[str, float]:
+    def update(self, samples: Sequence[Sample], *, done: float | None = None) -> dict[str, float]:
         """One step of GRPO on a batch (the old log-probs are those the sampler recorded).
+
+        Args:
+            done: share of the training that lies behind, for the decay of the learning rate; the share of
+                `total_steps` if None.
 
         Returns:
             Metrics named `loss/...` and `grad_norm`; an empty batch, or one whose advantages are all 0 when no other
@@ -58,7 +62,7 @@ class Learner:
         for _ in range(config.epochs):
             for share in _split(kept, config.minibatches):
                 denominator = total * len(share) / len(kept)
-                self._set_lr()
+                self._set_lr(done)
                 norms.append(self._step(share, partial(self._grpo_loss, denominator, parts), hold=True))
         self.steps += 1
         metrics = merge_metrics(parts)
@@ -91,7 +95,7 @@ class Learner:
 
     def _step(self, samples: list[Sample], loss_of: Callable[[Scored], Tensor], *, hold: bool = False) -> float:
         """Accumulate the gradients of all micro-batches, clip, and step; the norm before clipping."""
-        self.policy.model.train()
+        # In eval mode, as the sampler was: dropout would make the first ratio other than 1.
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         for micro in micro_batches(samples, self.config.micro_tokens):
@@ -114,7 +118,6 @@ class Learner:
             self._hold_muon(norm)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.policy.model.eval()
         return norm
 
     def _grpo_loss(self, denominator: float, parts: list[dict[str, float]], scored: Scored) -> Tensor:
@@ -160,11 +163,12 @@ class Learner:
     def _lr(self) -> float:
         return float(self.optimizers[0].param_groups[0]["lr"])
 
-    def _set_lr(self) -> None:
+    def _set_lr(self, done: float | None = None) -> None:
         config = self.config
         factor = min(1.0, (self.steps + 1) / max(1, config.warmup_steps))
         if config.decay == "linear":
-            factor *= 1.0 - 0.9 * min(1.0, self.steps / max(1, self.total_steps))
+            done = self.steps / max(1, self.total_steps) if done is None else done
+            factor *= 1.0 - 0.9 * min(1.0, done)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor

@@ -44,6 +44,7 @@ class Replay:
     def draw(self, dice: random.Random) -> list[Sample]:
         """`transfer.replay` samples, as many of each category, without those that nothing is left to gain from."""
         categories = sorted(self._kept)
+        dice.shuffle(categories)
         drawn = []
         for place in range(self.transfer.replay if categories else 0):
             category = categories[place % len(categories)]

@@ -73,10 +73,11 @@ class Imprint(Skill0):
         samples = []
         for episode in group:
             score = self.score(episode)
-            if episode.arm == "with" and score > 0:
+            if episode.arm == "with" and episode.success:
                 learned = [float(turn.valid) for turn in episode.turns]
                 sample = episode_sample(episode, learned, prompt, transfer=self.recipe.transfer)
-                self.replay.add(category, sample, score)
+                if self.recipe.transfer.replay:
+                    self.replay.add(category, sample, score)
                 if score > baseline:
                     samples.append(sample.scaled(self.recipe.transfer.weight * (score - baseline)))
         return samples

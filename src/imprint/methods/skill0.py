@@ -58,6 +58,8 @@ class Skill0:
         self.learner = engine.learner()
         self.train_tasks = engine.tasks("train")
         self.validation_tasks = engine.tasks("validation", self.recipe.evaluation.tasks)
+        count = self.recipe.evaluation.test_tasks
+        self.test_tasks = engine.tasks("test", count) if count else ()
         self.updates = 0  # training steps done
         self.env_steps = 0  # turns played in training
         self.curriculum = self.first_curriculum()
@@ -73,7 +75,7 @@ class Skill0:
             while self.tick < self.recipe.steps:
                 began, before = time.perf_counter(), self.tick
                 groups = self.gather()
-                numbers = self.learner.update(self.samples(groups))
+                numbers = self.learner.update(self.samples(groups), done=before / self.recipe.steps)
                 self.updates += 1
                 self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
                 metrics.log(self.updates, {**self.rollout_numbers(groups), **numbers})
@@ -134,10 +136,10 @@ class Skill0:
         requests = [
             Request(
                 task,
-                derive_seed(self.recipe.seed, "train", step, task.id, index),
+                derive_seed(self.recipe.seed, "train", step, place, task.id, index),
                 self.skills_for(task, index),
             )
-            for task in self.tasks_of(step)
+            for place, task in enumerate(self.tasks_of(step))  # a small split can come twice in a step
             for index in range(self.recipe.rollout.group)
         ]
         episodes = self.engine.rollout.play(requests, self.engine.sampling)
@@ -189,12 +191,10 @@ class Skill0:
 
     def test(self) -> None:
         """The final figures, on tasks that nothing before has seen."""
-        count = self.recipe.evaluation.test_tasks
-        if count:
+        if self.recipe.evaluation.test_tasks:
             self.run.drop("evaluations", lambda row: row["split"] == "test")  # of a run stopped in the middle of it
-            tasks = self.engine.tasks("test", count)
             self.engine.evaluator.forget()
-            arms = self.engine.evaluator.paired(tasks, self.engine.library.names)
+            arms = self.engine.evaluator.paired(self.test_tasks, self.engine.library.names)
             for arm, episodes in zip(("with", "without"), arms, strict=True):
                 self.record(outcomes(episodes, step=self.updates, split="test", arm=arm, env_steps=self.env_steps))
 

@@ -61,7 +61,7 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
 
     try:
         weights = load_file(path / "model.safetensors")
-        trainer = torch.load(path / "trainer.pt", map_location=policy.device, weights_only=True)
+        trainer = torch.load(path / "trainer.pt", map_location="cpu", weights_only=True)
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
         missing, unexpected = policy.model.load_state_dict(weights, strict=False)
         policy.model.tie_weights()

@@ -68,7 +68,7 @@ def render_report(run: Run) -> str:
         policy=f"{POLICY}; script-src 'sha256-{digest}'",
         run=summary,
         facts=_facts(summary),
-        unfinished=summary.steps is not None and summary.last_step < summary.steps,
+        unfinished=summary.share_done < 1,
         arms=[arm for arm in ARMS if heads[arm]],
         sentence=_sentence(heads, summary.curve("real", "without")),
         cards=_cards(summary, heads),
@@ -154,7 +154,8 @@ def _sentence(heads: Mapping[str, Headline | None], real: Sequence[Evaluation]) 
     parts = []
     if without:
         first = without.start
-        start = f" ({_percent(first.rate.value)} at step {first.step})" if first else ""
+        where = "" if first is None or first.split == without.end.split else f" of {_split(first)} tasks"
+        start = f" ({_percent(first.rate.value)}{where} at step {first.step})" if first else ""
         parts.append(
             f"Without any skill in its context the policy solves {_percent(without.end.rate.value)}"
             f" of {_split(without.end)} tasks{start}."

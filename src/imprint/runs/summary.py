@@ -88,6 +88,7 @@ class Summary:
     decisions: tuple[Decision, ...] = ()
     seconds: float | None = None
     episode_steps: tuple[int, ...] = field(default=())
+    state: str = ""  # of the run: running, finished, interrupted, failed; empty if it does not say
 
     @classmethod
     def of(cls, run: Run) -> Summary:
@@ -115,6 +116,7 @@ class Summary:
             decisions=tuple(sorted(decisions.values(), key=lambda d: d.step)),
             seconds=sum(t for t in timings if t is not None) if timings else None,
             episode_steps=tuple(run.episode_steps()),
+            state=str(run.status().get("state", "")),
         )
 
     def curve(self, split: str, arm: str, family: str = "all") -> list[Evaluation]:
@@ -147,6 +149,15 @@ class Summary:
         """How many steps the recipe plans."""
         steps = self.recipe.get("steps")
         return steps if isinstance(steps, int) else None
+
+    @property
+    def share_done(self) -> float:
+        """How much of the training is done, from 0 to 1."""
+        if self.state in ("", "finished"):
+            return 1.0
+        budget = self.recipe.get("env_steps")
+        done, planned = (self.env_steps or 0, budget) if isinstance(budget, int) else (self.last_step, self.steps or 1)
+        return min(done / planned, 0.99)
 
     @property
     def last_step(self) -> int:
