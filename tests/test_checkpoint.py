@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -123,11 +124,15 @@ def test_a_run_killed_again_and_again_ends_like_one_that_never_was(tmp_path):
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command(whole), check=True)
-    for seconds in (7.0, 8.0, 9.0, 10.0, 11.0):
+    for least in (1, 3, 4):
         process = subprocess.Popen(command(broken))
-        time.sleep(seconds)
+        while not (found := sorted((broken / "checkpoints").glob("step-*"))) or int(found[-1].name[5:]) < least:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+        time.sleep(0.1 * least)  # at different places of the next step
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        assert json.loads((broken / "status.json").read_text())["state"] == "running"
     subprocess.run(command(broken), check=True)
     for name in ("metrics.jsonl", "evaluations.jsonl", "curriculum.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name

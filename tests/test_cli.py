@@ -195,7 +195,7 @@ def test_eval_measures_a_runs_newest_checkpoint(trained: tuple[Path, Path, str],
     assert "quick at step 2 on test" in result.output and "McNemar" in result.output
     figures = json.loads(file.read_text())
     kept = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    tests = [{**row, "env_steps": 0} for row in kept if row["split"] == "test"]
+    tests = [row for row in kept if row["split"] == "test"]
     assert figures["outcomes"] == tests  # the same tasks, seeds and weights as the test of the training
     assert figures["difference"]["n"] == 6
 
@@ -229,17 +229,24 @@ def test_a_narrow_terminal_keeps_the_names(trained: tuple[Path, Path, str]) -> N
     assert "pick and place" in result.output
 
 
-def test_recorded_figures_stay_with_the_run_once(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_recorded_figures_stay_with_the_run_once_for_each_arm(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained[1], run)
-    for _ in range(2):
-        call("eval", run, "--tasks", 2, "--quiet", "--record")
+    call("envs", "make", "household", tmp_path / "games", "--split", "test", "--games", 2)
+    games = ["--games", tmp_path / "games", "--split", "test", "--quiet", "--record"]
+    for arm in ("both", "with"):
+        call("eval", run, *games, "--arm", arm)
     rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    assert [row["arm"] for row in rows if row["split"] == "real" and row["family"] == "all"] == ["with", "without"]
+    real = [row for row in rows if row["split"] == "real" and row["family"] == "all"]
+    assert [row["arm"] for row in real] == ["without", "with"]
+    trained_on = json.loads((run / "status.json").read_text())["env_steps"]
+    assert {row["env_steps"] for row in real} == {trained_on} != {0}
 
 
-def test_record_needs_a_run(model: Path) -> None:
-    assert "--record" in call("eval", model, "--record", status=2).stderr
+def test_record_needs_a_run_and_games(model: Path, trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    call("envs", "make", "household", tmp_path, "--split", "test", "--games", 1)
+    assert "--record" in call("eval", model, "--games", tmp_path, "--record", status=2).stderr
+    assert "add --games" in call("eval", trained[1], "--record", status=2).stderr
 
 
 def test_report_prints_its_path(trained: tuple[Path, Path, str]) -> None:

@@ -27,6 +27,7 @@ from imprint.compare_table import Grid, comparison_tables
 from imprint.errors import CheckpointError, RecipeError
 from imprint.recipe import load_recipe
 from imprint.runs.run import Run
+from imprint.stats import wilson
 
 HEAT, COOL = "pick_heat_then_place_in_recep", "pick_cool_then_place_in_recep"
 
@@ -265,7 +266,8 @@ def test_the_methods_table_has_means_and_t_intervals() -> None:
     )
     assert x[:3] == ("x", "3", f"{100 * mean:.1f} [{100 * (mean - half):.1f}, {100 * min(1, mean + half):.1f}]")
     assert x[4:] == ("80 / 200", "50")
-    assert y[2:] == ("50.0 [50.0, 50.0]", "–", "100 / –", "50")
+    pooled = wilson(15, 30)  # its seeds agree: chance, and no certainty
+    assert y[2:] == (f"50.0 [{100 * pooled.low:.1f}, {100 * pooled.high:.1f}]", "–", "100 / –", "50")
 
 
 def test_differences_are_paired_by_seed() -> None:

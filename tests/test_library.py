@@ -59,8 +59,6 @@ def test_a_library_loads_sorts_and_selects(tmp_path):
     library = SkillLibrary.load(tmp_path)
     assert library.names == ("z-general", "a", "b")
     assert [skill.name for skill in library.serving("t")] == ["z-general", "b"]
-    assert library.without("a").names == ("z-general", "b")
-    assert library.only(["b"]).names == ("b",)
     with pytest.raises(LibraryError, match="no skill is called 'c'"):
         library["c"]
 

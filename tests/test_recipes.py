@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from imprint.envs.base import make_world
+from imprint.methods import make_method
 from imprint.methods.pretrain import PretrainRecipe
 from imprint.recipe import load_recipe
+from imprint.skills.library import load_library
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 PRETRAIN = sorted((RECIPES / "pretrain").glob("*.yaml"))
@@ -20,6 +22,8 @@ RUNS = sorted(set(RECIPES.rglob("*.yaml")) - set(PRETRAIN))
 def test_a_recipe_of_a_run_loads_and_starts_with_what_fills_its_name(file):
     recipe = load_recipe(file)
     assert recipe.name == file.stem
+    assert make_method(recipe.method)
+    assert load_library(recipe.skills).names
     assert make_world(recipe.env.name, **recipe.env.options).tasks("train")
 
 

@@ -311,7 +311,7 @@ def play(run: Run, first: int, last: int, checkpoints: int = 4) -> None:
     """A run in miniature: everything a step writes, its checkpoint last."""
     with MetricsWriter(run) as metrics:
         for step in range(first, last + 1):
-            metrics.log(step, {"train/success": step / 10, "loss/kl": math.nan}, seconds=1.0)
+            metrics.log(step, {"train/success": step / 10, "loss/kl": math.nan})
             if step % 2 == 0:
                 run.append("evaluations", [{"step": step, "arm": "with"}, {"step": step, "arm": "without"}])
                 run.append("curriculum", [{"step": step, "skill": "general"}])
@@ -336,7 +336,7 @@ def test_a_resumed_run_ends_with_the_files_of_an_unbroken_one(tmp_path: Path, ki
         assert again.episode_steps() == [2, 4]
         play(again, start + 1, 8)
     assert content(tmp_path / "broken") == content(tmp_path / "whole")
-    assert len(content(tmp_path / "whole")) == 4 + 4
+    assert len(content(tmp_path / "whole")) == 3 + 4
 
 
 def test_rows_can_be_dropped_to_evaluate_anew(tmp_path: Path) -> None:
@@ -370,12 +370,11 @@ def test_metrics_are_plain_numbers_and_nan_is_null(tmp_path: Path) -> None:
             "e": np.int64(3),
             "f": True,
         }
-        metrics.log(1, {**given_, "g": None}, seconds=0.25)
+        metrics.log(1, {**given_, "g": None})
         with pytest.raises(ImprintError, match="name: the metric is not a number"):
             metrics.log(2, {"name": "text"})  # type: ignore[dict-item]
     line = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert line == '{"step": 1, "a": 0.5, "b": 2.0, "c": null, "d": null, "e": 3, "f": 1, "g": null}\n'
-    assert run.rows("timings") == [{"step": 1, "seconds": 0.25}]
 
 
 def test_steps_go_forward(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from imprint.errors import ImprintError
-from imprint.stats import Interval, mcnemar, mean_interval, paired_bootstrap, paired_difference, wilson
+from imprint.stats import mcnemar, mean_interval, paired_difference, wilson
 
 Z2 = norm.ppf(0.975) ** 2
 
@@ -37,7 +37,7 @@ def test_wilson_is_symmetric_ordered_and_never_of_no_width(n, data, level):
     successes = data.draw(st.integers(0, n))
     found, mirror = wilson(successes, n, level), wilson(n - successes, n, level)
     assert 0 <= found.low <= found.estimate <= found.high <= 1
-    assert found.width > 0
+    assert found.low < found.high
     assert (found.low, found.high) == pytest.approx((1 - mirror.high, 1 - mirror.low))
 
 
@@ -78,7 +78,7 @@ def test_tango_mirrors_and_holds_its_estimate(n, data):
     lost = data.draw(st.integers(0, n - gained))
     found, mirror = paired_difference(*pairs(gained, lost, n)), paired_difference(*pairs(lost, gained, n))
     assert -1 <= found.low <= found.estimate <= found.high <= 1
-    assert found.width > 0
+    assert found.low < found.high
     assert (found.low, found.high) == pytest.approx((-mirror.high, -mirror.low), abs=1e-7)
 
 
@@ -86,27 +86,7 @@ def test_tango_covers_the_truth():
     rng = np.random.default_rng(0)
     cells = rng.multinomial(30, [0.25, 0.1, 0.65], size=400)  # gained, lost, no change: the truth is 0.15
     found = [paired_difference(*pairs(int(g), int(lost), 30)) for g, lost, _ in cells]
-    assert np.mean([not interval.excludes(0.15) for interval in found]) >= 0.92
-
-
-def test_bootstrap_agrees_with_theory_on_many_pairs():
-    rng = np.random.default_rng(1)
-    b = rng.normal(size=400)
-    a = b + rng.normal(0.5, 1.0, size=400)
-    found = paired_bootstrap(a, b, seed=3)
-    error = (a - b).std(ddof=1) / 20
-    assert found.estimate == pytest.approx((a - b).mean())
-    assert found.low == pytest.approx(found.estimate - 1.96 * error, abs=0.15 * error)
-    assert found.high == pytest.approx(found.estimate + 1.96 * error, abs=0.15 * error)
-
-
-def test_bootstrap_is_paired_and_seeded():
-    a, b = [10.0, 20.0, 30.0, 41.0], [9.0, 19.0, 29.0, 39.0]
-    found = paired_bootstrap(a, b, seed=5)
-    assert found == paired_bootstrap(a, b, seed=5)
-    assert 1.0 <= found.low <= found.estimate == 1.25 <= found.high <= 2.0  # unpaired it would span tens
-    with pytest.raises(ImprintError, match="2 or more"):
-        paired_bootstrap([1.0], [0.0])
+    assert np.mean([interval.low <= 0.15 <= interval.high for interval in found]) >= 0.92
 
 
 def test_mcnemar_by_hand():
@@ -129,7 +109,7 @@ def test_one_seed_says_nothing_and_survives_json():
     found = mean_interval([0.7])
     assert (found.low, found.high) == (-math.inf, math.inf)
     text = json.dumps(found.to_record(), allow_nan=False)
-    assert Interval.from_record(json.loads(text)) == found
+    assert json.loads(text) == {"low": None, "estimate": 0.7, "high": None, "n": 1}
 
 
 def test_bad_counts_are_refused():

@@ -172,6 +172,6 @@ class _Row:
         action, _ = self.context.parse(self.context.policy.decode(answer))
         result = self.environment.step(action)
         self.done = result.done
-        follow = self.context.follow(result, answer[-1] in self.context.stop_ids)
+        follow = self.context.follow(result, answer[-1])
         self.tokens += follow
         self.mask += [0] * len(follow)

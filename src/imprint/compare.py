@@ -92,8 +92,10 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
 
     Raises:
         RecipeError: a recipe does not load or has no test, two have the same name, or a seed is given twice.
-        CheckpointError: a run in `out` was made by another recipe (the keys are named).
+        CheckpointError: a run in `out` was made by another recipe (the keys are named), or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise CheckpointError("is a file, not a folder", where=out, mend="choose another --out")
     if not recipes or not seeds or len(set(seeds)) < len(seeds):
         raise RecipeError(
             f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each seed once"
@@ -125,12 +127,13 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
 
 def unlike_tests(jobs: Sequence[Job]) -> list[str]:
     """The differences between the recipes in what decides the test: their figures are not of the same tasks."""
-    sections = ("env", "skills", "evaluation.test_tasks", "evaluation.temperature", "model")
+    sections = ("env", "skills", "context", "evaluation", "rollout", "model", "dtype")
     recipes: dict[str, dict[str, Any]] = {}
     for job in jobs:
         values = load_recipe(job.recipe, job.overrides).model_dump(mode="json")
         values["evaluation"] = {key: values["evaluation"][key] for key in ("test_tasks", "temperature")}
-        recipes[job.method] = {key: values[key] for key in dict.fromkeys(s.split(".")[0] for s in sections)}
+        values["rollout"] = {"max_new_tokens": values["rollout"]["max_new_tokens"]}
+        recipes[job.method] = {key: values[key] for key in sections}
     (first, values), *others = recipes.items()
     return [
         line.replace(" here, ", f" in {first}, ").replace(" given", f" in {name}")

@@ -40,7 +40,11 @@ class RolloutConfig(_Section):
     tasks: int = Field(default=16, ge=1, description="Tasks per step.")
     group: int = Field(default=8, ge=2, description="Episodes per task (GRPO's group).")
     temperature: float = Field(default=1.0, gt=0)
-    max_new_tokens: int = Field(default=24, ge=1, description="Longest response, in tokens.")
+    max_new_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest response, in tokens; null: 24 for a plain line, 512 for a chat answer with its thoughts.",
+    )
     batch: int = Field(default=256, ge=1, description="Episodes in flight at once (memory).")
 
 
@@ -182,9 +186,22 @@ def override(values: dict[str, Any], change: str) -> None:
     for section in sections:
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"{section!r} is not a section", key=key, mend="see `imprint train --help`")
+            raise RecipeError(f"{section!r} is not a section", key=key, mend="`imprint train --keys` lists the keys")
         place = inner
     try:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{text!r} is not a YAML value", key=key, mend="put it in quotes") from error
+
+
+def recipe_keys(kind: type[BaseModel] = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Every key of a recipe as (name, default, what it means), sections flattened with dots."""
+    rows = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            rows += recipe_keys(inner, f"{prefix}{name}.")
+        else:
+            default = "(required)" if field.is_required() else yaml.safe_dump(field.default, default_flow_style=True)
+            rows.append((prefix + name, default.split("\n")[0], field.description or ""))
+    return rows

@@ -151,7 +151,7 @@ class Rollout:
                 stop=len(episode.tokens),
             )
         )
-        episode.pending = self.context.follow(result, sampled.stopped)
+        episode.pending = self.context.follow(result, sampled.tokens[-1])
         episode.stop = _stop_reason(result)
 
 

@@ -1,6 +1,6 @@
 """Intervals and tests for success rates: no figure is reported without one.
 
-Everything is a pure function; what is random takes a seed. Rates are fractions in [0, 1].
+Everything is a pure function. Rates are fractions in [0, 1].
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from scipy.stats import t as student
 
 from imprint.errors import ImprintError
 
-__all__ = ["Interval", "mcnemar", "mean_interval", "paired_bootstrap", "paired_difference", "wilson"]
+__all__ = ["Interval", "mcnemar", "mean_interval", "paired_difference", "wilson"]
 
-_CHUNK = 2_000_000  # numbers drawn at a time by the bootstrap: 16 MB
 _BESIDE = 1e-9
 
 
@@ -32,24 +31,9 @@ class Interval:
     high: float
     n: int
 
-    @property
-    def width(self) -> float:
-        return self.high - self.low
-
-    def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside."""
-        return value < self.low or value > self.high
-
     def to_record(self) -> dict[str, Any]:
         """A JSON-ready dictionary; an infinite end becomes None, as JSON has no infinity."""
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Interval:
-        """The inverse of `to_record`."""
-        low, high = record["low"], record["high"]
-        low = -math.inf if low is None else low
-        return cls(low, record["estimate"], math.inf if high is None else high, record["n"])
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -118,31 +102,6 @@ def _lost_rate(gained: int, lost: int, n: int, delta: float) -> float:
     c = -lost * delta * (1 - delta)
     root = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
     return min(max(root, 0.0, -delta), 1.0)
-
-
-def paired_bootstrap(
-    a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: int = 0, draws: int = 10_000
-) -> Interval:
-    """The percentile bootstrap interval of mean(a) - mean(b) over pairs, for scores of any kind.
-
-    When all differences are equal its width is 0, which says nothing about the next pair: for successes use
-    `paired_difference`.
-
-    Raises:
-        ImprintError: fewer than two pairs, or lists of different length.
-    """
-    if len(a) != len(b):
-        raise ImprintError(f"{len(a)} and {len(b)} scores are no pairs", mend="score both arms on the same tasks")
-    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    n = len(differences)
-    _need(n, 2, "a bootstrap")
-    _quantile(level)
-    rng = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // n)
-    sizes = [min(rows, draws - start) for start in range(0, draws, rows)]
-    means = np.concatenate([differences[rng.integers(n, size=(size, n))].mean(axis=1) for size in sizes])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(differences.mean()), float(high), n)
 
 
 def mcnemar(gained: int, lost: int) -> float:

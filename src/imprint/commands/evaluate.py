@@ -57,7 +57,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     record: Annotated[
         bool,
-        typer.Option("--record", help="Keep the figures in the run, as the split `real`, for its report."),
+        typer.Option("--record", help="Keep the figures of --games in the run, as the split `real`, for its report."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -71,14 +71,14 @@ def evaluate(
     if games is not None:
         overrides.append(f"env.games={json.dumps(str(games))}")
     subject = Subject(model, recipe, overrides)
-    _check_record(record, subject)
+    _check_record(record, subject, games)
     from imprint.engine.local import LocalEngine
 
     engine = LocalEngine(subject.recipe, model=subject.model)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
     arms = play_arms(engine, spread(engine, chosen_split, count), arm, subject.title, quiet)
-    rows = outcome_rows(arms, step=subject.step, split=chosen_split)
+    rows = outcome_rows(arms, step=subject.step, split=chosen_split, env_steps=subject.env_steps)
     console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
     difference = _difference(arms)
     if difference:
@@ -123,14 +123,14 @@ def play_arms(
     return {name: [played[task.id, skills] for task, skills in listed] for name, listed in pairs.items()}
 
 
-def outcome_rows(arms: dict[str, list[Episode]], *, step: int, split: str) -> list[dict[str, Any]]:
+def outcome_rows(arms: dict[str, list[Episode]], *, step: int, split: str, env_steps: int) -> list[dict[str, Any]]:
     """`Outcome` records of each arm, by family and in all."""
     from imprint.evaluate import outcomes
 
     return [
         outcome.to_record()
         for arm, episodes in arms.items()
-        for outcome in outcomes(episodes, step=step, split=split, arm=arm, env_steps=0)
+        for outcome in outcomes(episodes, step=step, split=split, arm=arm, env_steps=env_steps)
     ]
 
 
@@ -169,8 +169,15 @@ def _write_json(
     say(f"figures: {path}")
 
 
-def _check_record(record: bool, subject: Subject) -> None:
-    from imprint.errors import CheckpointError
+def _check_record(record: bool, subject: Subject, games: Path | None) -> None:
+    from imprint.errors import CheckpointError, RecipeError
+
+    if record and games is None:
+        raise RecipeError(
+            "records figures on real games, and none are given",
+            key="--record",
+            mend="add --games FOLDER, or leave it out",
+        )
 
     if record and subject.run is None:
         raise CheckpointError(
@@ -184,6 +191,7 @@ def _record(subject: Subject, rows: list[dict[str, Any]]) -> None:
 
     assert subject.run is not None
     with Run.create(subject.run.path, subject.run.recipe_text, resume=True) as run:
-        run.drop("evaluations", lambda row: row.get("split") == "real")
+        arms = {row["arm"] for row in rows}
+        run.drop("evaluations", lambda row: row.get("split") == "real" and row.get("arm") in arms)
         run.append("evaluations", [{**row, "split": "real"} for row in rows])
     say(f"recorded in {subject.run.path}; `imprint report {subject.run.path}` shows it")

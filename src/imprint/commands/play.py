@@ -134,9 +134,9 @@ def show_episode(episode: Episode, *, auto: bool) -> None:
 
 
 def _serving(recipe: Recipe, task: Task) -> Sequence[Skill]:
-    from imprint.commands.skills import open_library
+    from imprint.skills.library import load_library
 
-    return open_library(recipe.skills).serving(task.category)
+    return load_library(recipe.skills).serving(task.category)
 
 
 def _ask(prompt: str) -> str | None:

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, say
+from imprint.commands.shared import say
 
 
 def pretrain(
     recipe: Annotated[Path, typer.Argument(help="A pre-training recipe, see recipes/pretrain/.")],
     out: Annotated[Path, typer.Option(help="Where the model goes (Hugging Face layout); replaced if there.")],
-    changes: Sets = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.SUB=VALUE", help="Change a key, e.g. `--set steps=100`. May be repeated."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Make a base policy from nothing, by imitation of games with rules of their own.

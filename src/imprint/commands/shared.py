@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="KEY.SUB=VALUE",
-        help="Change a recipe key, e.g. `--set rollout.tasks=8`. May be repeated.",
+        help="Change a recipe key, e.g. `--set rollout.tasks=8`. May be repeated; `imprint train --keys` lists them.",
     ),
 ]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -147,6 +148,12 @@ class Subject:
             for change in overrides:
                 override(values, change)
             self.recipe = parse_recipe(values, where)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps that the checkpoint was trained on; 0 for a model that is no checkpoint."""
+        state = Path(self.model) / "state.json"
+        return int(json.loads(state.read_text(encoding="utf-8"))["env_steps"]) if state.is_file() else 0
 
     @property
     def title(self) -> str:

@@ -12,11 +12,10 @@ from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
 if TYPE_CHECKING:
-    from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
 
 OURS = "household"
-Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", help="A folder of SKILL.md folders, or `household` (ours).")]
+Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -30,14 +29,17 @@ def list_skills(folder: Folder = OURS) -> None:
 
     Example: `imprint skills list my-skills`
     """
-    library = open_library(folder)
-    count = _token_counter()
+    from imprint.context.pages import load_templates, render_pages
+    from imprint.skills.library import load_library
+
+    library = load_library(folder)
+    count, templates = _token_counter(), load_templates("plain")
     rows = [
         [
             skill.name,
             served(skill),
             skill.words,
-            *([] if count is None else [f"{count(skill.body):,}"]),
+            *([] if count is None else [f"{count(render_pages(templates, [skill])):,}"]),
         ]
         for skill in library.skills
     ]
@@ -51,6 +53,7 @@ def validate(folder: Folder = OURS) -> None:
 
     Example: `imprint skills validate my-skills`
     """
+    from imprint.skills.library import load_library
     from imprint.skills.skill import FILE_NAMES, Skill
 
     root = _folder_of(folder)
@@ -70,7 +73,7 @@ def validate(folder: Folder = OURS) -> None:
         if not found:
             say(f"{candidate.name}: right")
     if not problems and candidates != [root]:
-        open_library(folder)  # what only shows in company: two skills of one name, for example
+        load_library(folder)  # what only shows in company: two skills of one name, for example
     if problems:
         say(
             f"{problems} problem{'' if problems == 1 else 's'} in {len(candidates)} skill folders",
@@ -88,7 +91,9 @@ def show(
 
     Example: `imprint skills show household-heat`
     """
-    library = open_library(folder)
+    from imprint.skills.library import load_library
+
+    library = load_library(folder)
     say(page(library[name]))
 
 
@@ -102,15 +107,10 @@ def served(skill: Skill) -> str:
     return "all" if skill.general else ", ".join(skill.tasks) or "none"
 
 
-def open_library(folder: str) -> SkillLibrary:
-    """`household` or a folder, loaded."""
-    from imprint.skills.library import SkillLibrary, household_library
-
-    return household_library() if folder == OURS else SkillLibrary.load(Path(folder))
-
-
 def _folder_of(folder: str) -> Path:
-    path = Path(open_library(OURS).where or "") if folder == OURS else Path(folder)
+    from imprint.skills.library import load_library
+
+    path = Path(load_library(OURS).where or "") if folder == OURS else Path(folder)
     if not path.is_dir():
         raise LibraryError("is not a folder", where=path, mend="give a folder of SKILL.md folders")
     return path

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from imprint.runs.run import Run
 
 
+def _show_keys(wanted: bool) -> None:
+    if not wanted:
+        return
+    from imprint.recipe import recipe_keys
+
+    for name, default, meaning in recipe_keys():
+        say(f"{name}: {default}" + (f"\n    {meaning}" if meaning else ""))
+    say("env.*: anything else\n    The world's own options, e.g. env.max_turns; `imprint envs show` takes them too.")
+    raise typer.Exit
+
+
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, e.g. recipes/demo.yaml.")],
     out: Annotated[
@@ -25,6 +36,9 @@ def train(
         typer.Option("--resume/--fresh", help="Go on with the run that is in the folder, or remove it and start anew."),
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", callback=_show_keys, is_eager=True, help="List every key of a recipe, and leave.")
+    ] = False,
 ) -> None:
     """Train by a recipe, test with and without skills, and write the report.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, console, grid, say
+from imprint.commands.shared import console, grid, say
 from imprint.errors import ImprintError, RecipeError
 
 app = typer.Typer(
@@ -53,7 +53,10 @@ def list_worlds() -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A world's name, see `imprint envs list`.")] = "household",
     split: Annotated[str, typer.Option(help="Which tasks.")] = "test",
-    changes: Sets = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="An option of the world, e.g. `--set size=medium`."),
+    ] = None,
 ) -> None:
     """A world's families of tasks in a split, and how the first task begins.
 
@@ -81,7 +84,7 @@ def show(
 @app.command()
 def make(
     world: Annotated[str, typer.Argument(help="Only `household` games can be written.")],
-    folder: Annotated[Path, typer.Argument(help="Where the games go, as <split>/<task>/<trial>/game.tw-pddl.")],
+    folder: Annotated[Path, typer.Argument(help="Where the games go, as SPLIT/TASK/TRIAL/game.tw-pddl.")],
     split: Annotated[str, typer.Option(help="train, validation or test: they share no goal and no room.")] = "train",
     games: Annotated[int, typer.Option(min=1, help="How many.")] = 60,
     size: Annotated[Size, typer.Option(help="Of the rooms; alfred: as large as ALFWorld's.")] = Size.SMALL,

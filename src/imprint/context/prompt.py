@@ -13,17 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment as TemplateEnvironment
-from jinja2 import FileSystemLoader, StrictUndefined
-
 from imprint.context.config import ContextConfig
+from imprint.context.pages import load_templates, render_pages
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy.local import Prompt
 from imprint.policy.model import Policy
 from imprint.skills.skill import Skill
 from imprint.types import StepResult
 
-TEMPLATES = Path(__file__).parent / "templates"
 CUE = "\n>"  # what a plain transcript shows before each command
 
 
@@ -47,32 +44,24 @@ class Context:
                 key="context.style",
                 mend="set context.style: plain, or use an instruction-tuned model",
             )
-        folders = [folder / self.style for folder in (templates, TEMPLATES) if folder is not None]
-        self._templates = TemplateEnvironment(
-            loader=FileSystemLoader(folders),
-            undefined=StrictUndefined,
-            autoescape=False,
-            keep_trailing_newline=False,
-        )
+        self._templates = load_templates(self.style, templates)
         self._page_tokens = lru_cache(maxsize=256)(self._encode_pages)
         self._glue = self._chat_glue() if self.style == "chat" else ("", "")
+        self._end = "\n" if self.style == "plain" else self._end_of_turn()
+        end = self.policy.encode(self._end) if self._end else []
+        if self.style == "plain" and len(end) != 1:
+            raise PolicyError(
+                "the tokenizer has no single token for the end of a line",
+                where=policy.name,
+                key="context.style",
+                mend="set context.style: chat",
+            )
+        self._ends = {*end, *_eos_ids(policy)}
 
     @property
     def stop_ids(self) -> set[int]:
-        """Tokens that end a response: the line's end (plain), or the tokenizer's end of turn (chat)."""
-        eos = self.policy.tokenizer.eos_token_id
-        ends = set() if eos is None else {int(eos)}
-        if self.style == "plain":
-            newline = self.policy.encode("\n")
-            if len(newline) != 1:
-                raise PolicyError(
-                    "the tokenizer has no single token for the end of a line",
-                    where=self.policy.name,
-                    key="context.style",
-                    mend="set context.style: chat",
-                )
-            ends.add(newline[0])
-        return ends
+        """Tokens that end a response: the line's end (plain), the chat template's end of turn, and the model's own."""
+        return set(self._ends)
 
     def start(self, skills: Sequence[Skill], first: StepResult) -> Prompt:
         """The tokens before the first action; the part that holds the skills is marked as shared."""
@@ -80,47 +69,40 @@ class Context:
             shared = self._plain_skills(skills)
             rest = self.policy.encode(self._render("first.j2", first) + CUE)
             return Prompt((*shared, *rest), len(shared))
-        text = self._skills_text(skills) + self._render("first.j2", first)
+        text = render_pages(self._templates, skills) + self._render("first.j2", first)
         before, after = self._chat_text(text)
-        cut = before + self._skills_text(skills)
+        cut = before + render_pages(self._templates, skills)
         shared_ids = self.policy.encode(cut) if skills else []
         return Prompt(
             (*shared_ids, *self.policy.encode((before + after)[len(cut) if skills else 0 :])), len(shared_ids)
         )
 
-    def follow(self, result: StepResult, stopped: bool) -> list[int]:
+    def follow(self, result: StepResult, last: int) -> list[int]:
         """The tokens between a response and the next one: the observation in its wrapping.
 
         Args:
-            stopped: the response ended itself; if not, its end is supplied here.
+            last: the response's last token; if the response did not end itself, its end is supplied here.
         """
         text = self._render("first.j2" if self.style == "plain" else "next.j2", result)
         if self.style == "plain":
-            return self.policy.encode(("" if stopped else "\n") + text + CUE)
+            ended = self.policy.encode(self._end) == [last]
+            return self.policy.encode(("" if ended else self._end) + text + CUE)
         before, after = self._glue
-        if not stopped:
-            before = (self.policy.tokenizer.eos_token or "") + before
-        return self.policy.encode(before + text + after)
+        return self.policy.encode(("" if last in self._ends else self._end) + before + text + after)
 
     def parse(self, response: str) -> tuple[str, bool]:
         """The command in a response, and whether the response keeps the answer format."""
         if self.style == "plain":
-            return response.strip(), bool(response.strip())
+            command = response.strip().split("\n", 1)[0].rstrip()  # some tokens hold a line's end and more
+            return command, bool(command)
         return parse_tags(response)
 
     def _plain_skills(self, skills: Sequence[Skill]) -> tuple[int, ...]:
-        return self._page_tokens(self._skills_text(skills))
+        return self._page_tokens(render_pages(self._templates, skills))
 
     def _encode_pages(self, text: str) -> tuple[int, ...]:
         bos = self.policy.tokenizer.bos_token_id
         return (*([] if bos is None else [int(bos)]), *(self.policy.encode(text) if text else []))
-
-    def _skills_text(self, skills: Sequence[Skill]) -> str:
-        template = self._templates.get_template("skill.j2")
-        return "".join(
-            template.render(name=skill.name, description=skill.description, body=skill.body.strip()) + "\n\n"
-            for skill in skills
-        )
 
     def _render(self, template: str, result: StepResult) -> str:
         admissible = result.admissible if self.config.show_admissible else ()
@@ -144,9 +126,25 @@ class Context:
         text: str = self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         between = text.split("\u2402answer\u2402", 1)[1]
         before, after = between.split("\u2402next\u2402", 1)
-        eos = self.policy.tokenizer.eos_token or ""
-        # The sampler already holds the end-of-turn token that closed the answer.
-        return before.removeprefix(eos), after
+        return before, after
+
+    def _end_of_turn(self) -> str:
+        """The special token that closes an answer in the template, taken out of the glue: the sampler says it itself.
+
+        Not always the tokenizer's end of sequence, which ends a document and not a turn (Phi, base models of Qwen).
+        """
+        before, after = self._glue
+        specials = {*self.policy.tokenizer.all_special_tokens, *self.policy.tokenizer.get_added_vocab()}
+        end = max((token for token in specials if token and before.startswith(token)), key=len, default="")
+        self._glue = (before.removeprefix(end), after)
+        return end or self.policy.tokenizer.eos_token or ""
+
+
+def _eos_ids(policy: Policy) -> set[int]:
+    """The ends that the tokenizer and the model's generation settings name."""
+    settings = getattr(policy.model, "generation_config", None)
+    named = [policy.tokenizer.eos_token_id, getattr(settings, "eos_token_id", None)]
+    return {int(i) for ids in named if ids is not None for i in (ids if isinstance(ids, list) else [ids])}
 
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)

@@ -16,7 +16,7 @@ from imprint.policy.local import Sampling
 from imprint.policy.model import Policy
 from imprint.recipe import Recipe
 from imprint.rollout import Rollout
-from imprint.skills.library import SkillLibrary, household_library
+from imprint.skills.library import load_library
 from imprint.types import Task
 
 
@@ -40,15 +40,25 @@ class LocalEngine:
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype)
         self.context = Context(self.policy, recipe.context, getattr(self.world, "templates", None))
         self.rollout = Rollout(self.policy, self.world, self.context, batch=recipe.rollout.batch)
-        limit = recipe.rollout.max_new_tokens
+        limit = recipe.rollout.max_new_tokens or (24 if self.context.style == "plain" else 512)
         self.sampling = Sampling(recipe.rollout.temperature, limit)
         self.evaluator = Evaluator(
             self.rollout, self.library, Sampling(recipe.evaluation.temperature, limit), recipe.seed
         )
 
     def learner(self) -> Learner:
-        """A fresh optimizer on the policy's weights."""
+        """A fresh optimizer on the policy's weights.
+
+        Raises:
+            RecipeError: the weights are too coarse for small updates to change them.
+        """
         recipe = self.recipe
+        if recipe.dtype != "float32" and recipe.steps:
+            raise RecipeError(
+                f"{recipe.dtype} weights cannot be trained: most updates are smaller than their last digit",
+                key="dtype",
+                mend="set dtype: float32, and learner.precision: bfloat16 to compute in bfloat16",
+            )
         return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature)
 
     def tasks(self, split: str, count: int | None = None) -> Sequence[Task]:
@@ -74,8 +84,3 @@ class LocalEngine:
                 mend="ask for fewer, or give the world more",
             )
         return found[:count]
-
-
-def load_library(name: str) -> SkillLibrary:
-    """The library that a recipe's `skills` names: a folder, or `household`."""
-    return household_library() if name == "household" else SkillLibrary.load(Path(name))

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.envs.base import World, make_world
-from imprint.errors import RecipeError
+from imprint.errors import CheckpointError, RecipeError
 from imprint.evaluate import Evaluator
 from imprint.files import append_jsonl, atomic_folder
 from imprint.learning.batch import Sample
@@ -104,11 +104,15 @@ class PretrainRecipe(BaseModel):
 
 
 def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progress: Progress) -> Policy:
-    """Pre-train and save the policy in `out` (Hugging Face layout), with `pretrain.jsonl` beside it.
+    """Pre-train and save the policy in `out` (Hugging Face layout), with its figures in `<out>.jsonl` beside it.
 
     Raises:
         RecipeError: the world makes no demonstrations.
+        CheckpointError: something that is no model lies where it is to go.
     """
+    out = out.resolve()
+    log = out.with_name(out.name + ".jsonl")
+    _refuse_foreign(out, log)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     world = make_world(recipe.env.name, **recipe.env.options)
@@ -127,7 +131,6 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
     evaluator = Evaluator(Rollout(policy, world, context), library, Sampling(0.4, 24), recipe.seed)
     progress.begin(recipe.steps)
-    log = out.with_name(out.name + ".jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     for step in range(recipe.steps):
@@ -154,6 +157,14 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             )
         progress.advance(f"nll {numbers['loss/nll']:.3f}")
     return policy
+
+
+def _refuse_foreign(out: Path, log: Path) -> None:
+    is_model = (out / "config.json").is_file()
+    if not is_model and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise CheckpointError("is there and is no model, so it is not replaced", where=out, mend="choose another --out")
+    if not is_model and log.exists():
+        raise CheckpointError("is there, and its model is not", where=log, mend="move it, or choose another --out")
 
 
 def lessons_of(recipe: PretrainRecipe, step: int) -> list[str]:
@@ -219,7 +230,7 @@ def demonstration_sample(demo: Demonstration, context: Context, observation_weig
     weights = [0.0] * len(tokens)
     for command, result, weight in demo.turns:
         spoken = context.policy.encode(f" {command}\n")
-        answer = context.follow(result, stopped=True)
+        answer = context.follow(result, spoken[-1])
         tokens += spoken + answer
         weights += [weight] * len(spoken) + [observation_weight] * len(answer)
     values = np.asarray(weights, dtype=np.float32)

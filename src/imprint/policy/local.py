@@ -32,7 +32,6 @@ class Sampled:
 
     tokens: list[int]
     logprobs: list[float]
-    stopped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +116,13 @@ class Session:
         active = torch.tensor([row in self._drafts for row in rows], device=device)
         few = int(active.sum()) * STRAGGLERS
         counts = torch.tensor(said, device=device)
-        stopped = torch.zeros_like(active)
         tokens, logprobs = [], []
         while True:
             token, logprob = draw(logits, draws[places, counts.clamp(max=limit - 1)], self.sampling.temperature)
             tokens.append(token)
             logprobs.append(logprob)
             counts += active
-            stopped |= active & torch.isin(token, self.stop)
-            active = active & ~stopped & (counts < limit)
+            active = active & ~torch.isin(token, self.stop) & (counts < limit)
             if int(active.sum()) <= few:
                 break
             mask, positions = self.cache.advance(active.long(), 1)
@@ -151,7 +148,7 @@ class Session:
             draft.logprobs += logprob_table[place][:new]
             self._last[row] = draft.tokens[-1]
             if not active[place]:
-                answers[row] = Sampled(draft.tokens, draft.logprobs, bool(stopped[place]))
+                answers[row] = Sampled(draft.tokens, draft.logprobs)
                 del self._drafts[row]
         return answers
 

@@ -17,7 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from imprint.runs.summary import Evaluation, Summary, families_of
+from imprint.runs.summary import Evaluation, Summary, families_of, pretty
 
 __all__ = [
     "DARK",
@@ -200,7 +200,7 @@ def family_chart(summary: Summary) -> str | None:
                 points += _dumbbell(axes, summary, family, arm, row + offset)
         axes.set_yticks(
             range(len(families)),
-            [label(_pretty(family)) for family in reversed(families)],
+            [label(pretty(family)) for family in reversed(families)],
             color=LIGHT["ink"],
         )
         axes.set_ylim(-0.6, len(families) - 0.4)
@@ -368,7 +368,7 @@ def _place(figure: Figure, axes: Axes, x: float, y: float) -> tuple[float, float
 def _tip(e: Evaluation) -> str:
     rate = e.rate
     lines = [
-        f"step {e.step} · {NAMES[e.arm]}" + ("" if e.family == "all" else f" · {_pretty(e.family)}"),
+        f"step {e.step} · {NAMES[e.arm]}" + ("" if e.family == "all" else f" · {pretty(e.family)}"),
         f"{rate.value:.1%} ({rate.successes} of {rate.episodes} {e.split} tasks)",
         f"95% interval {rate.low:.0%} to {rate.high:.0%}",
     ]
@@ -377,10 +377,6 @@ def _tip(e: Evaluation) -> str:
 
 def _tokens(e: Evaluation) -> float:
     return e.context_tokens or 0.0
-
-
-def _pretty(family: str) -> str:
-    return family.replace("_", " ")
 
 
 def _short(value: float) -> str:

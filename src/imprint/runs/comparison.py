@@ -23,13 +23,14 @@ Row = Mapping[str, Any]
 def interval_over_seeds(successes_S: Sequence[int], episodes_S: Sequence[int]) -> tuple[float, float, float]:
     """Mean success over seeds (suffix S) and its 95% interval (mean, low, high).
 
-    Two or more seeds: Student's t over the seeds' rates, cut to [0, 1]. One seed: Wilson's interval of its
-    episodes, which says nothing about other seeds.
+    Two or more seeds: Student's t over the seeds' rates, cut to [0, 1], and never narrower than Wilson's interval of
+    all their episodes (a few seeds can agree by chance). One seed: Wilson's, which says nothing about other seeds.
     """
-    rates_S = [s / n for s, n in zip(successes_S, episodes_S, strict=True)]
-    one = len(rates_S) == 1
-    found = wilson(successes_S[0], episodes_S[0]) if one else mean_interval(rates_S)
-    return found.estimate, max(0.0, found.low), min(1.0, found.high)
+    pooled = wilson(sum(successes_S), sum(episodes_S))
+    if len(successes_S) == 1:
+        return pooled.estimate, pooled.low, pooled.high
+    found = mean_interval([s / n for s, n in zip(successes_S, episodes_S, strict=True)])
+    return found.estimate, max(0.0, min(found.low, pooled.low)), min(1.0, max(found.high, pooled.high))
 
 
 def compare_plot(rows: Sequence[Row], path: str | Path, split: str = "test") -> tuple[Path, Path]:

@@ -26,7 +26,7 @@ class Tracker(Protocol):
 
 
 class MetricsWriter:
-    """Writes one row per call to `metrics.jsonl` (and `timings.jsonl`), TensorBoard and the trackers.
+    """Writes one row per call to `metrics.jsonl`, TensorBoard and the trackers.
 
     Args:
         run: open for writing; after `run.truncate_to(step)` TensorBoard also forgets what is later.
@@ -49,8 +49,8 @@ class MetricsWriter:
                 )
             self._trackers.append(TRACKERS[name](run))
 
-    def log(self, step: int, metrics: Mapping[str, SupportsFloat | None], seconds: float | None = None) -> None:
-        """Write the metrics of `step`; NaN and infinities become null. `seconds` is the step's wall-clock.
+    def log(self, step: int, metrics: Mapping[str, SupportsFloat | None]) -> None:
+        """Write the metrics of `step`; NaN and infinities become null.
 
         Raises:
             ImprintError: `step` is earlier than the last one written, or a metric is not a number.
@@ -63,8 +63,6 @@ class MetricsWriter:
             )
         plain = {name: _plain(name, value) for name, value in metrics.items() if name != "step"}
         self._run.append("metrics", [{"step": step, **plain}])
-        if seconds is not None:
-            self._run.append("timings", [{"step": step, "seconds": round(seconds, 3)}])
         self._last = step
         finite = {name: value for name, value in plain.items() if value is not None}
         for tracker in self._trackers:

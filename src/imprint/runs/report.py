@@ -22,7 +22,7 @@ from imprint import __version__, files
 from imprint.runs import charts
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run
-from imprint.runs.summary import Decision, Evaluation, Headline, Rate, Summary
+from imprint.runs.summary import Decision, Evaluation, Headline, Rate, Summary, pretty
 
 __all__ = ["compare_plot", "embed_json", "render_report", "write_report"]
 
@@ -58,7 +58,7 @@ def render_report(run: Run) -> str:
     environment.filters |= {
         "percent": _percent,
         "thousands": _thousands,
-        "pretty": _pretty,
+        "pretty": pretty,
         "points": _points,
     }
     return environment.from_string(_template("report.html.j2")).render(
@@ -228,7 +228,7 @@ def _skill_map(summary: Summary) -> dict[str, Any] | None:
     stages = {d.step: d.stage for d in summary.decisions}
     starts = [i == 0 or stages[step] != stages[steps[i - 1]] for i, step in enumerate(steps)]
     heads = [{"step": s, "stage": stages[s], "starts": starts[i]} for i, s in enumerate(steps)]
-    return {"heads": heads, "rows": rows, "scale": scale}
+    return {"heads": heads, "rows": rows}
 
 
 def _carry(cell: dict[str, Any], skill: str, step: int) -> dict[str, Any]:
@@ -319,10 +319,6 @@ def _clip(value: object) -> str:
 
 def _split(e: Evaluation) -> str:
     return "real test" if e.split == "real" else e.split
-
-
-def _pretty(family: str) -> str:
-    return family.replace("_", " ")
 
 
 def _points(value: float) -> str:

@@ -189,6 +189,11 @@ class Summary:
         return sorted(first.values())
 
 
+def pretty(family: str) -> str:
+    """A family's name as words."""
+    return family.replace("_", " ")
+
+
 def families_of(evaluations: Iterable[Evaluation]) -> list[str]:
     """The task families in `evaluations`, without "all", by name."""
     return sorted({e.family for e in evaluations} - {"all"})

@@ -71,15 +71,6 @@ class SkillLibrary:
         """The skills that serve a task category, general ones first."""
         return tuple(skill for skill in self.skills if skill.serves(category))
 
-    def only(self, names: Iterable[str]) -> SkillLibrary:
-        """A library of the named skills alone."""
-        return SkillLibrary((self[name] for name in names), self.where)
-
-    def without(self, name: str) -> SkillLibrary:
-        """A library with one skill less."""
-        gone = self[name].name
-        return SkillLibrary((skill for skill in self.skills if skill.name != gone), self.where)
-
     def check(self, categories: Sequence[str]) -> None:
         """Every category is served by a skill, and every skill serves a category.
 
@@ -129,3 +120,8 @@ def _place(skill: Skill) -> str:
 def household_library() -> SkillLibrary:
     """The seven household skills that come with Imprint."""
     return SkillLibrary.load(Path(str(resources.files("imprint.skills") / "household")))
+
+
+def load_library(name: str | Path) -> SkillLibrary:
+    """The library that a recipe's `skills` names: a folder, or `household`."""
+    return household_library() if str(name) == "household" else SkillLibrary.load(Path(name))

@@ -1,0 +1,29 @@
+"""Skills as the text that a policy reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from imprint.skills.skill import Skill
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def load_templates(style: str, own: Path | None = None) -> Environment:
+    """The templates of a style: those of a world's `own` folder, and ours where it has none."""
+    folders = [folder / style for folder in (own, TEMPLATES) if folder is not None]
+    return Environment(
+        loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False
+    )
+
+
+def render_pages(templates: Environment, skills: Sequence[Skill]) -> str:
+    """The pages of `skills`, one after the other."""
+    template = templates.get_template("skill.j2")
+    return "".join(
+        template.render(name=skill.name, description=skill.description, body=skill.body.strip()) + "\n\n"
+        for skill in skills
+    )
