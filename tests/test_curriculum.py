@@ -13,7 +13,6 @@ from imprint.curriculum import (
     CurriculumConfig,
     CurriculumState,
     SkillEvidence,
-    active_at,
     arms,
     budget,
     budget_at,
@@ -157,7 +156,7 @@ def test_arms_of_an_active_and_of_a_withdrawn_skill():
 def test_training_starts_with_every_skill():
     state, config = start()
     assert state.active == SIX
-    assert active_at(state, step=0, total_steps=TOTAL, config=config) == SIX
+    assert enforce(state, step=0, total_steps=TOTAL, config=config).active == SIX
 
 
 def test_filter_rank_select():
@@ -285,9 +284,9 @@ def test_fixed_mode_needs_no_evidence():
 def test_the_budget_binds_between_looks_by_the_last_ranking():
     state, config = start()
     ranked = look(state, table(clean=0.1, cool=0.2, general=0.3, heat=0.4, look=0.5, pick=0.6), 50, config)
-    assert active_at(ranked, step=59, total_steps=TOTAL, config=config) == ranked.active
-    assert active_at(ranked, step=60, total_steps=TOTAL, config=config) == ("pick", "look", "heat")
-    assert active_at(ranked, step=120, total_steps=TOTAL, config=config) == ()
+    assert enforce(ranked, step=59, total_steps=TOTAL, config=config).active == ranked.active
+    assert enforce(ranked, step=60, total_steps=TOTAL, config=config).active == ("pick", "look", "heat")
+    assert enforce(ranked, step=120, total_steps=TOTAL, config=config).active == ()
     assert enforce(ranked, step=59, total_steps=TOTAL, config=config) is ranked
     bound = enforce(ranked, step=60, total_steps=TOTAL, config=config)
     assert (bound.active, bound.stage) == (("pick", "look", "heat"), 2)
@@ -374,7 +373,6 @@ def test_laws(config, looks, random):
         allowed = budget_at(step, skills=len(SIX), total_steps=total, config=config)
         assert state == mirror
         assert len(state.active) == len(set(state.active)) <= allowed
-        assert state.active == active_at(state, step=step, total_steps=total, config=config)
         assert state.stage < config.stages or state.active == ()
         if config.mode == "dynamic":
             assert [d.skill for d in state.history[-len(SIX) :]] == list(SIX)

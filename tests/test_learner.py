@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -155,3 +156,42 @@ def test_muon_moves_less_where_the_gradient_is_smaller_than_it_used_to_be():
     usual = np.sqrt((0.99 * strong**2 + weak**2) / 1.99)
     assert muon.param_groups[0]["lr"] == pytest.approx(1e-6 * weak / usual)
     assert {group["lr"] for group in adamw.param_groups} == {1e-6}
+
+
+def gradient_of(policy, samples, weights):
+    """The gradient of -sum(weight * log-prob) / (trained tokens), by hand."""
+    policy.model.zero_grad()
+    total = sum(sample.trained_tokens for sample in samples)
+    for sample, weight in zip(samples, weights, strict=True):
+        advantages = torch.from_numpy(sample.advantages_T[sample.mask_T])
+        (-(score(policy, [sample]).logprobs_M * advantages * weight).sum() / total).backward()
+    return torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None])
+
+
+def test_a_transferred_gradient_is_weighed_by_the_capped_ratio():
+    policy = tiny_policy()
+    samples = make_samples(policy, count=2, transfer=Transfer(importance_cap=1.5))
+    samples[0].old_logprobs_T[samples[0].mask_T] += 0.7  # less likely under the prompt that is learned: exp(-0.7)
+    samples[1].old_logprobs_T[samples[1].mask_T] -= 2.0  # exp(2), capped
+    expected = gradient_of(policy, samples, [math.exp(-0.7), 1.5]).norm()
+    metrics = Learner(policy, LearnerConfig(lr=1e-3, dual_clip=None), total_steps=1).update(samples)
+    assert metrics["grad_norm"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "updates"), [({"minibatches": 3}, 3), ({"epochs": 2}, 2), ({"minibatches": 9}, 6)]
+)
+def test_minibatches_and_epochs_are_optimizer_steps(settings, updates):
+    policy = tiny_policy()
+    learner = Learner(policy, LearnerConfig(lr=1e-3, **settings), total_steps=1)
+    learner.update(make_samples(policy))
+    assert {int(state["step"]) for state in learner.optimizers[0].state.values()} == {updates}
+
+
+def test_every_minibatch_weighs_as_much_as_the_batch_would():
+    """Three minibatches of equal samples: each has the gradient of the whole."""
+    policy = tiny_policy()
+    samples = make_samples(policy, count=1) * 3
+    whole = Learner(policy, LearnerConfig(lr=1e-9), total_steps=1).update(samples)["grad_norm"]
+    parts = Learner(policy, LearnerConfig(lr=1e-9, minibatches=3), total_steps=1).update(samples)["grad_norm"]
+    assert parts == pytest.approx(whole, rel=1e-4)

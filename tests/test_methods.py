@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -138,10 +139,8 @@ def test_imprint_mixes_both_arms_in_each_group(tmp_path):
 
 
 def won(episode, success):
-    """The same episode, with another outcome."""
-    from dataclasses import replace
-
-    return replace(episode, success=success)
+    """The same episode, with another outcome, and as if every turn had been understood."""
+    return replace(episode, success=success, turns=tuple(replace(turn, valid=True) for turn in episode.turns))
 
 
 def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_page(tmp_path):
@@ -154,9 +153,21 @@ def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_page(tmp_path)
     assert sample.prompt_ids == group[2].prompt_ids != group[0].prompt_ids
     assert sample.token_ids == group[0].token_ids
     assert sample.transfer is not None
-    valid = [turn for turn in group[0].turns if turn.valid]
-    assert set(np.unique(sample.advantages_T)) <= {0.0, 0.5}  # 1 for the reader, 1 of 2 by heart
-    assert bool(sample.advantages_T.any()) == bool(valid)
+    assert set(sample.advantages_T[sample.mask_T]) == {0.5}  # 1 for the reader, 1 of 2 by heart
+    assert not sample.advantages_T[~sample.mask_T].any()
+
+
+def test_imprint_does_not_carry_over_what_was_not_understood_nor_the_failures(tmp_path):
+    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.2}, transfer={"weight": 3.0, "replay": 2})
+    group = [won(episode, index == 0) for index, episode in enumerate(trainer.gather()[0])]
+    first, *others = group[0].turns
+    group[0] = replace(group[0], turns=(replace(first, valid=False), *others))
+    (sample,) = trainer.transferred(group)
+    assert not sample.advantages_T[first.start : first.stop].any()
+    gain = 1.0 - 0.2 / len(group[0].turns)  # nothing by heart
+    rest = sample.advantages_T[others[0].start :][sample.mask_T[others[0].start :]]
+    assert rest.tolist() == pytest.approx([3.0 * gain] * len(rest))
+    assert len(trainer.replay) == 1
 
 
 def test_imprint_carries_nothing_over_once_the_task_is_known_by_heart(tmp_path):

@@ -38,7 +38,6 @@ __all__ = [
     "Decision",
     "Kind",
     "SkillEvidence",
-    "active_at",
     "arms",
     "budget",
     "budget_at",
@@ -226,17 +225,14 @@ def initial_state(
 
 
 def candidates(state: CurriculumState, config: CurriculumConfig) -> tuple[str, ...]:
-    """The skills that evidence could keep or bring back, by name; others need not be measured."""
+    """The skills that evidence could keep or bring back, by name; others need not be measured.
+
+    A pinned skill is measured too: it stays whatever is found, and the report shows what it is worth.
+    """
     if config.readmit:
         return state.skills
     withdrawn = {decision.skill for decision in state.history if decision.action == "withdraw"}
     return tuple(skill for skill in state.skills if skill in state.active or skill not in withdrawn)
-
-
-def active_at(state: CurriculumState, *, step: int, total_steps: int, config: CurriculumConfig) -> tuple[str, ...]:
-    """The skills shown at `step`: the budget binds at once, between two looks at the evidence too."""
-    allowed = budget_at(step, skills=len(state.skills), total_steps=total_steps, config=config)
-    return state.active[:allowed]
 
 
 def enforce(
@@ -256,7 +252,7 @@ def enforce(
         return state
     why = _over_budget(stage, config.stage_count, allowed)
     changes: list[tuple[str, Action, str]] = [(name, "withdraw", why) for name in state.active if name not in active]
-    changes += [(name, "pinned", f"fixed order; {why}") for name in active if name not in state.active]
+    changes += [(name, "admit", f"fixed order; {why}") for name in active if name not in state.active]
     history = tuple(
         Decision(step, stage, allowed, name, action, None, None, reason) for name, action, reason in changes
     )

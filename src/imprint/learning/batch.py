@@ -31,8 +31,8 @@ class Sample:
         token_ids: T tokens after the prompt.
         mask_T: True where a token is trained.
         old_logprobs_T, advantages_T: at the masked positions; 0 elsewhere.
-        transfer: set when the tokens were sampled under another prompt: the ratio then starts at 1, and the transfer's
-            own rules (least log-prob, importance weights) apply.
+        transfer: set when the tokens were sampled under another prompt: the ratio is then held at 1 (nothing is
+            clipped), and the transfer's own rules (least log-prob, importance weights) apply.
     """
 
     prompt_ids: tuple[int, ...]

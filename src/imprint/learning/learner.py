@@ -143,10 +143,13 @@ class Learner:
             sequences_T=scored.sample_M,
             denominator=denominator,
         )
-        # Per token, so that `merge_metrics` gives the mean of the batch.
-        metrics["policy"] = float(loss.detach()) * denominator / max(1, len(scored.logprobs_M))
+        # Per token, so that `merge_metrics`, which weighs parts by their tokens, gives the mean of the batch.
+        if config.aggregate == "token-mean":
+            metrics["policy"] = float(loss.detach()) * denominator / max(1, len(scored.logprobs_M))
         if self.reference is not None:
-            kl_M = kl_penalty(scored.logprobs_M, self._reference_M)
+            # Of tokens that the policy sampled itself: the estimator's mean is the KL for these alone.
+            own_M = torch.tensor([s.transfer is None for s in scored.samples], device=old_M.device)[scored.sample_M]
+            kl_M = kl_penalty(scored.logprobs_M, self._reference_M) * own_M
             loss = loss + config.kl_coef * mean(kl_M)
             metrics["kl"] = float(kl_M.detach().mean())
         if scored.entropy_M is not None:

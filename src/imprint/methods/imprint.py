@@ -7,7 +7,7 @@ that had it are learned under the prompt that lacks it:
     g = E_{y1 ~ pi(.|x1)} [ A0(y1) grad log pi(y1 | x0) ],    A0(y1) = R(y1) - mean_j R(y0_j)
 
 with x1 the prompt that shows the skills, x0 the same prompt without them, and the baseline from the group's episodes
-under x0 (RLTF-SD, arXiv 2602.02482; its "feedback" is our skill). As there, the ratio starts at 1 (nothing corrects
+under x0 (RLTF-SD, arXiv 2602.02482; its "feedback" is our skill). As there, the ratio is 1 (nothing corrects
 for having sampled under x1, unless `transfer.importance_cap` is set), and tokens that are too unlikely under x0 can be
 left out.
 
