@@ -11,10 +11,11 @@ help: ## Show the targets.
 
 setup: $(STAMP) ## Make .venv with Imprint and its development tools.
 
-# PyTorch goes first and pinned: an open range would bring gigabytes of CUDA packages to a machine without a GPU.
+# PyTorch goes first and pinned, so that the second line finds it. On Linux without a GPU the CPU build is the smaller
+# download: make setup PIP_TORCH='--index-url https://download.pytorch.org/whl/cpu'
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_TORCH) torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 

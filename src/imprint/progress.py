@@ -24,7 +24,7 @@ class Progress:
         self.what = what
         self.console = console or Console(stderr=True, quiet=quiet)
         self._bar = Bar(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

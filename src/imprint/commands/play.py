@@ -72,6 +72,11 @@ def choose_task(world: World, split: str, task_id: str | None, family: str | Non
     tasks = world.tasks(split)
     fitting = [task for task in tasks if task_id in (None, task.id) and family in (None, task.category)]
     if not fitting:
+        named = [task for task in tasks if task.id == task_id]
+        if named:
+            raise RecipeError(
+                f"task {task_id!r} is of the family {named[0].category!r}", key="--family", mend="leave out --family"
+            )
         wanted = f"called {task_id!r}" if task_id is not None else f"of the family {family!r}"
         examples = ", ".join(task.id for task in tasks[:2]) if task_id is not None else ", ".join(world.categories)
         raise RecipeError(

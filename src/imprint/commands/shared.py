@@ -27,7 +27,10 @@ Sets = Annotated[
         help="Change a recipe key, e.g. `--set rollout.tasks=8`. May be repeated; `imprint train --keys` lists them.",
     ),
 ]
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, and those that reorder or hide text without being seen.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 ALL = "all"
 
 

@@ -2,7 +2,7 @@
 
     my-run/
       recipe.yaml                       the recipe, as given
-      status.json                       state and step, for people and scripts; nothing depends on it
+      status.json                       state and step; a run that says "finished" is not trained further
       metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
       timings.jsonl                     seconds per step, kept apart for that reason
       evaluations.jsonl                 one row per (step, split, arm, family)
