@@ -57,6 +57,7 @@ class Context:
                 mend="set context.style: chat",
             )
         self._ends = {*end, *_eos_ids(policy)}
+        self._newline = end[0] if self.style == "plain" else None
 
     @property
     def stop_ids(self) -> set[int]:
@@ -85,8 +86,7 @@ class Context:
         """
         text = self._render("first.j2" if self.style == "plain" else "next.j2", result)
         if self.style == "plain":
-            ended = self.policy.encode(self._end) == [last]
-            return self.policy.encode(("" if ended else self._end) + text + CUE)
+            return self.policy.encode(("" if last == self._newline else self._end) + text + CUE)
         before, after = self._glue
         return self.policy.encode(("" if last in self._ends else self._end) + before + text + after)
 

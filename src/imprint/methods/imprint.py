@@ -64,10 +64,8 @@ class Imprint(Skill0):
         by_heart = [episode for episode in group if episode.arm == "without"]
         if not by_heart:
             return []
-        category, prompt = (
-            by_heart[0].task.category,
-            by_heart[0].prompt_ids,
-        )  # the same task: the same first observation
+        category = by_heart[0].task.category
+        prompt = by_heart[0].prompt_ids  # the same task: the same first observation
         baseline = sum(self.score(episode) for episode in by_heart) / len(by_heart)
         self.replay.note_by_heart(category, baseline)
         samples = []
