@@ -1,0 +1,176 @@
+"""What the published rooms hold, counted over ALFWorld's train split: the facts behind made games of size `alfred`.
+
+`census.json` has sums over thousands of games; no game or room can be read back from it. It is written by
+`benchmarks/support/count_rooms.py`. The split `valid_seen` is not counted, so it shows how alike the made games are
+(`benchmarks/maker_distribution.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import accumulate
+from typing import Any
+
+FILE = "census.json"
+KINDS = ("kitchen", "living room", "bedroom", "bathroom")
+_SIGNS = {"bathroom": "Toilet", "kitchen": "Fridge", "bedroom": "Bed"}  # furniture that only this kind of room has
+
+
+def kind_of(furniture: Iterable[str]) -> str:
+    """The kind of room that has this furniture."""
+    types = set(furniture)
+    return next((kind for kind, sign in _SIGNS.items() if sign in types), "living room")
+
+
+class Histogram:
+    """Values with how often each was counted."""
+
+    __slots__ = ("_sums", "_values")
+
+    def __init__(self, counts: Mapping[Any, float]) -> None:
+        self._values = tuple(counts)
+        self._sums = tuple(accumulate(counts.values()))
+
+    def draw(self, dice: random.Random) -> Any:
+        """A value, as often as it was counted."""
+        return dice.choices(self._values, cum_weights=self._sums)[0]
+
+
+Branch = tuple[str, str, tuple[Histogram, ...]]  # parent, child, the child's levels for each level of the parent
+
+
+class Tree:
+    """Types that come together or keep apart: how often the levels of two neighbours met, in a tree of such pairs.
+
+    A level is 0 where there is none of the type. A draw starts anywhere, so that one type can be made sure of.
+    """
+
+    def __init__(self, pairs: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        self._near: defaultdict[str, dict[str, Sequence[Sequence[int]]]] = defaultdict(dict)
+        for names, table in pairs.items():
+            a, b = names.split()
+            self._near[a][b] = table
+            self._near[b][a] = tuple(zip(*table, strict=True))
+        self._plans: dict[str, tuple[Histogram, tuple[Branch, ...]]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._near
+
+    def draw(self, dice: random.Random, sure: str) -> dict[str, int]:
+        """type -> its level (those of level 0 too), given that there is some of `sure`."""
+        if sure not in self._plans:
+            self._plans[sure] = self._plan(sure)
+        first, branches = self._plans[sure]
+        levels = {sure: first.draw(dice)}
+        for parent, child, rows in branches:
+            levels[child] = rows[levels[parent]].draw(dice)
+        return levels
+
+    def _plan(self, root: str) -> tuple[Histogram, tuple[Branch, ...]]:
+        table = next(iter(self._near[root].values()))
+        first = Histogram({level: sum(row) for level, row in enumerate(table) if level})
+        branches: list[Branch] = []
+        open_ends, seen = [root], {root}
+        while open_ends:
+            parent = open_ends.pop()
+            for child, rows in self._near[parent].items():
+                if child not in seen:
+                    branches.append((parent, child, tuple(_levels(row) for row in rows)))
+                    open_ends.append(child)
+                    seen.add(child)
+        return first, tuple(branches)
+
+    def share(self, name: str) -> float:
+        """The share of rooms that have some of a type."""
+        table = next(iter(self._near[name].values()))
+        return sum(map(sum, table[1:])) / sum(map(sum, table))
+
+
+def _levels(counts: Sequence[int]) -> Histogram:
+    return Histogram(dict(enumerate(counts)) if any(counts) else {0: 1})
+
+
+@dataclass(frozen=True, slots=True)
+class RoomFacts:
+    """One kind of room.
+
+    Attributes:
+        furniture: (receptacle type, level) -> how many there are; level 1 is up to the median, 2 above it.
+        furniture_tree: the levels of receptacle types; `things_tree` those (0 or 1) of object types.
+        things: object type -> how many of it there are, where there are any.
+        lies: object type -> receptacle type -> the chance to lie in one piece of it, relative to the others.
+        doors: receptacle type -> the share of pieces that open; the others never do.
+        beside: receptacle type -> an earlier type (or the same) -> the chance to be reached from its spot.
+    """
+
+    furniture: Mapping[tuple[str, int], Histogram]
+    furniture_tree: Tree
+    things: Mapping[str, Histogram]
+    things_tree: Tree
+    lies: Mapping[str, Mapping[str, float]]
+    doors: Mapping[str, float]
+    beside: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """All that was counted.
+
+    Attributes:
+        goals: (family, object type, target or lamp type) -> games in each of KINDS.
+        copies: family -> how many things of the goal's type there are.
+        overlaps: receptacle type -> another -> the share of its things that lie in one of the other too.
+    """
+
+    goals: Mapping[tuple[str, str, str], tuple[int, ...]]
+    copies: Mapping[str, Histogram]
+    overlaps: Mapping[str, Mapping[str, float]]
+    rooms: Mapping[str, RoomFacts]
+
+
+@cache
+def census() -> Census:
+    """The facts, read once."""
+    document = json.loads((resources.files(__package__) / FILE).read_text(encoding="utf-8"))
+    goals = {
+        (family, *names.split()): tuple(rooms)
+        for family, counts in document["goals"].items()
+        for names, rooms in counts.items()
+    }
+    return Census(
+        goals={(family, thing, target): rooms for (family, thing, target), rooms in goals.items()},
+        copies={family: _from_one(counts) for family, counts in document["copies"].items()},
+        overlaps=document["overlaps"],
+        rooms={kind: _room(facts) for kind, facts in document["rooms"].items()},
+    )
+
+
+def _from_one(counts: Sequence[int]) -> Histogram:
+    return Histogram(dict(enumerate(counts, start=1)))
+
+
+def _room(facts: Mapping[str, Any]) -> RoomFacts:
+    furniture: defaultdict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+    pieces: defaultdict[str, int] = defaultdict(int)
+    for kind, counts in facts["furniture"].items():
+        for number, (level, games) in counts.items():
+            furniture[kind, level][int(number)] = games
+            pieces[kind] += int(number) * games
+    return RoomFacts(
+        furniture={key: Histogram(counts) for key, counts in furniture.items()},
+        furniture_tree=Tree(facts["furniture_tree"]),
+        things={kind: _from_one(counts) for kind, counts in facts["things"].items()},
+        things_tree=Tree(facts["things_tree"]),
+        lies={thing: {r: n / pieces[r] for r, n in counts.items()} for thing, counts in facts["lies"].items()},
+        doors={kind: opening / all_ for kind, (opening, all_) in facts["doors"].items()},
+        beside={
+            kind: {other: joined / could for other, (joined, could) in counts.items()}
+            for kind, counts in facts["beside"].items()
+        },
+    )
