@@ -11,20 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from imprint.envs.household.census import FILE, KINDS, kind_of
+from imprint.envs.household.census import FILE, KINDS, kind_of, room_facts
 from imprint.envs.household.game import Game, Object
 from imprint.envs.household.pddl import load_rows
-from imprint.envs.household.splits import goal_of
+from imprint.envs.household.splits import LIGHT, TREATED, goal_of
 
 RARE = 0.05  # what is rarer is left out where two pieces of furniture share a spot or overlap
+LEAST = 20  # things that a chance is counted on
 MOST_COPIES = 4
+MOST_TOGETHER = 6
+LEVELS = 3
 Table = list[list[int]]
 
 
@@ -57,12 +59,16 @@ def census(games: Sequence[Game]) -> dict[str, Any]:
     for game in games:
         by_kind[kind_of(r.type for r in game.receptacles)].append(game)
     overlaps = _overlaps(games)
+    rooms = {kind: _room(by_kind[kind], overlaps) for kind in KINDS}
     return {
         "games": len(games),
         "goals": _goals(games),
         "copies": _goal_copies(games),
+        "asked": _asked(games, rooms, overlaps),
+        "at_lamp": _at_lamp(games),
         "overlaps": overlaps,
-        "rooms": {kind: _room(by_kind[kind], overlaps) for kind in KINDS},
+        "most": _most(games),
+        "rooms": rooms,
     }
 
 
@@ -82,6 +88,55 @@ def _goal_copies(games: Sequence[Game]) -> dict[str, list[int]]:
     for game in games:
         found[game.family][_capped(sum(thing.type == game.goal.object_type for thing in in_reach(game))) - 1] += 1
     return dict(sorted(found.items()))
+
+
+def _asked(
+    games: Sequence[Game], rooms: Mapping[str, Any], overlaps: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, list[int]]]:
+    """family -> receptacle type -> [things of the goal found there, those expected if they lay as others do]."""
+    found: Counter[tuple[str, str]] = Counter()
+    expected: Counter[tuple[str, str]] = Counter()
+    facts = {kind: room_facts(room) for kind, room in rooms.items()}
+    for game in games:
+        types = {r.id: r.type for r in game.receptacles}
+        lies = facts[kind_of(types.values())].lies[game.goal.object_type]
+        taboo = _tool_or_target(game)
+        chances = {r: rate * n for r, n in Counter(types.values()).items() if r not in taboo and (rate := lies.get(r))}
+        for thing in in_reach(game):
+            if thing.type == game.goal.object_type and chances:
+                found[game.family, home(thing, types, overlaps)] += 1
+                for r, chance in chances.items():
+                    expected[game.family, r] += chance / sum(chances.values())  # type: ignore[assignment]
+    table: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
+    for (family, r), number in sorted(expected.items()):
+        if number >= LEAST:
+            table[family][r] = [found[family, r], round(number)]
+    return dict(table)
+
+
+def _tool_or_target(game: Game) -> set[str | None]:
+    return {TREATED[game.family][0]} if game.family in TREATED else {game.goal.target_type}
+
+
+def _at_lamp(games: Iterable[Game]) -> list[int]:
+    """[games to look at a thing where one of that type lies on the lamp's own piece, all such games]."""
+    counts = [0, 0]
+    for game in games:
+        if game.family == LIGHT:
+            spots = {thing.receptacle for thing in in_reach(game) if thing.type == game.goal.toggle_type}
+            counts[0] += any(o.type == game.goal.object_type and o.receptacle in spots for o in in_reach(game))
+            counts[1] += 1
+    return counts
+
+
+def _most(games: Iterable[Game]) -> dict[str, int]:
+    """receptacle type -> how many things there are in it at most, but for a few pieces in a hundred."""
+    held: defaultdict[str, list[int]] = defaultdict(list)
+    for game in games:
+        inside = Counter(name for thing in in_reach(game) for name in (thing.receptacle, *thing.also_in))
+        for r in game.receptacles:
+            held[r.type].append(inside[r.id])
+    return {kind: max(1, sorted(counts)[round((1 - RARE) * (len(counts) - 1))]) for kind, counts in sorted(held.items())}
 
 
 def in_reach(game: Game) -> list[Object]:
@@ -122,16 +177,22 @@ def _room(games: Sequence[Game], overlaps: Mapping[str, Mapping[str, float]]) ->
         "lies": _lies(games, overlaps),
         "doors": _doors(games),
         "beside": _beside(games),
+        "groups": _groups(games),
     }
 
 
 def _furniture(rows: Sequence[Counter[str]]) -> dict[str, dict[str, list[int]]]:
-    """receptacle type -> how many of it -> [level, games]; the level is 1 up to the median and 2 above it."""
+    """receptacle type -> how many of it -> [level, games]; the levels part the games in about equal numbers."""
     found: dict[str, dict[str, list[int]]] = {}
     for kind in sorted({kind for row in rows for kind in row}):
         counts = Counter(row[kind] for row in rows if row[kind])
-        middle = statistics.median_low(counts.elements())
-        found[kind] = {str(n): [1 + (n > middle), games] for n, games in sorted(counts.items())}
+        found[kind] = {}
+        below = level = 0
+        for n, games in sorted(counts.items()):
+            if below * LEVELS >= level * counts.total():
+                level += 1
+            found[kind][str(n)] = [level, games]
+            below += games
     return found
 
 
@@ -218,7 +279,7 @@ def _doors(games: Iterable[Game]) -> dict[str, list[int]]:
 
 
 def _beside(games: Sequence[Game]) -> dict[str, dict[str, list[int]]]:
-    """type -> another (or the same) -> [pieces reached from the same spot as an earlier one of it, pieces that could be].
+    """type -> an earlier type -> [pieces reached from the same spot as one of it, pieces that could be].
 
     Earlier is what comes first in the order of types: the order in which rooms are furnished.
     """
@@ -229,16 +290,24 @@ def _beside(games: Sequence[Game]) -> dict[str, dict[str, list[int]]]:
         owner: dict[str, str] = {}
         earlier: Counter[str] = Counter()
         for kind, place in pieces:
-            could.update((kind, other) for other in earlier)
-            if place in owner:
+            could.update((kind, other) for other in earlier if other != kind)
+            if owner.setdefault(place, kind) != kind:
                 joined[kind, owner[place]] += 1
-            owner.setdefault(place, kind)
             earlier[kind] += 1
     found: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
     for (kind, other), count in sorted(joined.items()):
         if count >= RARE * could[kind, other]:
             found[kind][other] = [count, could[kind, other]]
     return dict(found)
+
+
+def _groups(games: Sequence[Game]) -> dict[str, list[int]]:
+    """type -> groups of 1, 2, ... pieces of it that are reached from one spot."""
+    found: defaultdict[str, list[int]] = defaultdict(lambda: [0] * MOST_TOGETHER)
+    for game in games:
+        for (kind, _), size in Counter((r.type, r.location) for r in game.receptacles).items():
+            found[kind][min(size, MOST_TOGETHER) - 1] += 1
+    return {kind: sizes for kind, sizes in sorted(found.items()) if any(sizes[1:])}
 
 
 if __name__ == "__main__":

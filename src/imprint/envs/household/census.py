@@ -101,12 +101,13 @@ class RoomFacts:
     """One kind of room.
 
     Attributes:
-        furniture: (receptacle type, level) -> how many there are; level 1 is up to the median, 2 above it.
+        furniture: (receptacle type, level) -> how many there are; the levels part the rooms by that number.
         furniture_tree: the levels of receptacle types; `things_tree` those (0 or 1) of object types.
         things: object type -> how many of it there are, where there are any.
         lies: object type -> receptacle type -> the chance to lie in one piece of it, relative to the others.
         doors: receptacle type -> the share of pieces that open; the others never do.
-        beside: receptacle type -> an earlier type (or the same) -> the chance to be reached from its spot.
+        beside: receptacle type -> another that comes earlier -> the chance to be reached from its spot.
+        groups: receptacle type -> how many pieces of it are reached from one spot; absent if always one.
     """
 
     furniture: Mapping[tuple[str, int], Histogram]
@@ -116,6 +117,7 @@ class RoomFacts:
     lies: Mapping[str, Mapping[str, float]]
     doors: Mapping[str, float]
     beside: Mapping[str, Mapping[str, float]]
+    groups: Mapping[str, Histogram]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,18 @@ class Census:
     Attributes:
         goals: (family, object type, target or lamp type) -> games in each of KINDS.
         copies: family -> how many things of the goal's type there are.
+        asked: (family, receptacle type) -> how much more often a thing that is asked for lies there than another.
+        at_lamp: the share of tasks with a lamp that have a thing to look at where the lamp stands.
         overlaps: receptacle type -> another -> the share of its things that lie in one of the other too.
+        most: receptacle type -> how many things there are in it at most.
     """
 
     goals: Mapping[tuple[str, str, str], tuple[int, ...]]
     copies: Mapping[str, Histogram]
+    asked: Mapping[tuple[str, str], float]
+    at_lamp: float
     overlaps: Mapping[str, Mapping[str, float]]
+    most: Mapping[str, int]
     rooms: Mapping[str, RoomFacts]
 
 
@@ -138,16 +146,24 @@ class Census:
 def census() -> Census:
     """The facts, read once."""
     document = json.loads((resources.files(__package__) / FILE).read_text(encoding="utf-8"))
-    goals = {
-        (family, *names.split()): tuple(rooms)
-        for family, counts in document["goals"].items()
-        for names, rooms in counts.items()
-    }
+    goals: dict[tuple[str, str, str], tuple[int, ...]] = {}
+    for family, counts in document["goals"].items():
+        for names, rooms in counts.items():
+            thing, target = names.split()
+            goals[family, thing, target] = tuple(rooms)
+    lit, looks = document["at_lamp"]
     return Census(
-        goals={(family, thing, target): rooms for (family, thing, target), rooms in goals.items()},
+        goals=goals,
         copies={family: _from_one(counts) for family, counts in document["copies"].items()},
+        asked={
+            (family, place): found / expected
+            for family, counts in document["asked"].items()
+            for place, (found, expected) in counts.items()
+        },
+        at_lamp=lit / looks,
         overlaps=document["overlaps"],
-        rooms={kind: _room(facts) for kind, facts in document["rooms"].items()},
+        most=document["most"],
+        rooms={kind: room_facts(facts) for kind, facts in document["rooms"].items()},
     )
 
 
@@ -155,7 +171,8 @@ def _from_one(counts: Sequence[int]) -> Histogram:
     return Histogram(dict(enumerate(counts, start=1)))
 
 
-def _room(facts: Mapping[str, Any]) -> RoomFacts:
+def room_facts(facts: Mapping[str, Any]) -> RoomFacts:
+    """The facts of a kind of room, from its part of the file."""
     furniture: defaultdict[tuple[str, int], dict[int, int]] = defaultdict(dict)
     pieces: defaultdict[str, int] = defaultdict(int)
     for kind, counts in facts["furniture"].items():
@@ -173,4 +190,5 @@ def _room(facts: Mapping[str, Any]) -> RoomFacts:
             kind: {other: joined / could for other, (joined, could) in counts.items()}
             for kind, counts in facts["beside"].items()
         },
+        groups={kind: _from_one(sizes) for kind, sizes in facts["groups"].items()},
     )

@@ -6,8 +6,8 @@ For the games of size `alfred`; `rooms.py` makes the smaller ones.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from imprint.envs.household.catalog import flags_of
@@ -18,6 +18,9 @@ from imprint.envs.household.splits import LIGHT, TREATED, TWO, Ask, asks_of, spl
 from imprint.errors import GameError
 
 CHILLER = "Fridge"
+ROUNDS = 10
+
+Key = tuple[str, str, str]  # thing, target, kind of room
 
 
 def draw_task(dice: random.Random, split: str, family: str) -> tuple[Ask, str]:
@@ -29,14 +32,36 @@ def draw_task(dice: random.Random, split: str, family: str) -> tuple[Ask, str]:
 @cache
 def _tasks(split: str, family: str) -> Histogram:
     goals = census().goals
-    return Histogram(
-        {
-            (ask, kind): games
-            for ask in asks_of(split)[family]
-            for kind, games in zip(KINDS, goals.get((family, ask.object_type, ask.target), ()), strict=False)
-            if games
-        }
-    )
+    mine = {(ask.object_type, ask.target): ask for ask in asks_of(split)[family]}
+    counts = {
+        (thing, target, kind): float(games)
+        for (of, thing, target), rooms in goals.items()
+        for kind, games in zip(KINDS, rooms, strict=True)
+        if of == family and games
+    }
+    chosen = _rake(counts, {key: games for key, games in counts.items() if key[:2] in mine})
+    return Histogram({(mine[thing, target], kind): weight for (thing, target, kind), weight in chosen.items()})
+
+
+def _rake(whole: Mapping[Key, float], part: Mapping[Key, float]) -> dict[Key, float]:
+    """Weights for `part`, that each thing, target and kind of room comes as often as in the `whole` if it can.
+
+    Iterative proportional fitting (Deming and Stephan 1940), a few rounds: a part may have no exact fit.
+    """
+    fitted = dict(part)
+    for _ in range(ROUNDS):
+        for place in range(3):
+            wanted, have = _margin(whole, place), _margin(fitted, place)
+            scale = sum(have.values()) / sum(wanted[name] for name in have)
+            fitted = {key: n * scale * wanted[key[place]] / have[key[place]] for key, n in fitted.items()}
+    return fitted
+
+
+def _margin(counts: Mapping[Key, float], place: int) -> dict[str, float]:
+    sums: defaultdict[str, float] = defaultdict(float)
+    for key, n in counts.items():
+        sums[key[place]] += n
+    return sums
 
 
 class Home:
@@ -55,6 +80,8 @@ class Home:
         self.by_type: defaultdict[str, list[Receptacle]] = defaultdict(list)
         self.receptacles = self._furnish()
         self.under = self._stack()
+        self.free = {place: list(pieces) for place, pieces in self.by_type.items()}  # those that are not full
+        self.held: Counter[str] = Counter()
         self.objects: list[Object] = []
         self._fill()
 
@@ -100,21 +127,32 @@ class Home:
         return self.facts.lies[self.ask.object_type].keys() & set(layout) - self.taboo
 
     def _furnish(self) -> list[Receptacle]:
-        """The furniture of the layout, each piece at its own spot or at that of an earlier one."""
+        """The furniture of the layout; some pieces are reached from the spot of another."""
         made = []
-        for kind in self.layout:
-            location = self._spot(kind)
+        for kind, location in zip(self.layout, self._spots(), strict=True):
             opens = self.dice.random() < self.facts.doors.get(kind, 0.0)
             made.append(Receptacle(self.names.thing(kind), kind, location, opens))
             self.by_type[kind].append(made[-1])
         return made
 
-    def _spot(self, kind: str) -> str:
-        for other, chance in self.facts.beside.get(kind, {}).items():
-            pieces = self.by_type.get(other)
-            if pieces and self.dice.random() < chance:
-                return (pieces[-1] if other == kind else self.dice.choice(pieces)).location
-        return self.names.location()
+    def _spots(self) -> Iterator[str]:
+        """Where one stands to reach each piece of the layout."""
+        spots: defaultdict[str, list[str]] = defaultdict(list)
+        left = 0
+        for kind in self.layout:
+            others = [other for other in self.facts.beside.get(kind, ()) if other in spots]
+            near = next((o for o in others if self.dice.random() < self.facts.beside[kind][o]), None)
+            if kind not in spots:
+                left = 0
+            if near is not None:
+                spots[kind].append(self.dice.choice(spots[near]))
+            elif left:
+                spots[kind].append(spots[kind][-1])
+                left -= 1
+            else:
+                left = self.facts.groups[kind].draw(self.dice) - 1 if kind in self.facts.groups else 0
+                spots[kind].append(self.names.location())
+            yield spots[kind][-1]
 
     def _stack(self) -> dict[str, str]:
         """receptacle id -> the id of what it stands on: what lies in the one then lies in the other, too."""
@@ -134,31 +172,67 @@ class Home:
     # --- the things ---
 
     def _fill(self) -> None:
-        ask, dice = self.ask, self.dice
-        wanted = census().copies[ask.family].draw(dice)
-        self._put(ask.object_type, max(wanted, 2 if ask.family == TWO else 1), self.taboo)
-        levels = self.facts.things_tree.draw(dice, ask.target if ask.family == LIGHT else ask.object_type)
+        """The things of the goal, then what else there is, as long as there is room for it."""
+        ask, dice, things = self.ask, self.dice, self.facts.things
+        copies = max(census().copies[ask.family].draw(dice), 2 if ask.family == TWO else 1)
+        first = ask.object_type
+        if ask.family == LIGHT:
+            first = ask.target
+            self._put(first, things[first].draw(dice))
+            self._put_to_look_at(copies)
+        else:
+            self._put_goal(copies, {kind: pieces for kind, pieces in self.by_type.items() if kind not in self.taboo})
+        levels = self.facts.things_tree.draw(dice, first)
         for kind, level in sorted(levels.items()):
-            if level and kind != ask.object_type:
-                self._put(kind, self.facts.things[kind].draw(dice))
+            if level and kind not in (first, ask.object_type):
+                self._put(kind, things[kind].draw(dice))
 
-    def _put(self, kind: str, copies: int, taboo: frozenset[str] = frozenset()) -> None:
-        """Put things of a kind where such things lie; none if there is no such place."""
-        chances = {
-            place: chance * len(self.by_type[place])
-            for place, chance in self.facts.lies[kind].items()
-            if place in self.by_type and place not in taboo
-        }
-        if not chances:
-            return
-        for place in self.dice.choices(tuple(chances), tuple(chances.values()), k=copies):
-            receptacle = self.dice.choice(self.by_type[place])
-            self.objects.append(self._thing(kind, receptacle))
+    def _put_to_look_at(self, copies: int) -> None:
+        """One thing lies where the lamp stands as often as in the published rooms, and the others do not."""
+        kind, lamp = self.ask.object_type, self.objects[0].receptacle
+        spot = next(r for r in self.receptacles if r.id == lamp)
+        lies = self.facts.lies[kind]
+        elsewhere = {place: [r for r in pieces if r is not spot] for place, pieces in self.by_type.items()}
+        alone = not any(pieces and place in lies for place, pieces in elsewhere.items())
+        if spot.type in lies and (alone or self.dice.random() < census().at_lamp):
+            self._add(kind, spot)
+            copies -= 1
+        self._put_goal(copies, elsewhere)
 
-    def _thing(self, kind: str, receptacle: Receptacle) -> Object:
+    def _put_goal(self, copies: int, pieces: Mapping[str, Sequence[Receptacle]]) -> None:
+        """Put things that are asked for into these pieces of furniture, by their type."""
+        kind, family = self.ask.object_type, self.ask.family
+        chances = self._chances(kind, pieces)
+        weighed = {place: chance * census().asked.get((family, place), 1.0) for place, chance in chances.items()}
+        chosen = weighed if any(weighed.values()) else chances
+        if chosen:
+            for place in self.dice.choices(tuple(chosen), tuple(chosen.values()), k=copies):
+                self._add(kind, self.dice.choice(pieces[place]))
+
+    def _put(self, kind: str, copies: int) -> None:
+        """Put things of a kind where such things lie and there is room; none if there is no such place."""
+        chances = self._chances(kind, self.free)
+        while copies and chances:
+            place = self.dice.choices(tuple(chances), tuple(chances.values()))[0]
+            if self.free[place]:
+                self._add(kind, self.dice.choice(self.free[place]))
+                copies -= 1
+            else:
+                del chances[place]
+
+    def _chances(self, kind: str, pieces: Mapping[str, Sequence[Receptacle]]) -> dict[str, float]:
+        """receptacle type -> how likely one of the pieces of the type is to hold a thing, relative to the others."""
+        lies = self.facts.lies[kind].items()
+        return {place: chance * len(pieces[place]) for place, chance in lies if pieces.get(place)}
+
+    def _add(self, kind: str, receptacle: Receptacle) -> None:
         # Published games begin after the scene was set for the task: what it asks for is cold from the fridge.
         cold = kind == self.ask.object_type and receptacle.type == CHILLER
         flags = flags_of(kind) | {"iscool"} if cold else flags_of(kind)
         on = self.under.get(receptacle.id)
         also_in = () if on is None else (on,)
-        return Object(self.names.thing(kind), kind, receptacle.id, receptacle.location, flags, also_in=also_in)
+        made = Object(self.names.thing(kind), kind, receptacle.id, receptacle.location, flags, also_in=also_in)
+        self.objects.append(made)
+        self.held[receptacle.id] += 1
+        if self.held[receptacle.id] == census().most[receptacle.type]:
+            self.free[receptacle.type].remove(receptacle)
