@@ -11,19 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from imprint.envs.household.census import FILE, KINDS, kind_of, room_facts
+from imprint.envs.household.census import FILE, KINDS, RoomFacts, fours, kind_of, room_facts
 from imprint.envs.household.game import Game, Object
 from imprint.envs.household.pddl import load_rows
 from imprint.envs.household.splits import LIGHT, TREATED, goal_of
 
 RARE = 0.05  # what is rarer is left out where two pieces of furniture share a spot or overlap
 LEAST = 20  # things that a chance is counted on
+DRAWS = 20_000
 MOST_COPIES = 4
 MOST_TOGETHER = 6
 LEVELS = 3
@@ -65,9 +67,10 @@ def census(games: Sequence[Game]) -> dict[str, Any]:
         "goals": _goals(games),
         "copies": _goal_copies(games),
         "asked": _asked(games, rooms, overlaps),
-        "at_lamp": _at_lamp(games),
+        "at_lamp": _at_lamp(games, rooms),
+        "shut": _shut(games),
         "overlaps": overlaps,
-        "most": _most(games),
+        "single": _single(games),
         "rooms": rooms,
     }
 
@@ -118,25 +121,40 @@ def _tool_or_target(game: Game) -> set[str | None]:
     return {TREATED[game.family][0]} if game.family in TREATED else {game.goal.target_type}
 
 
-def _at_lamp(games: Iterable[Game]) -> list[int]:
-    """[games to look at a thing where one of that type lies on the lamp's own piece, all such games]."""
+def _at_lamp(games: Iterable[Game], rooms: Mapping[str, Any]) -> list[int]:
+    """[games to look at a thing where one of that type lies where the lamp stands, those in which it could]."""
     counts = [0, 0]
     for game in games:
-        if game.family == LIGHT:
-            spots = {thing.receptacle for thing in in_reach(game) if thing.type == game.goal.toggle_type}
+        if game.family != LIGHT:
+            continue
+        types = {r.id: r.type for r in game.receptacles}
+        spots = {thing.receptacle for thing in in_reach(game) if thing.type == game.goal.toggle_type}
+        lies = rooms[kind_of(types.values())]["lies"][game.goal.object_type]
+        if any(types[spot or ""] in lies for spot in spots):
             counts[0] += any(o.type == game.goal.object_type and o.receptacle in spots for o in in_reach(game))
             counts[1] += 1
     return counts
 
 
-def _most(games: Iterable[Game]) -> dict[str, int]:
-    """receptacle type -> how many things there are in it at most, but for a few pieces in a hundred."""
-    held: defaultdict[str, list[int]] = defaultdict(list)
+def _shut(games: Iterable[Game]) -> dict[str, list[int]]:
+    """family -> [games in which a door has to be opened to get what is asked for, all games]."""
+    found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for game in games:
+        doors = {r.id for r in game.receptacles if r.openable}
+        outside = sum(o.type == game.goal.object_type and o.receptacle not in doors for o in in_reach(game))
+        found[game.family][0] += outside < game.goal.count
+        found[game.family][1] += 1
+    return dict(sorted(found.items()))
+
+
+def _single(games: Iterable[Game]) -> list[str]:
+    """The receptacle types that hold one thing at most, but for a few pieces in a hundred."""
+    held: defaultdict[str, Counter[bool]] = defaultdict(Counter)
     for game in games:
         inside = Counter(name for thing in in_reach(game) for name in (thing.receptacle, *thing.also_in))
         for r in game.receptacles:
-            held[r.type].append(inside[r.id])
-    return {kind: max(1, sorted(counts)[round((1 - RARE) * (len(counts) - 1))]) for kind, counts in sorted(held.items())}
+            held[r.type][inside[r.id] > 1] += 1
+    return sorted(kind for kind, counts in held.items() if counts[True] < RARE * counts.total())
 
 
 def in_reach(game: Game) -> list[Object]:
@@ -168,8 +186,7 @@ def _overlaps(games: Sequence[Game]) -> dict[str, dict[str, float]]:
 def _room(games: Sequence[Game], overlaps: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     furniture = [Counter(r.type for r in game.receptacles) for game in games]
     things = [Counter(thing.type for thing in in_reach(game)) for game in games]
-    return {
-        "games": len(games),
+    facts: dict[str, Any] = {
         "furniture": _furniture(furniture),
         "furniture_tree": _tree(_levels(furniture)),
         "things": _copies(games, things),
@@ -179,6 +196,16 @@ def _room(games: Sequence[Game], overlaps: Mapping[str, Mapping[str, float]]) ->
         "beside": _beside(games),
         "groups": _groups(games),
     }
+    return {"games": len(games), **facts, "totals": _totals(games, room_facts({**facts, "totals": {}}))}
+
+
+def _totals(games: Sequence[Game], facts: RoomFacts) -> dict[str, list[int]]:
+    """fours of receptacles in a room -> [games, games expected if they were furnished by the tree alone]."""
+    dice = random.Random(0)
+    common = Counter(kind for game in games for kind in {r.type for r in game.receptacles}).most_common(1)[0][0]
+    found = Counter(fours(len(game.receptacles)) for game in games)
+    drawn = Counter(fours(len(facts.draw_furniture(dice, common))) for _ in range(DRAWS))
+    return {str(n): [found[n], round(drawn[n] * len(games) / DRAWS)] for n in sorted({*found, *drawn})}
 
 
 def _furniture(rows: Sequence[Counter[str]]) -> dict[str, dict[str, list[int]]]:

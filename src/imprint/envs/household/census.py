@@ -19,6 +19,7 @@ from typing import Any
 
 FILE = "census.json"
 KINDS = ("kitchen", "living room", "bedroom", "bathroom")
+RATIO = 4.0  # a size of room that is rarer than this among those drawn stays too rare: more draws would be wasted
 _SIGNS = {"bathroom": "Toilet", "kitchen": "Fridge", "bedroom": "Bed"}  # furniture that only this kind of room has
 
 
@@ -26,6 +27,11 @@ def kind_of(furniture: Iterable[str]) -> str:
     """The kind of room that has this furniture."""
     types = set(furniture)
     return next((kind for kind, sign in _SIGNS.items() if sign in types), "living room")
+
+
+def fours(receptacles: int) -> int:
+    """The size class of a room."""
+    return receptacles // 4
 
 
 class Histogram:
@@ -108,6 +114,7 @@ class RoomFacts:
         doors: receptacle type -> the share of pieces that open; the others never do.
         beside: receptacle type -> another that comes earlier -> the chance to be reached from its spot.
         groups: receptacle type -> how many pieces of it are reached from one spot; absent if always one.
+        totals: size class -> the chance to keep a room of it: the tree alone makes too many of some.
     """
 
     furniture: Mapping[tuple[str, int], Histogram]
@@ -118,6 +125,20 @@ class RoomFacts:
     doors: Mapping[str, float]
     beside: Mapping[str, Mapping[str, float]]
     groups: Mapping[str, Histogram]
+    totals: Mapping[int, float]
+
+    def draw_furniture(self, dice: random.Random, sure: str) -> list[str]:
+        """Receptacle types, sorted, one entry a piece; there is some of `sure`."""
+        levels = self.furniture_tree.draw(dice, sure)
+        layout: list[str] = []
+        for kind in sorted(levels):
+            if levels[kind]:
+                layout += [kind] * self.furniture[kind, levels[kind]].draw(dice)
+        return layout
+
+    def keeps(self, dice: random.Random, layout: Sequence[str]) -> bool:
+        """Whether a room drawn so is taken, so that large and small ones come as often as in the published games."""
+        return dice.random() < self.totals.get(fours(len(layout)), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +149,19 @@ class Census:
         goals: (family, object type, target or lamp type) -> games in each of KINDS.
         copies: family -> how many things of the goal's type there are.
         asked: (family, receptacle type) -> how much more often a thing that is asked for lies there than another.
-        at_lamp: the share of tasks with a lamp that have a thing to look at where the lamp stands.
+        at_lamp: the chance that a thing to look at lies where the lamp stands, if such things ever do.
+        shut: family -> the share of tasks in which a door has to be opened to get what is asked for.
         overlaps: receptacle type -> another -> the share of its things that lie in one of the other too.
-        most: receptacle type -> how many things there are in it at most.
+        single: the receptacle types that hold one thing at most.
     """
 
     goals: Mapping[tuple[str, str, str], tuple[int, ...]]
     copies: Mapping[str, Histogram]
     asked: Mapping[tuple[str, str], float]
     at_lamp: float
+    shut: Mapping[str, float]
     overlaps: Mapping[str, Mapping[str, float]]
-    most: Mapping[str, int]
+    single: frozenset[str]
     rooms: Mapping[str, RoomFacts]
 
 
@@ -161,8 +184,9 @@ def census() -> Census:
             for place, (found, expected) in counts.items()
         },
         at_lamp=lit / looks,
+        shut={family: shut / games for family, (shut, games) in document["shut"].items()},
         overlaps=document["overlaps"],
-        most=document["most"],
+        single=frozenset(document["single"]),
         rooms={kind: room_facts(facts) for kind, facts in document["rooms"].items()},
     )
 
@@ -191,4 +215,12 @@ def room_facts(facts: Mapping[str, Any]) -> RoomFacts:
             for kind, counts in facts["beside"].items()
         },
         groups={kind: _from_one(sizes) for kind, sizes in facts["groups"].items()},
+        totals=_chances(facts["totals"]),
     )
+
+
+def _chances(totals: Mapping[str, Sequence[int]]) -> dict[int, float]:
+    """How much of each class to keep, at most all of it."""
+    ratios = {int(size): found / max(1, expected) for size, (found, expected) in totals.items()}
+    most = min(RATIO, max(ratios.values(), default=1.0))
+    return {size: min(1.0, ratio / most) for size, ratio in ratios.items()}

@@ -6,7 +6,7 @@ For the games of size `alfred`; `rooms.py` makes the smaller ones.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
@@ -20,6 +20,7 @@ from imprint.errors import GameError
 CHILLER = "Fridge"
 ROUNDS = 10
 
+Pieces = Mapping[str, Sequence[Receptacle]]  # of each type of furniture
 Key = tuple[str, str, str]  # thing, target, kind of room
 
 
@@ -81,7 +82,6 @@ class Home:
         self.receptacles = self._furnish()
         self.under = self._stack()
         self.free = {place: list(pieces) for place, pieces in self.by_type.items()}  # those that are not full
-        self.held: Counter[str] = Counter()
         self.objects: list[Object] = []
         self._fill()
 
@@ -98,13 +98,9 @@ class Home:
         facts, dice = self.facts, self.dice
         needed, sure = self._needed()
         for _ in range(MAX_TRIES):
-            levels = facts.furniture_tree.draw(dice, sure)
-            if not needed.issubset(kind for kind, level in levels.items() if level):
+            layout = facts.draw_furniture(dice, sure)
+            if not needed.issubset(layout) or not facts.keeps(dice, layout):
                 continue
-            layout: list[str] = []
-            for kind, level in sorted(levels.items()):
-                if level:
-                    layout += [kind] * facts.furniture[kind, level].draw(dice)
             if split_of(layout) == split and self._homes_of_goal(layout):
                 return layout
         raise GameError(
@@ -188,26 +184,34 @@ class Home:
                 self._put(kind, things[kind].draw(dice))
 
     def _put_to_look_at(self, copies: int) -> None:
-        """One thing lies where the lamp stands as often as in the published rooms, and the others do not."""
+        """Things lie where the lamp stands as often as in the published rooms."""
         kind, lamp = self.ask.object_type, self.objects[0].receptacle
         spot = next(r for r in self.receptacles if r.id == lamp)
-        lies = self.facts.lies[kind]
         elsewhere = {place: [r for r in pieces if r is not spot] for place, pieces in self.by_type.items()}
-        alone = not any(pieces and place in lies for place, pieces in elsewhere.items())
-        if spot.type in lies and (alone or self.dice.random() < census().at_lamp):
+        here = spot.type in self.facts.lies[kind]
+        if here and (not self._chances(kind, elsewhere) or self.dice.random() < census().at_lamp):
             self._add(kind, spot)
-            copies -= 1
-        self._put_goal(copies, elsewhere)
+            self._scatter(copies - 1, self.by_type)
+        else:
+            self._put_goal(copies, elsewhere)
 
-    def _put_goal(self, copies: int, pieces: Mapping[str, Sequence[Receptacle]]) -> None:
-        """Put things that are asked for into these pieces of furniture, by their type."""
+    def _put_goal(self, copies: int, pieces: Pieces) -> None:
+        """Put things that are asked for into these pieces of furniture: behind doors as often as they are."""
+        shut = self.dice.random() < census().shut[self.ask.family]
+        chosen = {place: [r for r in those if r.openable == shut] for place, those in pieces.items()}
+        if not self._chances(self.ask.object_type, chosen):
+            chosen = pieces
+        first = copies if shut else self.ask.goal().count
+        self._scatter(first, chosen)
+        self._scatter(copies - first, pieces)
+
+    def _scatter(self, copies: int, pieces: Pieces) -> None:
         kind, family = self.ask.object_type, self.ask.family
         chances = self._chances(kind, pieces)
         weighed = {place: chance * census().asked.get((family, place), 1.0) for place, chance in chances.items()}
         chosen = weighed if any(weighed.values()) else chances
-        if chosen:
-            for place in self.dice.choices(tuple(chosen), tuple(chosen.values()), k=copies):
-                self._add(kind, self.dice.choice(pieces[place]))
+        for place in self.dice.choices(tuple(chosen), tuple(chosen.values()), k=copies) if copies else ():
+            self._add(kind, self.dice.choice(pieces[place]))
 
     def _put(self, kind: str, copies: int) -> None:
         """Put things of a kind where such things lie and there is room; none if there is no such place."""
@@ -220,7 +224,7 @@ class Home:
             else:
                 del chances[place]
 
-    def _chances(self, kind: str, pieces: Mapping[str, Sequence[Receptacle]]) -> dict[str, float]:
+    def _chances(self, kind: str, pieces: Pieces) -> dict[str, float]:
         """receptacle type -> how likely one of the pieces of the type is to hold a thing, relative to the others."""
         lies = self.facts.lies[kind].items()
         return {place: chance * len(pieces[place]) for place, chance in lies if pieces.get(place)}
@@ -233,6 +237,5 @@ class Home:
         also_in = () if on is None else (on,)
         made = Object(self.names.thing(kind), kind, receptacle.id, receptacle.location, flags, also_in=also_in)
         self.objects.append(made)
-        self.held[receptacle.id] += 1
-        if self.held[receptacle.id] == census().most[receptacle.type]:
+        if receptacle.type in census().single and receptacle in self.free[receptacle.type]:
             self.free[receptacle.type].remove(receptacle)
