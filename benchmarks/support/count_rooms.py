@@ -68,7 +68,7 @@ def census(games: Sequence[Game]) -> dict[str, Any]:
         "copies": _goal_copies(games),
         "asked": _asked(games, rooms, overlaps),
         "at_lamp": _at_lamp(games, rooms),
-        "shut": _shut(games),
+        "shut": _shut(games, rooms),
         "overlaps": overlaps,
         "single": _single(games),
         "rooms": rooms,
@@ -136,14 +136,16 @@ def _at_lamp(games: Iterable[Game], rooms: Mapping[str, Any]) -> list[int]:
     return counts
 
 
-def _shut(games: Iterable[Game]) -> dict[str, list[int]]:
-    """family -> [games in which a door has to be opened to get what is asked for, all games]."""
+def _shut(games: Iterable[Game], rooms: Mapping[str, Any]) -> dict[str, list[int]]:
+    """family -> [games in which a door has to be opened to get what is asked for, those in which it could be so]."""
     found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     for game in games:
-        doors = {r.id for r in game.receptacles if r.openable}
+        doors = {r.id: r.type for r in game.receptacles if r.openable}
+        lies = rooms[kind_of(r.type for r in game.receptacles)]["lies"][game.goal.object_type]
         outside = sum(o.type == game.goal.object_type and o.receptacle not in doors for o in in_reach(game))
-        found[game.family][0] += outside < game.goal.count
-        found[game.family][1] += 1
+        if (set(doors.values()) & set(lies)) - _tool_or_target(game):
+            found[game.family][0] += outside < game.goal.count
+            found[game.family][1] += 1
     return dict(sorted(found.items()))
 
 
@@ -190,7 +192,7 @@ def _room(games: Sequence[Game], overlaps: Mapping[str, Mapping[str, float]]) ->
         "furniture": _furniture(furniture),
         "furniture_tree": _tree(_levels(furniture)),
         "things": _copies(games, things),
-        "things_tree": _tree([{kind: 1 for kind in row} for row in things]),
+        "things_tree": _tree(_presence(games)),
         "lies": _lies(games, overlaps),
         "doors": _doors(games),
         "beside": _beside(games),
@@ -276,6 +278,11 @@ def _copies(games: Sequence[Game], rows: Sequence[Counter[str]]) -> dict[str, li
     return {kind: found.get(kind) or asked[kind] for kind in sorted({*found, *asked})}
 
 
+def _presence(games: Iterable[Game]) -> list[dict[str, int]]:
+    """The types of things in reach, at level 1; without the games that have a lamp because they ask for it."""
+    return [{thing.type: 1 for thing in in_reach(game)} for game in games if game.family != LIGHT]
+
+
 def _lies(games: Sequence[Game], overlaps: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, int]]:
     """object type -> receptacle type -> things found there that the task does not ask for."""
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -295,14 +302,20 @@ def home(thing: Object, types: Mapping[str, str], overlaps: Mapping[str, Mapping
     return (on_top or holders)[0]
 
 
-def _doors(games: Iterable[Game]) -> dict[str, list[int]]:
-    """receptacle type that ever opens -> [pieces that do, pieces]."""
-    found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+def _doors(games: Iterable[Game]) -> dict[str, dict[str, int]]:
+    """receptacle type that ever opens -> tenths of a room's pieces that do -> rooms."""
+    found: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for game in games:
+        pieces: defaultdict[str, list[bool]] = defaultdict(list)
         for r in game.receptacles:
-            found[r.type][0] += r.openable
-            found[r.type][1] += 1
-    return {kind: counts for kind, counts in sorted(found.items()) if counts[0]}
+            pieces[r.type].append(r.openable)
+        for kind, opening in pieces.items():
+            found[kind][round(10 * sum(opening) / len(opening))] += 1
+    return {
+        kind: {str(tenths): rooms for tenths, rooms in sorted(counts.items())}
+        for kind, counts in sorted(found.items())
+        if counts.keys() != {0}
+    }
 
 
 def _beside(games: Sequence[Game]) -> dict[str, dict[str, list[int]]]:
@@ -328,13 +341,26 @@ def _beside(games: Sequence[Game]) -> dict[str, dict[str, list[int]]]:
     return dict(found)
 
 
-def _groups(games: Sequence[Game]) -> dict[str, list[int]]:
-    """type -> groups of 1, 2, ... pieces of it that are reached from one spot."""
-    found: defaultdict[str, list[int]] = defaultdict(lambda: [0] * MOST_TOGETHER)
+def _groups(games: Sequence[Game]) -> dict[str, list[list[int]]]:
+    """type -> for 1, 2, ... pieces of it at one spot: [times that the next piece is there too, times there is a next].
+
+    The pieces of a room come in no known order, so each of its spots is the last with the same chance.
+    """
+    joined: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * MOST_TOGETHER)
+    left: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * MOST_TOGETHER)
     for game in games:
-        for (kind, _), size in Counter((r.type, r.location) for r in game.receptacles).items():
-            found[kind][min(size, MOST_TOGETHER) - 1] += 1
-    return {kind: sizes for kind, sizes in sorted(found.items()) if any(sizes[1:])}
+        spots: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for r in game.receptacles:
+            spots[r.type][r.location] += 1
+        for kind, sizes in spots.items():
+            for size in sizes.values():
+                for place in range(min(size, MOST_TOGETHER) - 1):
+                    joined[kind][place] += 1
+                left[kind][min(size, MOST_TOGETHER) - 1] += 1 - 1 / len(sizes)
+    return {
+        kind: [[round(j), round(j + stayed)] for j, stayed in zip(counts, left[kind], strict=True)]
+        for kind, counts in sorted(joined.items())
+    }
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,15 +38,17 @@ def fours(receptacles: int) -> int:
 class Histogram:
     """Values with how often each was counted."""
 
-    __slots__ = ("_sums", "_values")
+    __slots__ = ("_last", "_sums", "_values")
 
     def __init__(self, counts: Mapping[Any, float]) -> None:
         self._values = tuple(counts)
         self._sums = tuple(accumulate(counts.values()))
+        self._last = len(self._values) - 1
 
     def draw(self, dice: random.Random) -> Any:
         """A value, as often as it was counted."""
-        return dice.choices(self._values, cum_weights=self._sums)[0]
+        # As random.choices does, without a list for each draw: a room takes dozens.
+        return self._values[bisect(self._sums, dice.random() * self._sums[-1], 0, self._last)]
 
 
 Branch = tuple[str, str, tuple[Histogram, ...]]  # parent, child, the child's levels for each level of the parent
@@ -111,9 +114,9 @@ class RoomFacts:
         furniture_tree: the levels of receptacle types; `things_tree` those (0 or 1) of object types.
         things: object type -> how many of it there are, where there are any.
         lies: object type -> receptacle type -> the chance to lie in one piece of it, relative to the others.
-        doors: receptacle type -> the share of pieces that open; the others never do.
+        doors: receptacle type -> tenths of the pieces of a room that open; the others never do.
         beside: receptacle type -> another that comes earlier -> the chance to be reached from its spot.
-        groups: receptacle type -> how many pieces of it are reached from one spot; absent if always one.
+        groups: receptacle type -> for 1, 2, ... pieces at one spot, the chance that the next is reached from it too.
         totals: size class -> the chance to keep a room of it: the tree alone makes too many of some.
     """
 
@@ -122,9 +125,9 @@ class RoomFacts:
     things: Mapping[str, Histogram]
     things_tree: Tree
     lies: Mapping[str, Mapping[str, float]]
-    doors: Mapping[str, float]
+    doors: Mapping[str, Histogram]
     beside: Mapping[str, Mapping[str, float]]
-    groups: Mapping[str, Histogram]
+    groups: Mapping[str, tuple[float, ...]]
     totals: Mapping[int, float]
 
     def draw_furniture(self, dice: random.Random, sure: str) -> list[str]:
@@ -150,7 +153,8 @@ class Census:
         copies: family -> how many things of the goal's type there are.
         asked: (family, receptacle type) -> how much more often a thing that is asked for lies there than another.
         at_lamp: the chance that a thing to look at lies where the lamp stands, if such things ever do.
-        shut: family -> the share of tasks in which a door has to be opened to get what is asked for.
+        shut: family -> the chance that a door has to be opened to get what is asked for, if such things ever lie
+            behind one.
         overlaps: receptacle type -> another -> the share of its things that lie in one of the other too.
         single: the receptacle types that hold one thing at most.
     """
@@ -195,6 +199,10 @@ def _from_one(counts: Sequence[int]) -> Histogram:
     return Histogram(dict(enumerate(counts, start=1)))
 
 
+def _from_text(counts: Mapping[str, int]) -> Histogram:
+    return Histogram({int(number): times for number, times in counts.items()})
+
+
 def room_facts(facts: Mapping[str, Any]) -> RoomFacts:
     """The facts of a kind of room, from its part of the file."""
     furniture: defaultdict[tuple[str, int], dict[int, int]] = defaultdict(dict)
@@ -209,12 +217,15 @@ def room_facts(facts: Mapping[str, Any]) -> RoomFacts:
         things={kind: _from_one(counts) for kind, counts in facts["things"].items()},
         things_tree=Tree(facts["things_tree"]),
         lies={thing: {r: n / pieces[r] for r, n in counts.items()} for thing, counts in facts["lies"].items()},
-        doors={kind: opening / all_ for kind, (opening, all_) in facts["doors"].items()},
+        doors={kind: _from_text(tenths) for kind, tenths in facts["doors"].items()},
         beside={
             kind: {other: joined / could for other, (joined, could) in counts.items()}
             for kind, counts in facts["beside"].items()
         },
-        groups={kind: _from_one(sizes) for kind, sizes in facts["groups"].items()},
+        groups={
+            kind: tuple(joined / could if could else 0.0 for joined, could in sizes)
+            for kind, sizes in facts["groups"].items()
+        },
         totals=_chances(facts["totals"]),
     )
 

@@ -6,7 +6,7 @@ For the games of size `alfred`; `rooms.py` makes the smaller ones.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
@@ -124,30 +124,40 @@ class Home:
 
     def _furnish(self) -> list[Receptacle]:
         """The furniture of the layout; some pieces are reached from the spot of another."""
+        doors = [opens for kind, pieces in Counter(self.layout).items() for opens in self._doors(kind, pieces)]
         made = []
-        for kind, location in zip(self.layout, self._spots(), strict=True):
-            opens = self.dice.random() < self.facts.doors.get(kind, 0.0)
+        for kind, location, opens in zip(self.layout, self._spots(), doors, strict=True):
             made.append(Receptacle(self.names.thing(kind), kind, location, opens))
             self.by_type[kind].append(made[-1])
         return made
 
+    def _doors(self, kind: str, pieces: int) -> list[bool]:
+        """Which of the pieces open: in most rooms all of a type or none, so they are not drawn one by one."""
+        if kind not in self.facts.doors:
+            return [False] * pieces
+        opening = round(self.facts.doors[kind].draw(self.dice) * pieces / 10)
+        doors = [place < opening for place in range(pieces)]
+        self.dice.shuffle(doors)
+        return doors
+
     def _spots(self) -> Iterator[str]:
         """Where one stands to reach each piece of the layout."""
         spots: defaultdict[str, list[str]] = defaultdict(list)
-        left = 0
+        together = 0  # pieces at the last spot of this type
         for kind in self.layout:
+            together = together if kind in spots else 0
             others = [other for other in self.facts.beside.get(kind, ()) if other in spots]
             near = next((o for o in others if self.dice.random() < self.facts.beside[kind][o]), None)
-            if kind not in spots:
-                left = 0
+            groups = self.facts.groups.get(kind, ())
             if near is not None:
                 spots[kind].append(self.dice.choice(spots[near]))
-            elif left:
+                together = len(groups)
+            elif 0 < together < len(groups) and self.dice.random() < groups[together - 1]:
                 spots[kind].append(spots[kind][-1])
-                left -= 1
+                together += 1
             else:
-                left = self.facts.groups[kind].draw(self.dice) - 1 if kind in self.facts.groups else 0
                 spots[kind].append(self.names.location())
+                together = 1
             yield spots[kind][-1]
 
     def _stack(self) -> dict[str, str]:
@@ -179,9 +189,10 @@ class Home:
         else:
             self._put_goal(copies, {kind: pieces for kind, pieces in self.by_type.items() if kind not in self.taboo})
         levels = self.facts.things_tree.draw(dice, first)
-        for kind, level in sorted(levels.items()):
-            if level and kind not in (first, ask.object_type):
-                self._put(kind, things[kind].draw(dice))
+        others = sorted(kind for kind, level in levels.items() if level and kind not in (first, ask.object_type))
+        dice.shuffle(others)  # what comes last finds the hooks and burners taken
+        for kind in others:
+            self._put(kind, things[kind].draw(dice))
 
     def _put_to_look_at(self, copies: int) -> None:
         """Things lie where the lamp stands as often as in the published rooms."""
@@ -198,7 +209,7 @@ class Home:
     def _put_goal(self, copies: int, pieces: Pieces) -> None:
         """Put things that are asked for into these pieces of furniture: behind doors as often as they are."""
         shut = self.dice.random() < census().shut[self.ask.family]
-        chosen = {place: [r for r in those if r.openable == shut] for place, those in pieces.items()}
+        chosen: Pieces = {place: [r for r in those if r.openable == shut] for place, those in pieces.items()}
         if not self._chances(self.ask.object_type, chosen):
             chosen = pieces
         first = copies if shut else self.ask.goal().count

@@ -115,7 +115,7 @@ def make_game(split: str, index: int, config: MakerConfig | None = None) -> Game
         receptacles=tuple(sorted(receptacles, key=lambda r: r.id.lower())),
         objects=tuple(sorted(objects, key=lambda o: o.id.lower())),
         start=names.location(),
-        can_contain=frozenset((r.type, o) for r in receptacles for o in CONTAINS[r.type] if o in present),
+        can_contain=frozenset((r, o) for r in {r.type for r in receptacles} for o in CONTAINS[r] if o in present),
         goal=goal,
     )
     return _with_walkthrough(game)
