@@ -149,6 +149,7 @@ class Rollout:
                 context_tokens=read,
                 start=start,
                 stop=len(episode.tokens),
+                well_formed=well_formed,
             )
         )
         episode.pending = self.context.follow(result, sampled.tokens[-1])

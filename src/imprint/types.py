@@ -73,6 +73,7 @@ class Turn:
 
     `start:stop` are the positions of the policy's tokens in `Episode.token_ids`;
     `context_tokens` is how many tokens the policy read to choose the action (prompt and history).
+    `valid`: the answer kept the format and the action was possible; `well_formed`: it kept the format.
     """
 
     response: str
@@ -83,6 +84,7 @@ class Turn:
     context_tokens: int
     start: int
     stop: int
+    well_formed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def evaluate(
     """
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
+        overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
     subject = Subject(model, recipe, overrides)
     _check_record(record, subject, games)
     from imprint.engine.local import LocalEngine

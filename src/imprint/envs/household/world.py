@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
@@ -13,11 +12,10 @@ from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
-from imprint.envs.household.pddl import load_game
+from imprint.envs.household.stored import HELD_OUT, StoredGames, hold_out, split_roles
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
-GAME_FILE = "game.tw-pddl"
 ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
 # What the world's sentences are made of, between the names.
 PHRASES = (
@@ -54,11 +52,15 @@ class HouseholdWorld:
     """Tasks in a household, in six families.
 
     Args:
-        games: `made` (drawn by the game maker as they are needed), or a folder in ALFWorld's layout:
-            `<split>/<task>/<trial>/game.tw-pddl`.
+        games: `made` (drawn by the game maker as they are needed), `alfworld` (the published games, under
+            `$ALFWORLD_DATA`), a folder in ALFWorld's layout (`<split>/<task>/<trial>/game.tw-pddl`), or a table of
+            problems (`<split>.jsonl.gz`); a folder may hold both.
+        splits: which split of stored games is the recipe's `train`, `validation` and `test`; `held-out` is a part of
+            those to train on. By default a split of that name, else `train`, `held-out` and `valid_seen`.
+            `as-stored`: no roles, a split is what is stored under its name.
         size: of the made rooms: `small`, `medium` or `alfred` (like the real ones).
-        seed: of the made games.
-        train, validation, test: how many made games each split has.
+        seed: of the made games, and of what is held out.
+        train, validation, test: how many made games each split has; `validation` also says how many are held out.
         max_turns: an episode ends after this many.
         families: which of the six to play.
     """
@@ -76,6 +78,7 @@ class HouseholdWorld:
         test: int = 600,
         max_turns: int = 30,
         families: Sequence[str] = FAMILIES,
+        splits: Mapping[str, str] | str | None = None,
     ) -> None:
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown:
@@ -88,20 +91,19 @@ class HouseholdWorld:
         self.max_turns = max_turns
         self.config = MakerConfig(seed=seed, size=size, families=self.categories)
         self.counts = {"train": train, "validation": validation, "test": test}
-        self.folder = None if games == "made" else Path(games)
-        if self.folder is not None and not self.folder.is_dir():
-            raise RecipeError("is not a folder of games", where=games, key="env.games", mend="give `made` or a folder")
+        self.stored = None if games == "made" else StoredGames(games)
+        self.roles = {} if self.stored is None else split_roles(splits, tuple(self.stored.splits()))
         self._tasks: dict[str, Sequence[Task]] = {}
-        self._game = lru_cache(maxsize=4096)(self._load)
+        self._game = lru_cache(maxsize=4096 if self.stored is None else 512)(self._load)  # a real game takes 40 kB
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """All tasks of a split; for a folder of games, any of its subfolders is a split.
+        """All tasks of a split: one of the recipe's, or of stored games any that is there.
 
         Raises:
             RecipeError: there is no such split.
         """
         if split not in self._tasks:
-            self._tasks[split] = self._made(split) if self.folder is None else self._found(split)
+            self._tasks[split] = self._made(split) if self.stored is None else self._found(split)
         return self._tasks[split]
 
     def game(self, task: Task) -> Game:
@@ -150,24 +152,19 @@ class HouseholdWorld:
         ]
 
     def _found(self, split: str) -> Sequence[Task]:
-        assert self.folder is not None
-        root = self.folder / split
-        files = sorted(root.glob(f"*/*/{GAME_FILE}"))
-        if not files:
-            raise RecipeError(
-                f"holds no */*/{GAME_FILE}",
-                where=root,
-                key="env.games",
-                mend="give a folder in ALFWorld's layout",
-            )
-        tasks = [
-            Task(str(path.parent.relative_to(self.folder)), load_game(path).family, split, str(path)) for path in files
-        ]
-        return [task for task in tasks if task.category in self.categories]
+        assert self.stored is not None
+        source = self.roles.get(split, split)
+        held_out = self.roles.get("validation") == HELD_OUT and split in ("train", "validation")
+        entries = self.stored.entries(self.roles["train"] if held_out else source)
+        entries = tuple(entry for entry in entries if entry.family in self.categories)
+        if held_out:
+            parts = hold_out(entries, self.counts["validation"], self.config.seed)
+            entries = tuple(parts[split == "train"])
+        return [Task(entry.id, entry.family, split, entry.source) for entry in entries]
 
     def _load(self, source: str) -> Game:
-        if self.folder is not None:
-            return load_game(Path(source))
+        if self.stored is not None:
+            return self.stored.game(source)
         split, index = source.split(":")
         return make_game(split, int(index), self.config)
 
