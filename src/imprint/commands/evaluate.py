@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.seeds import check_seeds, evaluate_seeds
 from imprint.commands.shared import Sets, Subject, console, say, success_table
 
 if TYPE_CHECKING:
@@ -48,10 +49,16 @@ def evaluate(
     arm: Annotated[Arm, typer.Option(help="With the skills in the context, without, or both.")] = Arm.BOTH,
     games: Annotated[
         Path | None,
-        typer.Option(help="A folder of real games (ALFWorld's json_2.1.1), or of made ones.", show_default=False),
+        typer.Option(
+            help="Stored games: `alfworld`, a folder in its layout (real or made), or a table.", show_default=False
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the sampling.  [default: the recipe's]", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Several, e.g. 0-2: success by family as the mean over them.", show_default=False),
     ] = None,
     changes: Sets = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
@@ -65,8 +72,9 @@ def evaluate(
 
     Example: `imprint eval runs/demo --tasks 60`
 
-    On ALFWorld's own games: `imprint eval runs/demo --games ~/.cache/alfworld/json_2.1.1`
+    On ALFWorld's own games: `imprint eval runs/demo --games alfworld --split valid_seen --seeds 0-2`
     """
+    several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     if games is not None:
         overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
@@ -77,7 +85,11 @@ def evaluate(
     engine = LocalEngine(subject.recipe, model=subject.model)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
-    arms = play_arms(engine, spread(engine, chosen_split, count), arm, subject.title, quiet)
+    played = spread(engine, chosen_split, count)
+    if several is not None:
+        evaluate_seeds(engine, subject, played, several, split=chosen_split, arm=arm, output=output, quiet=quiet)
+        return
+    arms = play_arms(engine, played, arm, subject.title, quiet)
     rows = outcome_rows(arms, step=subject.step, split=chosen_split, env_steps=subject.env_steps)
     console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
     difference = _difference(arms)

@@ -87,25 +87,27 @@ def load_rows(path: str | Path, template: Template | None = None, *, limit: int 
     Raises:
         GameError: the table is cut short, or a row is not a game; names file and line.
     """
-    for line, text in read_lines(path, limit):
-        yield parse_row(text, template or Template(), f"{path}:{line}")
+    path, template = Path(path), template or Template()
+    for line, text in _lines(path, limit):
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise GameError(f"is not whole JSON: {error.msg}", where=path, line=line, mend=_AGAIN) from error
+        where = f"{path}:{line}"
+        sentence = _text(row, "task", where).strip().removeprefix(PREFIX).strip()
+        game_id = _game_id(Path(_text(row, "path", where)))
+        yield _build(row, game_id, sentence, template, where)
 
 
-def parse_row(text: str, template: Template, where: str) -> Game:
-    """The game in one row of a table (JSON).
-
-    Args:
-        where: the table and the line, for errors.
+def parse_row(row: Mapping[str, Any], game_id: str, template: Template, where: str) -> Game:
+    """The game in one row of a table.
 
     Raises:
-        GameError: the row is not a game.
+        GameError: something is missing or malformed.
     """
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise GameError(f"is not whole JSON: {error.msg}", where=where, mend=_AGAIN) from error
-    sentence = _text(row, "task", where).strip().removeprefix(PREFIX).strip()
-    return _build(row, _game_id(Path(_text(row, "path", where))), sentence, template, where)
+    if not isinstance(row.get("task"), str):
+        raise GameError("is missing or not text", where=where, key="task", mend="get the table again")
+    return _build(row, game_id, row["task"].strip().removeprefix(PREFIX).strip(), template, where)
 
 
 def parse_game(document: Any, game_id: str, *, where: str | Path | None = None) -> Game:
@@ -161,13 +163,14 @@ def read_expression(text: str, *, where: str | Path, key: str) -> Expression:
     return found
 
 
-def read_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[int, str]]:
-    """The rows of a `.jsonl.gz` or `.jsonl` table with their line numbers.
+# --- the parts of a document ---
 
-    Raises:
-        GameError: it cannot be read, or is cut short.
-    """
-    path = Path(path)
+
+def _game_id(path: Path) -> str:
+    return "/".join(path.parent.parts[-3:]) or path.stem
+
+
+def _lines(path: Path, limit: int | None) -> Iterator[tuple[int, str]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
             for line, text in enumerate(table, start=1):
@@ -179,13 +182,6 @@ def read_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[int
         raise GameError(f"is cut short or damaged: {error}", where=path, mend=_AGAIN) from error
     except OSError as error:
         raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
-
-
-# --- the parts of a document ---
-
-
-def _game_id(path: Path) -> str:
-    return "/".join(path.parent.parts[-3:]) or path.stem
 
 
 def _text(document: Any, key: str, where: str | Path) -> str:

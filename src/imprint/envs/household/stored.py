@@ -7,6 +7,7 @@ split of a recipe.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -20,11 +21,12 @@ from pathlib import Path
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.game import FAMILIES, Game
-from imprint.envs.household.pddl import FILE_NAME, Template, load_game, load_template, parse_row, read_lines
+from imprint.envs.household.pddl import Template, load_game, load_template, parse_row
 from imprint.errors import GameError, RecipeError
 
 __all__ = ["ALFWORLD", "AS_STORED", "HELD_OUT", "OFFICIAL", "Entry", "StoredGames", "data_root", "hold_out"]
 
+GAME_FILE = "game.tw-pddl"
 ALFWORLD, VARIABLE, RELEASE = "alfworld", "ALFWORLD_DATA", "json_2.1.1"
 HELD_OUT, AS_STORED = "held-out", "as-stored"
 PUBLISHED = {"train": "train", "validation": HELD_OUT, "test": "valid_seen"}
@@ -38,7 +40,8 @@ OFFICIAL = {
     }.items()
 }
 _TABLE = re.compile(r"(.+?)\.jsonl(?:\.gz)?")
-_TEXT = re.compile(r'\s*:\s*("(?:[^"\\]|\\.)*")')
+_AGAIN = "get the games again; the file seems cut short or altered"
+_TEXT = re.compile(r'\s*:\s*"([^"\\]*)"')
 _FALSE = re.compile(r"\s*:\s*false")
 _TAIL = 4096  # bytes of a game file's end in which it usually says whether it can be solved
 _UNSUPPORTED = ("movable", "Sliced")  # tasks with these in their names are none of the six families'
@@ -73,7 +76,7 @@ class StoredGames:
             raise RecipeError(
                 "is not there", where=self.root, key="env.games", mend=mend or "give `made`, `alfworld`, or a folder"
             )
-        self._rows: dict[str, bytes] = {}
+        self._rows: dict[str, tuple[str, bytes]] = {}
         self._listed: dict[str, tuple[Entry, ...]] = {}
         self._template: Template | None = None
 
@@ -86,7 +89,7 @@ class StoredGames:
         for folder in (self.root, self.root / RELEASE):
             for path in sorted(folder.iterdir()) if folder.is_dir() else []:
                 name = _TABLE.fullmatch(path.name)
-                if path.is_dir() and next(path.glob(f"*/*/{FILE_NAME}"), None) is not None:
+                if path.is_dir() and next(path.glob(f"*/*/{GAME_FILE}"), None) is not None:
                     found[path.name] = path
                 elif name is not None and path.is_file():
                     found.setdefault(name[1], path)
@@ -104,7 +107,7 @@ class StoredGames:
             if place is None:
                 known = ", ".join(self.splits()) or "none"
                 raise RecipeError(
-                    f"holds no games of the split {split!r} (*/*/{FILE_NAME}, or {split}.jsonl.gz)",
+                    f"holds no games of the split {split!r} (*/*/{GAME_FILE}, or {split}.jsonl.gz)",
                     where=self.root,
                     key="env.games",
                     mend=f"the splits here are: {known}",
@@ -120,29 +123,35 @@ class StoredGames:
             GameError: it is damaged.
         """
         if source in self._rows:
-            return parse_row(zlib.decompress(self._rows[source]).decode(), self._shared(), source)
+            game_id, data = self._rows[source]
+            try:
+                row = json.loads(zlib.decompress(data))
+            except ValueError as error:
+                raise GameError(f"is not whole JSON: {error}", where=source, mend=_AGAIN) from error
+            return parse_row(row, game_id, self._shared(), source)
         return load_game(source)
 
     def _in_table(self, path: Path) -> Iterator[Entry]:
-        for line, text in read_lines(path):
+        for line, text in _lines(path):
             named = _TEXT.match(text, _after_key(text, "path"))
-            name = Path(json.loads(named[1]) if named else "")
+            name = Path(named[1] if named else "")
             if len(name.parts) < 4:
-                raise GameError("does not name its game", where=path, line=line, key="path", mend="download it again")
+                raise GameError("does not name its game", where=path, line=line, key="path", mend=_AGAIN)
             if _FALSE.match(text, _after_key(text, "solvable")) or any(word in str(name) for word in _UNSUPPORTED):
                 continue
             source = f"{path}:{line}"
-            self._rows[source] = zlib.compress(text.encode(), 1)  # all the rows of the release together: 23 MB
+            # All the rows of the release together take 23 MB so.
+            self._rows[source] = _id_of(name), zlib.compress(text.encode(), 1)
             family = _family(name.parts[-3])
             if family is None:
                 family = self.game(source).family
-            yield Entry("/".join(name.parts[-4:-1]), family, source)
+            yield Entry(_id_of(name), family, source)
 
     def _shared(self) -> Template:
         """Rules and commands of the rows, which hold none: those of a game file of the same release."""
         if self._template is None:
             folders = [path for path in self.splits().values() if path.is_dir()]
-            files = (file for folder in folders for file in folder.glob(f"*/*/{FILE_NAME}"))
+            files = (file for folder in folders for file in folder.glob(f"*/*/{GAME_FILE}"))
             one = next(files, None)
             self._template = Template() if one is None else load_template(one)
         return self._template
@@ -197,7 +206,7 @@ def hold_out(entries: Sequence[Entry], count: int, seed: int) -> tuple[list[Entr
     taken: set[str] = set()
     for family in families:
         tasks: defaultdict[str, list[Entry]] = defaultdict(list)
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.id):
             if entry.family == family:
                 tasks[entry.task].append(entry)
         names, mine = sorted(tasks), list[Entry]()
@@ -207,20 +216,35 @@ def hold_out(entries: Sequence[Entry], count: int, seed: int) -> tuple[list[Entr
                 mine += tasks[name]
                 taken.add(name)
         chosen.append(mine)
-    return in_turn(chosen)[:count], [entry for entry in entries if entry.task not in taken]
+    return _in_turn(chosen)[:count], [entry for entry in entries if entry.task not in taken]
 
 
-def in_turn(groups: Sequence[Sequence[Entry]]) -> list[Entry]:
+def _in_turn(groups: Sequence[Sequence[Entry]]) -> list[Entry]:
     """One of each group, then another of each, ..."""
     return [entry for row in zip_longest(*groups) for entry in row if entry is not None]
 
 
 def _in_folder(root: Path) -> Iterator[Entry]:
-    for path in root.glob(f"*/*/{FILE_NAME}"):
+    for path in root.glob(f"*/*/{GAME_FILE}"):
         if any(word in str(path.relative_to(root)) for word in _UNSUPPORTED) or not _solvable(path):
             continue
         family = _family(path.parts[-3]) or load_game(path).family
-        yield Entry("/".join(path.parts[-4:-1]), family, str(path))
+        yield Entry(_id_of(path), family, str(path))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The rows of a table with their line numbers."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
+            yield from ((line, text) for line, text in enumerate(table, start=1) if text.strip())
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise GameError(f"is cut short or damaged: {error}", where=path, mend=_AGAIN) from error
+    except OSError as error:
+        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+
+
+def _id_of(path: Path) -> str:
+    return "/".join(path.parts[-4:-1])
 
 
 def _family(name: str) -> str | None:

@@ -12,7 +12,7 @@ from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
-from imprint.envs.household.stored import HELD_OUT, StoredGames, hold_out, split_roles
+from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
@@ -61,7 +61,7 @@ class HouseholdWorld:
         size: of the made rooms: `small`, `medium` or `alfred` (like the real ones).
         seed: of the made games, and of what is held out.
         train, validation, test: how many made games each split has; `validation` also says how many are held out.
-        max_turns: an episode ends after this many.
+        max_turns: an episode ends after this many; by default 50 with `alfworld`, as published, else 30.
         families: which of the six to play.
     """
 
@@ -76,7 +76,7 @@ class HouseholdWorld:
         train: int = 1200,
         validation: int = 120,
         test: int = 600,
-        max_turns: int = 30,
+        max_turns: int | None = None,
         families: Sequence[str] = FAMILIES,
         splits: Mapping[str, str] | str | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class HouseholdWorld:
                 mend=f"choose from: {', '.join(FAMILIES)}",
             )
         self.categories = tuple(family for family in FAMILIES if family in families)
-        self.max_turns = max_turns
+        self.max_turns = max_turns or (50 if games == ALFWORLD else 30)
         self.config = MakerConfig(seed=seed, size=size, families=self.categories)
         self.counts = {"train": train, "validation": validation, "test": test}
         self.stored = None if games == "made" else StoredGames(games)
