@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imprint.engine.local import LocalEngine
     from imprint.types import Episode, Task
 
+REAL_TURNS = 50  # of an episode of ALFWorld, by its published protocol
 REAL_SPLIT = "valid_seen"  # of ALFWorld's published games; the methods' figures are on it
 
 
@@ -65,11 +66,12 @@ def evaluate(
 
     Example: `imprint eval runs/demo --tasks 60`
 
-    On ALFWorld's own games: `imprint eval runs/demo --games ~/.cache/alfworld/json_2.1.1`
+    On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games
+    ~/.cache/alfworld/json_2.1.1`
     """
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
+        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
     subject = Subject(model, recipe, overrides)
     _check_record(record, subject, games)
     from imprint.engine.local import LocalEngine
