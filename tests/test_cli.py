@@ -249,6 +249,22 @@ def test_record_needs_a_run_and_games(model: Path, trained: tuple[Path, Path, st
     assert "add --games" in call("eval", trained[1], "--record", status=2).stderr
 
 
+def test_compare_plays_real_games_with_the_policies_it_made(model: Path, tmp_path: Path) -> None:
+    call("envs", "make", "household", tmp_path / "games", "--split", "validation", "--games", 6)
+    (tmp_path / "games" / "validation").rename(tmp_path / "games" / "valid_seen")
+    recipe = write_recipe(tmp_path, model, method="zero_shot", steps=0)
+    command = ("compare", recipe, "--seeds", "0", "--out", tmp_path / "out", "--games", tmp_path / "games", "--quiet")
+    assert "Methods, real games" in call(*command).output
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert {(row["split"], row["episodes"]) for row in rows if row["family"] == "all"} == {("test", 6), ("real", 6)}
+    log = tmp_path / "out" / "runs" / "quick-s0.log"
+    before = log.read_bytes()
+    call(*command)
+    assert log.read_bytes() == before  # nothing was played again
+    refused = call("compare", recipe, "--seeds", "0", "--games", tmp_path / "nowhere", status=2)
+    assert "--games" in refused.output
+
+
 def test_report_prints_its_path(trained: tuple[Path, Path, str]) -> None:
     assert call("report", trained[1]).stdout.strip() == str(trained[1] / "report.html")
 
