@@ -178,6 +178,53 @@ def test_a_wrong_recipe_names_the_key_and_leaves_nothing(
     assert "Traceback" not in result.output and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("env.max_turns=-3", "env.max_turns"),
+        ("env.max_turns=2.5", "env.max_turns"),
+        ("env.seed=abc", "env.seed"),
+        ("env.games=5", "env.games"),
+        ("env.families=pick", "env.families"),
+        ("learner.betas=[2,3]", "learner.betas"),
+        ("learner.lr=.inf", "learner.lr"),
+        ("device=tpu", "device"),
+        ("threads=100000", "threads"),
+    ],
+)
+def test_a_wrong_value_names_its_key(model: Path, tmp_path: Path, change: str, key: str) -> None:
+    recipe = write_recipe(tmp_path, model)
+    refused = call("train", recipe, "--out", tmp_path / "run", "--set", change, status=2)
+    assert key in refused.output and "mend:" in refused.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_comes_to_light_at_the_first_episode_leaves_no_run_behind(model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "skills" / "long" / "SKILL.md"
+    page.parent.mkdir(parents=True)
+    front = "---\nname: long\ndescription: Long.\nmetadata:\n  tasks: '*'\n---\n"
+    page.write_text(front + "open the red door\n" * 2000)
+    recipe = write_recipe(tmp_path, model, skills=str(tmp_path / "skills"))
+    refused = call("train", recipe, "--out", tmp_path / "run", "--quiet", status=2)
+    assert "exceeds the context" in refused.output and not (tmp_path / "run").exists()
+
+
+def test_a_damaged_state_is_named(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained[1], run)
+    state = sorted(run.glob("checkpoints/*/state.json"))[-1]
+    state.write_text(state.read_text()[:40])
+    refused = call("eval", run, "--quiet", status=2)
+    assert "state.json" in refused.output and "mend:" in refused.output
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "twice.yaml"
+    recipe.write_text("name: a\nmethod: grpo\nsteps: 1\nlearner:\n  lr: 1.0e-3\nsteps: 5\n")
+    refused = call("train", recipe, status=2)
+    assert "twice.yaml:6" in refused.output and "'steps' is given twice" in refused.output
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     assert "nowhere.yaml" in call("train", tmp_path / "nowhere.yaml", status=2).stderr
     for arguments in (["report", tmp_path / "norun"], ["eval", tmp_path / "norun"]):
@@ -345,6 +392,15 @@ def test_skills_validate_tells_every_problem(tmp_path: Path) -> None:
     assert "SKILL.md:2" in result.output and "description" in result.output and "empty" in result.output
     call("skills", "validate", tmp_path / "good")
     call("skills", "validate", tmp_path / "nowhere", status=2)
+
+
+def test_skills_validate_knows_the_tasks_of_a_world(tmp_path: Path) -> None:
+    assert "household-heat: right" in call("skills", "validate", "--env", "household").output
+    source = Path(__file__).parents[1] / "src" / "imprint" / "skills" / "household" / "household-heat"
+    shutil.copytree(source, tmp_path / "lib" / "household-heat")
+    assert call("skills", "validate", tmp_path / "lib").exit_code == 0
+    refused = call("skills", "validate", tmp_path / "lib", "--env", "household", status=2)
+    assert "no skill serves the tasks 'pick_and_place_simple'" in refused.output
 
 
 def test_envs_list_show_and_make(tmp_path: Path) -> None:

@@ -103,8 +103,9 @@ def test_a_plan_that_cannot_work_is_refused_before_anything_runs(tmp_path: Path)
         plan([a, twin], [0], tmp_path)
     with pytest.raises(RecipeError, match="test_tasks"):
         plan([a], [0], tmp_path, ["evaluation.test_tasks=0"])
-    with pytest.raises(RecipeError, match="each seed once"):
-        plan([a], [1, 1], tmp_path)
+    for recipes, seeds in (([a], [1, 1]), ([a, a], [1])):
+        with pytest.raises(RecipeError, match="each recipe and seed once"):
+            plan(recipes, seeds, tmp_path)
     with pytest.raises(RecipeError, match="stepz"):
         plan([a], [0], tmp_path, ["stepz=1"])
 

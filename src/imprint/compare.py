@@ -97,9 +97,9 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
     """
     if out.exists() and not out.is_dir():
         raise CheckpointError("is a file, not a folder", where=out, mend="choose another --out")
-    if not recipes or not seeds or len(set(seeds)) < len(seeds):
+    if not recipes or not seeds or len(set(seeds)) < len(seeds) or len(set(recipes)) < len(recipes):
         raise RecipeError(
-            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each seed once"
+            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each recipe and seed once"
         )
     owners: dict[str, Path] = {}
     jobs = []
