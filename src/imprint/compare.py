@@ -231,13 +231,13 @@ def run_all(
     live: dict[Job, Process] = {}
     failures: list[Failure] = []
     done = first = work.done
-    began = time.monotonic()
-    progress.begin(work.total, done)
+    total, began = work.total, time.monotonic()
+    progress.begin(total, done)
     try:
         while waiting or live:
             while waiting and len(live) < workers:
                 job = waiting.popleft()
-                progress.note(f"{job.name}: {'goes on' if steps(job)[0] else 'begins'} (log: {job.log})")
+                progress.note(f"{job.name}: {'goes on' if work.of(job)[0] else 'begins'} (log: {job.log})")
                 live[job] = start(job)
             ended = [(job, status) for job, process in live.items() if (status := process.poll()) is not None]
             for job, status in ended:
@@ -250,7 +250,7 @@ def run_all(
                     progress.note(f"{job.name}: failed with status {status}; the others go on")
             now = work.done
             if now != done:
-                rate = _rate(now - first, work.total - now, began)
+                rate = _rate(now - first, total - now, began)
                 progress.advance(f"{work.where(live)}; {rate}", by=now - done)
                 done = now
             if not ended and live:
@@ -260,27 +260,34 @@ def run_all(
     return failures
 
 
-@dataclass(frozen=True, slots=True)
 class _Work:
-    """How far jobs are, by what `steps` says of each."""
+    """How far jobs are, by what `steps` says of each; what is done stays done, and is not looked at again."""
 
-    jobs: Sequence[Job]
-    steps: Callable[[Job], tuple[int, int]]
+    def __init__(self, jobs: Sequence[Job], steps: Callable[[Job], tuple[int, int]]) -> None:
+        self.jobs, self.steps = jobs, steps
+        self._ended: dict[Job, tuple[int, int]] = {}
+
+    def of(self, job: Job) -> tuple[int, int]:
+        """Steps done, and in all."""
+        found = self._ended.get(job) or self.steps(job)
+        if found[0] >= found[1]:
+            self._ended[job] = found
+        return found
 
     def is_done(self, job: Job) -> bool:
-        done, total = self.steps(job)
+        done, total = self.of(job)
         return done >= total
 
     @property
     def done(self) -> int:
-        return sum(self.steps(job)[0] for job in self.jobs)
+        return sum(self.of(job)[0] for job in self.jobs)
 
     @property
     def total(self) -> int:
-        return sum(self.steps(job)[1] for job in self.jobs)
+        return sum(self.of(job)[1] for job in self.jobs)
 
     def where(self, live: Mapping[Job, Process]) -> str:
-        running = ", ".join(f"{job.name} {done}/{total}" for job in live for done, total in [self.steps(job)])
+        running = ", ".join(f"{job.name} {done}/{total}" for job in live for done, total in [self.of(job)])
         finished = f"{sum(map(self.is_done, self.jobs))} of {len(self.jobs)} runs finished"
         return f"{finished}; {running}" if running else finished
 
