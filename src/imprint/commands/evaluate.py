@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imprint.engine.local import LocalEngine
     from imprint.types import Episode, Task
 
+REAL_TURNS = 50  # of an episode of ALFWorld, by its published protocol
 REAL_SPLIT = "valid_seen"  # of ALFWorld's published games; the methods' figures are on it
 
 
@@ -72,12 +73,13 @@ def evaluate(
 
     Example: `imprint eval runs/demo --tasks 60`
 
-    On ALFWorld's own games: `imprint eval runs/demo --games alfworld --split valid_seen --seeds 0-2`
+    On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games alfworld --seeds 0-2`
     """
     several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     if games is not None:
-        overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
+        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
+        overrides.append("env.splits=as-stored")
     subject = Subject(model, recipe, overrides)
     _check_record(record, subject, games)
     from imprint.engine.local import LocalEngine

@@ -19,7 +19,7 @@ from torch import Tensor
 from imprint.errors import CheckpointError
 from imprint.files import atomic_folder
 from imprint.learning.learner import Learner
-from imprint.policy.model import Policy
+from imprint.policy.model import Policy, without_bars
 from imprint.runs.run import Run
 
 
@@ -61,7 +61,8 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
     try:
         weights = _weights(path, policy.model)
         trainer = torch.load(path / "trainer.pt", map_location="cpu", weights_only=True)
-        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        documents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")}
+        state: dict[str, Any] = documents["state.json"]  # the others are read to see that they are whole
         policy.model.load_state_dict(weights)
         policy.model.tie_weights()
         learner.restore(trainer["learner"])
@@ -78,7 +79,8 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
 
 def _weights(path: Path, model: Any) -> dict[str, Tensor]:
     """The checkpoint's weights by the model's names: files can hold them by others, and in several parts."""
-    saved, told = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
+    with without_bars():
+        saved, told = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
     wrong = sorted({*told["missing_keys"], *told["unexpected_keys"]})
     if wrong:
         raise ValueError(f"weights do not fit the model: {wrong[:3]}")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
+from pydantic import PositiveInt
+
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
@@ -73,10 +75,10 @@ class HouseholdWorld:
         games: str = "made",
         size: Literal["small", "medium", "alfred"] = "small",
         seed: int = 0,
-        train: int = 1200,
-        validation: int = 120,
-        test: int = 600,
-        max_turns: int | None = None,
+        train: PositiveInt = 1200,
+        validation: PositiveInt = 120,
+        test: PositiveInt = 600,
+        max_turns: PositiveInt | None = None,
         families: Sequence[str] = FAMILIES,
         splits: Mapping[str, str] | str | None = None,
     ) -> None:
