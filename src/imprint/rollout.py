@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from imprint.context.prompt import Context
 from imprint.envs.base import Environment, World
@@ -28,19 +29,66 @@ class Request:
     skills: tuple[Skill, ...] = ()
 
 
+class Player(Protocol):
+    """Who plays requests: a local policy (`Rollout`), or a model behind an endpoint (`chat_rollout.ChatRollout`)."""
+
+    def play(
+        self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None = None
+    ) -> list[Episode]:
+        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
+        ...
+
+
 @dataclass(slots=True)
-class _Live:
-    """An episode in flight."""
+class Live:
+    """An episode in flight: what has happened in the world so far."""
 
     request: Request
     environment: Environment
     first: StepResult
-    prompt: Prompt
+    turns: list[Turn] = field(default_factory=list)
+    stop: StopReason = StopReason.RUNNING
+
+    def act(self, response: str, action: str, *, well_formed: bool, read: int, start: int, stop: int) -> StepResult:
+        """Take the turn that a response means: `read` tokens led to it, and it is the tokens `start:stop`."""
+        result = self.environment.step(action)
+        self.turns.append(
+            Turn(
+                response=response.strip("\n"),
+                action=action,
+                observation=result.observation,
+                reward=result.reward,
+                valid=well_formed and result.valid,
+                context_tokens=read,
+                start=start,
+                stop=stop,
+            )
+        )
+        self.stop = _stop_reason(result)
+        return result
+
+    def close(self, **tokens: Any) -> Episode:
+        """The finished episode, with its tokens where they are known."""
+        return Episode(
+            task=self.request.task,
+            seed=self.request.seed,
+            skills=tuple(skill.name for skill in self.request.skills),
+            first_observation=self.first.observation,
+            turns=tuple(self.turns),
+            success=self.stop is StopReason.SUCCESS,
+            stop=self.stop,
+            **tokens,
+        )
+
+
+@dataclass(slots=True)
+class _Tokens(Live):
+    """An episode in flight as the sampler sees it."""
+
+    prompt: Prompt = field(kw_only=True)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
-    stop: StopReason = StopReason.RUNNING
 
     @property
     def length(self) -> int:
@@ -104,9 +152,14 @@ class Rollout:
                 ended = live.pop(row)
                 if progress is not None:
                     progress(len(ended.turns))
-        return [_close(episode) for episode in everyone]
+        return [
+            episode.close(
+                prompt_ids=episode.prompt.ids, token_ids=tuple(episode.tokens), logprobs=tuple(episode.logprobs)
+            )
+            for episode in everyone
+        ]
 
-    def _open(self, request: Request, sampling: Sampling) -> _Live:
+    def _open(self, request: Request, sampling: Sampling) -> _Tokens:
         environment = self.world.environment()
         first = environment.reset(request.task, request.seed)
         prompt = self.context.start(request.skills, first)
@@ -118,9 +171,9 @@ class Rollout:
                 key="model",
                 mend="use a model with a longer context, or fewer or shorter skills",
             )
-        return _Live(request, environment, first, prompt)
+        return _Tokens(request, environment, first, prompt=prompt)
 
-    def _refuse_overlong(self, live: dict[int, _Live], ready: set[int], sampling: Sampling) -> set[int]:
+    def _refuse_overlong(self, live: dict[int, _Tokens], ready: set[int], sampling: Sampling) -> set[int]:
         """End the episodes whose next response might not fit the context; their rows."""
         room = self.policy.max_context - sampling.max_new_tokens
         overlong = {row for row in ready if live[row].length + len(live[row].pending) > room}
@@ -128,7 +181,7 @@ class Rollout:
             live.pop(row).stop = StopReason.CONTEXT_LIMIT
         return overlong
 
-    def _take_turn(self, episode: _Live, sampled: Sampled) -> None:
+    def _take_turn(self, episode: _Tokens, sampled: Sampled) -> None:
         """Act on one response, and append the response and what it led to, to the sequence."""
         episode.tokens += episode.pending
         episode.logprobs += [0.0] * len(episode.pending)
@@ -138,21 +191,9 @@ class Rollout:
         episode.logprobs += sampled.logprobs
         response = self.policy.decode(sampled.tokens)
         action, well_formed = self.context.parse(response)
-        result = episode.environment.step(action)
-        episode.turns.append(
-            Turn(
-                response=response.strip("\n"),
-                action=action,
-                observation=result.observation,
-                reward=result.reward,
-                valid=well_formed and result.valid,
-                context_tokens=read,
-                start=start,
-                stop=len(episode.tokens),
-            )
-        )
+        stop = len(episode.tokens)
+        result = episode.act(response, action, well_formed=well_formed, read=read, start=start, stop=stop)
         episode.pending = self.context.follow(result, sampled.tokens[-1])
-        episode.stop = _stop_reason(result)
 
 
 def _stop_reason(result: StepResult) -> StopReason:
@@ -161,18 +202,3 @@ def _stop_reason(result: StepResult) -> StopReason:
     if result.terminated:
         return StopReason.FAILURE
     return StopReason.TURN_LIMIT if result.truncated else StopReason.RUNNING
-
-
-def _close(episode: _Live) -> Episode:
-    return Episode(
-        task=episode.request.task,
-        seed=episode.request.seed,
-        skills=tuple(skill.name for skill in episode.request.skills),
-        first_observation=episode.first.observation,
-        turns=tuple(episode.turns),
-        success=episode.stop is StopReason.SUCCESS,
-        stop=episode.stop,
-        prompt_ids=episode.prompt.ids,
-        token_ids=tuple(episode.tokens),
-        logprobs=tuple(episode.logprobs),
-    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.helpfulness import helpfulness
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="List, check and read skills.\n\nExample: `imprint skills list`",
 )
+app.command("helpfulness")(helpfulness)
 
 
 @app.command("list")

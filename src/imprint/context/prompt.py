@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.context.config import ContextConfig
-from imprint.context.pages import load_templates, render_pages
+from imprint.context.pages import load_templates, render_pages, render_result
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy.local import Prompt
 from imprint.policy.model import Policy
@@ -105,8 +105,7 @@ class Context:
         return (*([] if bos is None else [int(bos)]), *(self.policy.encode(text) if text else []))
 
     def _render(self, template: str, result: StepResult) -> str:
-        admissible = result.admissible if self.config.show_admissible else ()
-        return self._templates.get_template(template).render(observation=result.observation, admissible=admissible)
+        return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)
 
     def _chat_text(self, content: str) -> tuple[str, str]:
         """A conversation's opening around `content`: (everything before it, it and everything after)."""

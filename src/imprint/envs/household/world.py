@@ -10,7 +10,7 @@ from typing import Literal
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
-from imprint.envs.household.game import FAMILIES, Game
+from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.pddl import load_game
@@ -107,6 +107,10 @@ class HouseholdWorld:
     def game(self, task: Task) -> Game:
         """The game behind a task (kept for reuse)."""
         return self._game(task.source)
+
+    def fingerprint(self, task: Task) -> str:
+        """What a stored episode of `task` depends on, beside its id: the game's content, wherever it came from."""
+        return fingerprint(self.game(task))
 
     def environment(self) -> HouseholdEnvironment:
         return HouseholdEnvironment(self)
