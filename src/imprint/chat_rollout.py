@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 
 from imprint.context.chat import ChatContext
 from imprint.envs.base import World
+from imprint.episodes import Live, Request, derive_seed
 from imprint.errors import ImprintError, PolicyError
 from imprint.policy.endpoint import Chat, Endpoint
-from imprint.policy.local import Sampling
+from imprint.policy.sampling import Sampling
 from imprint.policy.server import ContextFullError, Reply
 from imprint.policy.usage import Usage
-from imprint.rollout import Live, Request, derive_seed
 from imprint.store import EpisodeStore, episode_key
 from imprint.types import Episode, StopReason, Task
 

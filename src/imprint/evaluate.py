@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from imprint.curriculum import CurriculumConfig
+from imprint.episodes import Player, Request, derive_seed
 from imprint.helpfulness import Kind, SkillEvidence, arms, helpfulness_from_pairs
-from imprint.policy.local import Sampling
-from imprint.rollout import Player, Request, derive_seed
+from imprint.policy.sampling import Sampling
 from imprint.skills.library import SkillLibrary
 from imprint.types import Episode, Task
 

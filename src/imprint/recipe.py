@@ -161,7 +161,7 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | 
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from error
+            raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from None
         raise RecipeError(f"{first['msg']}{_given(first)}", where=where, key=key, mend="correct the value") from None
 
 

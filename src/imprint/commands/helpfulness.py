@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 NOTE = """\
 points: success with - without, paired; each interval is by itself, with no correction for their number.
-tokens/turn: what the page adds to every prompt; /episode: what an episode reads more in all (less, where the skill makes
-it shorter)."""
+tokens/turn: what the page adds to every prompt; /episode: what an episode reads more in all (or less, where the skill
+makes it shorter)."""
 
 
 class Compared(StrEnum):

@@ -11,15 +11,17 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_pages, render_result
 from imprint.errors import PolicyError, RecipeError
-from imprint.policy.local import Prompt
-from imprint.policy.model import Policy
+from imprint.policy.sampling import Prompt
 from imprint.skills.skill import Skill
 from imprint.types import StepResult
+
+if TYPE_CHECKING:  # it brings PyTorch along, which an endpoint does not need
+    from imprint.policy.model import Policy
 
 CUE = "\n>"  # what a plain transcript shows before each command
 

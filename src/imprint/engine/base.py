@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imprint.envs.base import SPLITS, World, make_world
+from imprint.episodes import Player
 from imprint.errors import RecipeError
 from imprint.evaluate import Evaluator
-from imprint.policy.local import Sampling
+from imprint.policy.sampling import Sampling
 from imprint.policy.usage import Meter
 from imprint.recipe import Recipe
-from imprint.rollout import Player
 from imprint.skills.library import load_library
 from imprint.types import Task
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy import server
 from imprint.policy.config import EndpointConfig
-from imprint.policy.local import Sampling
+from imprint.policy.sampling import Sampling
 from imprint.policy.server import CHARACTERS, Reply, TransientError
 from imprint.policy.usage import Meter, Usage
 
@@ -118,9 +118,10 @@ class Chat:
             ContextFullError: they are too long for it.
             PolicyError: the server refuses, or gives no answer however often it is asked.
         """
-        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
-        backoff = wait_exponential_jitter(initial=self.endpoint.first_wait, max=60, jitter=self.endpoint.first_wait)
+        first = self.endpoint.first_wait
+        backoff = wait_exponential(multiplier=first, max=60) + wait_random(0, first)
         body = self._body(messages, sampling, seed)
         try:
             async for attempt in AsyncRetrying(

@@ -65,7 +65,7 @@ def read_reply(body: bytes, messages: Sequence[Mapping[str, str]]) -> Reply:
         choice = content["choices"][0]
         message = choice["message"]
         spoken, reasoning = _text(message, "content", "refusal"), _text(message, "reasoning_content", "reasoning")
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TransientError("the answer is not a chat completion") from error
     # A server that takes the thoughts out of the answer would make every answer break the format.
     text = f"<think>{reasoning}</think>{spoken}" if reasoning and "<think>" not in spoken else spoken
