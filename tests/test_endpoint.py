@@ -335,6 +335,7 @@ def test_an_episode_of_a_world_that_answers_otherwise_now_does_not_count(server,
     rollout = rollout_of(server, tmp_path)
     assert play(rollout, count=1) == [episode]
     assert rollout.endpoint.meter.spent.requests == len(episode.turns)
+    assert rollout.endpoint.meter.stale == 1 and "has changed" in rollout.endpoint.meter.sentences()
 
 
 def test_a_half_written_last_line_is_told_and_played_again(server, tmp_path):
@@ -343,7 +344,7 @@ def test_a_half_written_last_line_is_told_and_played_again(server, tmp_path):
     path = rollout_of(server, tmp_path).store.path
     path.write_bytes(path.read_bytes()[:-30])
     rollout = rollout_of(server, tmp_path)
-    assert "cut off by a crash" in rollout.store.note
+    assert "cut off by a crash" in rollout.endpoint.meter.sentences()
     assert play(rollout, count=3) == episodes
     assert rollout.endpoint.meter.reused_episodes == 2
     again = rollout_of(server, tmp_path)

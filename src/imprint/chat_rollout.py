@@ -130,6 +130,7 @@ class ChatRollout:
             return None
         episode, usage = replace(stored[0], task=request.task), stored[1]  # the task's source may be another path
         if self._replay(request, episode) != episode:
+            self.endpoint.meter.stale += 1
             return None
         self.endpoint.meter.reuse(usage)
         return episode

@@ -40,7 +40,7 @@ class EpisodeStore:
         self.path = Path(folder) / f"{name}-{_digest(base_url, model)[:8]}.jsonl"
         self.note = ""
         if has_broken_end(self.path):
-            self.note = f"{self.path}: the last line was cut off by a crash; its episode is played again"
+            self.note = f"{self.path}: the last line was cut off by a crash; its episode was played again"
         self._rows = {row["key"]: row for row in read_jsonl(self.path, missing_ok=True) if "key" in row}
 
     def __len__(self) -> int:

@@ -31,4 +31,6 @@ class EndpointEngine(Engine):
         self.endpoint = Endpoint(recipe.endpoint, str(model or recipe.model))
         self.meter = self.endpoint.meter
         self.store = EpisodeStore(recipe.endpoint.store, recipe.endpoint.base_url, self.endpoint.model)
+        if self.store.note:
+            self.meter.notes.append(self.store.note)
         self._seat(ChatRollout(self.endpoint, self.world, self.context, self.store), ANSWER)

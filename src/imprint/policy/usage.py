@@ -44,12 +44,16 @@ class Meter:
     Attributes:
         spent: all requests, those of unfinished episodes too.
         reused: what the episodes taken from the store had cost when they were played.
+        stale: stored episodes that did not count, because the world answers otherwise now.
+        notes: further lines for the end.
     """
 
     config: EndpointConfig
     spent: Usage = field(default_factory=Usage)
     reused: Usage = field(default_factory=Usage)
     reused_episodes: int = 0
+    stale: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def reuse(self, usage: Usage) -> None:
         self.reused.add(usage)
@@ -61,6 +65,7 @@ class Meter:
             **asdict(self.spent),
             "cost": self.spent.cost(self.config),
             "reused_episodes": self.reused_episodes,
+            "stale_episodes": self.stale,
             "reused": {**asdict(self.reused), "cost": self.reused.cost(self.config)},
         }
 
@@ -93,6 +98,8 @@ class Meter:
             before = self.reused.cost(self.config)
             worth = "" if before is None else f", worth {before:.6g}"
             text += f"\nnot asked again: {self.reused_episodes:,} finished episodes from the store{worth}"
+        if self.stale:
+            text += f"\nnote: the world has changed since {self.stale:,} stored episodes; they were played again"
         if spent.estimated:
             text += (
                 f"\nnote: {spent.estimated:,} answers came without a token count; theirs are estimated (characters / 4)"
@@ -102,4 +109,4 @@ class Meter:
                 f"\nnote: answers that were empty: {spent.empty:,}, cut at the token limit: {spent.cut:,}; "
                 "one that holds no command is an invalid turn"
             )
-        return text
+        return "\n".join([text, *(f"note: {note}" for note in self.notes)])
