@@ -32,7 +32,7 @@ from imprint.progress import Progress
 from imprint.recipe import Recipe, load_recipe
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run, recipe_differences
-from imprint.train import run_name
+from imprint.train import check_endpoint, run_name
 
 KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "env_steps")
 TEST, REAL, ALL = "test", "real", "all"  # splits, and the family that is all of them
@@ -106,6 +106,7 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
     for seed in seeds:
         for path in recipes:
             recipe = load_recipe(path, [*overrides, f"seed={seed}"])
+            check_endpoint(recipe)
             if owners.setdefault(run_name(recipe.name, 0), path) != path:
                 raise RecipeError(
                     f"the name {recipe.name!r} is that of {owners[run_name(recipe.name, 0)]} too",
@@ -128,12 +129,13 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
 
 def unlike_tests(jobs: Sequence[Job]) -> list[str]:
     """The differences between the recipes in what decides the test: their figures are not of the same tasks."""
-    sections = ("env", "skills", "context", "evaluation", "rollout", "model", "dtype")
+    sections = ("env", "skills", "context", "evaluation", "rollout", "model", "dtype", "endpoint")
     recipes: dict[str, dict[str, Any]] = {}
     for job in jobs:
         values = load_recipe(job.recipe, job.overrides).model_dump(mode="json")
         values["evaluation"] = {key: values["evaluation"][key] for key in ("test_tasks", "temperature")}
         values["rollout"] = {"max_new_tokens": values["rollout"]["max_new_tokens"]}
+        values["endpoint"] = {key: (values["endpoint"] or {}).get(key) for key in ("base_url", "extra")}
         recipes[job.method] = {key: values[key] for key in sections}
     (first, values), *others = recipes.items()
     return [

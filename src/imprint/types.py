@@ -72,7 +72,8 @@ class Turn:
     """One action of the policy and what came of it.
 
     `start:stop` are the positions of the policy's tokens in `Episode.token_ids`;
-    `context_tokens` is how many tokens the policy read to choose the action (prompt and history).
+    `context_tokens` is how many tokens the policy read to choose the action (prompt and history). Of a model behind an
+    endpoint the tokens themselves are not known, and `start:stop` counts those it answered with.
     `valid`: the answer kept the format and the action was possible; `well_formed`: it kept the format.
     """
 
@@ -118,6 +119,11 @@ class Episode:
     def episode_return(self) -> float:
         """The undiscounted sum of the rewards of the turns."""
         return sum(turn.reward for turn in self.turns)
+
+    @property
+    def answered_tokens(self) -> int:
+        """Number of tokens that the policy said, in all turns."""
+        return sum(turn.stop - turn.start for turn in self.turns)
 
     @property
     def context_tokens(self) -> float:

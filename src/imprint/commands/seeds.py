@@ -14,7 +14,7 @@ from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
     from imprint.commands.evaluate import Arm
-    from imprint.engine.local import LocalEngine
+    from imprint.engine.base import Engine
     from imprint.types import Task
 
 Row = Mapping[str, Any]  # an `Outcome` record with its seed
@@ -40,7 +40,7 @@ def check_seeds(seeds: str | None, seed: int | None, record: bool) -> list[int] 
 
 
 def evaluate_seeds(
-    engine: LocalEngine,
+    engine: Engine,
     subject: Subject,
     tasks: Sequence[Task],
     seeds: Sequence[int],

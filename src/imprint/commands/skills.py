@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands import banks
+from imprint.commands.helpfulness import helpfulness
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="List, check and read skills, and turn banks into skills and back.\n\nExample: `imprint skills list`",
 )
+app.command("helpfulness")(helpfulness)
 
 
 @app.command("list")

@@ -11,17 +11,19 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
 from imprint.context.config import ContextConfig
-from imprint.context.pages import load_templates, render_pages
+from imprint.context.pages import load_templates, render_pages, render_result
 from imprint.errors import PolicyError, RecipeError
-from imprint.policy.local import Prompt
-from imprint.policy.model import Policy
+from imprint.policy.sampling import Prompt
 from imprint.skills.skill import Skill
 from imprint.types import StepResult
+
+if TYPE_CHECKING:  # it brings PyTorch along, which an endpoint does not need
+    from imprint.policy.model import Policy
 
 CUE = "\n>"  # what a plain transcript shows before each command
 
@@ -106,8 +108,7 @@ class Context:
         return (*([] if bos is None else [int(bos)]), *(self.policy.encode(text) if text else []))
 
     def _render(self, template: str, result: StepResult) -> str:
-        admissible = result.admissible if self.config.show_admissible else ()
-        return self._templates.get_template(template).render(observation=result.observation, admissible=admissible)
+        return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)
 
     def _chat_text(self, content: str) -> tuple[str, str]:
         """A conversation's opening around `content`: everything before it, and everything after."""

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
-from imprint.envs.household.game import FAMILIES, Game
+from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
@@ -111,6 +111,10 @@ class HouseholdWorld:
     def game(self, task: Task) -> Game:
         """The game behind a task (kept for reuse)."""
         return self._game(task.source)
+
+    def fingerprint(self, task: Task) -> str:
+        """What a stored episode of `task` depends on, beside its id: the game's content, wherever it came from."""
+        return fingerprint(self.game(task))
 
     def environment(self) -> HouseholdEnvironment:
         return HouseholdEnvironment(self)
