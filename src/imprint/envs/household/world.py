@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from imprint.envs.base import Environment
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
+from imprint.envs.household.documents import read_document
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
+from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.pddl import load_game
@@ -61,6 +64,7 @@ class HouseholdWorld:
         train, validation, test: how many made games each split has.
         max_turns: an episode ends after this many.
         families: which of the six to play.
+        engine: `native`, or `textworld`: ALFWorld's own, thousands of times slower, of the extra `imprint[alfworld]`.
     """
 
     name = "household"
@@ -76,6 +80,7 @@ class HouseholdWorld:
         test: int = 600,
         max_turns: int = 30,
         families: Sequence[str] = FAMILIES,
+        engine: Literal["native", "textworld"] = "native",
     ) -> None:
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown:
@@ -84,6 +89,9 @@ class HouseholdWorld:
                 key="env.families",
                 mend=f"choose from: {', '.join(FAMILIES)}",
             )
+        if engine not in ("native", "textworld"):
+            raise RecipeError(f"unknown engine {engine!r}", key="env.engine", mend="choose native or textworld")
+        self.engine = engine
         self.categories = tuple(family for family in FAMILIES if family in families)
         self.max_turns = max_turns
         self.config = MakerConfig(seed=seed, size=size, families=self.categories)
@@ -108,8 +116,17 @@ class HouseholdWorld:
         """The game behind a task (kept for reuse)."""
         return self._game(task.source)
 
-    def environment(self) -> HouseholdEnvironment:
-        return HouseholdEnvironment(self)
+    def document(self, task: Task) -> Mapping[str, Any]:
+        """The whole game file behind a task, as TextWorld reads it."""
+        document: Mapping[str, Any] = game_file(self.game(task)) if self.folder is None else read_document(task.source)
+        return document
+
+    def environment(self) -> Environment:
+        if self.engine == "native":
+            return HouseholdEnvironment(self)
+        from imprint.envs.household.reference import ReferenceEnvironment
+
+        return ReferenceEnvironment(self.document, self.max_turns)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
         """A dream game, played by one who sees only the text and knows the recipe; None if it ran out of turns.
