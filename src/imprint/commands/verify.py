@@ -30,13 +30,16 @@ def verify(
         Path | None, typer.Option(help="For rows: a game.tw-pddl of the same release.", show_default=False)
     ] = None,
     turns: Annotated[int, typer.Option(min=0, help="Commands to explore with, before a walk goes for the win.")] = 20,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Leave TextWorld as it is, several times slower; see `reference.py`.")
+    ] = False,
 ) -> None:
     """Play games on our engine and on TextWorld, and compare every answer. Stops at the first difference (status 1).
 
     Each walk mixes the expert's commands, errands (heat, then cool, then slice), possible commands drawn at random,
     and impossible ones. Compared are observation, possible commands and their order, reward, and how it ends.
 
-    Needs `pip install 'imprint[alfworld]'`. TextWorld takes a few seconds for a game.
+    Needs `pip install 'imprint[alfworld]'`. TextWorld takes about a second for a game.
 
     Example: `imprint envs verify --data $ALFWORLD_DATA --split valid_seen --games 10`
 
@@ -51,7 +54,7 @@ def verify(
         raise RecipeError("there is nothing to verify", key="--data", mend="give a folder of games, or --made NUMBER")
     chosen = choose(games_in(data, split, template), games, seed) if data is not None else []
     chosen += made_games(made, MakerConfig(seed=seed, size=size.value))
-    walks = _walk_all(chosen, seed, turns)
+    walks = _walk_all(chosen, seed, turns, plain)
     console().print(_summary(walks))
     found = [walk.difference for walk in walks if walk.difference is not None]
     say(f"{len(walks)} games, {sum(len(walk.commands) for walk in walks)} turns, {len(found)} differences")
@@ -60,13 +63,13 @@ def verify(
         raise typer.Exit(1)
 
 
-def _walk_all(games: list[Stored], seed: int, turns: int) -> list[Walk]:
+def _walk_all(games: list[Stored], seed: int, turns: int, plain: bool) -> list[Walk]:
     """Every game's walk; ends early with the first that shows a difference."""
     from imprint.envs.household.reference import ReferenceEngine
     from imprint.envs.household.verify import MAX_TURNS, walk
     from imprint.progress import Progress
 
-    reference = ReferenceEngine(MAX_TURNS)
+    reference = ReferenceEngine(MAX_TURNS, remember=not plain)
     walks: list[Walk] = []
     with Progress("verifying") as progress:
         progress.begin(len(games))

@@ -5,12 +5,16 @@ environment with won and admissible commands, its wrapper for the turn limit, an
 
 TextWorld evaluates the expressions in a game's grammar as Python. A game's text is not trusted here: a grammar that
 asks for more than the names of things is refused before anything of it is evaluated.
+
+Nearly all of a step's time is spent on the words of every possible command, derived anew although nothing that
+changes takes part in them. `remember` keeps them, which makes long comparisons bearable; TextWorld is as it is without.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +26,8 @@ from imprint.errors import GameError, ImprintError
 from imprint.types import StepResult, Task
 
 _SAFE = (ast.Expression, ast.BinOp, ast.Add, ast.BoolOp, ast.Or, ast.Constant, ast.Name, ast.Attribute, ast.Load)
+_PREDICATE = re.compile(r"(\w+)\(")
+_FIXED = frozenset({"receptacleatlocation"})  # no action moves furniture
 _FIELDS = frozenset({"name", "id", "indefinite", "definite"})
 
 
@@ -30,6 +36,7 @@ class ReferenceEngine:
 
     Args:
         max_turns: the turn after which an episode is truncated; None is no limit.
+        remember: derive the words of a command once a game.
 
     Attributes:
         full_intro: the first text with TextWorld's banner above it.
@@ -38,8 +45,9 @@ class ReferenceEngine:
         ImprintError: the extra is not installed.
     """
 
-    def __init__(self, max_turns: int | None = None) -> None:
+    def __init__(self, max_turns: int | None = None, *, remember: bool = False) -> None:
         self.full_intro = ""
+        self.remember = remember
         self._admissible: tuple[str, ...] = ()
         self._name = ""
         self._env = _build(max_turns)
@@ -53,7 +61,10 @@ class ReferenceEngine:
         self._name = name
         with _kept_arguments(), _told(name, "cannot be loaded by TextWorld"):
             self._env.load(document)
-        _refuse_code(self._env, name)
+        logic = self._env.unwrapped._logic
+        _refuse_code(logic, name)
+        if self.remember:
+            logic.grammar = _Remembering(logic)
 
     def reset(self) -> StepResult:
         """Start the loaded game anew."""
@@ -66,7 +77,8 @@ class ReferenceEngine:
     def step(self, command: str) -> StepResult:
         """Act once. The reward is TextWorld's score: 1 in every state where the goal holds."""
         valid = command.strip() in self._admissible
-        state, score, done = self._env.step(command)
+        with _told(self._name, "cannot be played by TextWorld"):
+            state, score, done = self._env.step(command)
         self._admissible = tuple(state["admissible_commands"])
         won = bool(state["won"])
         return StepResult(
@@ -165,9 +177,29 @@ def _told(name: str, problem: str) -> Iterator[None]:
         ) from error
 
 
-def _refuse_code(env: Any, name: str) -> None:
+class _Remembering:
+    """A game's grammar that derives a command's words once, where nothing takes part that a game can change."""
+
+    def __init__(self, logic: Any) -> None:
+        self._grammar = logic.grammar
+        self._known: dict[tuple[object, ...], str] = {}
+        self._templates = {
+            action.template
+            for action in logic.actions.values()
+            if "#" not in action.template and set(_PREDICATE.findall(action.template)) <= _FIXED
+        }
+
+    def derive(self, start: str, context: Mapping[str, Any]) -> str:
+        if start not in self._templates:
+            return str(self._grammar.derive(start, context))
+        key = (start, *((holder.name, thing.name) for holder, thing in context["mapping"].items()))
+        if key not in self._known:
+            self._known[key] = str(self._grammar.derive(start, context))
+        return self._known[key]
+
+
+def _refuse_code(logic: Any, name: str) -> None:
     """Refuse a grammar whose expressions do anything but put together the names of things."""
-    logic = env.unwrapped._logic
     parse = sys.modules["textworld.envs.pddl.textgen"]._parse_and_convert
     symbols = [symbol for rules in logic.grammar._rules.values() for rule in rules for symbol in rule.rhs]
     for action in logic.actions.values():

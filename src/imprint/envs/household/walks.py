@@ -135,7 +135,6 @@ def _treat(engine: HouseholdEngine, dice: random.Random) -> Errand:
     if things and tools:
         o = dice.choice(things)
         yield from _hold(engine, dice, o)
-        yield from ()
         for verb, r in dice.sample(tools, min(3, len(tools))):
             if r not in engine.here():
                 yield f"go to {tables.name_R[r]}"
