@@ -61,18 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in sets:
         plain, listed = (figures[name][key]["median"] for key in ("plain", "admissible"))
         print(f"ratio {plain / listed:.2f}  steps without the list of admissible commands against with it, {name}")
-    figures["textworld"] = _against_textworld(sets, figures, options)
+    figures["textworld"] = _against_textworld(sets, options)
     report("household_speed", figures, options)
     return 0
 
 
-def _against_textworld(
-    sets: dict[str, list[Game]], figures: dict[str, Any], options: argparse.Namespace
-) -> dict[str, Any] | str:
+def _against_textworld(sets: dict[str, list[Game]], options: argparse.Namespace) -> dict[str, Any] | str:
     """Print a ratio a line, and give the figures; or say why there are none."""
     name, documents = _documents(sets, options)
+    count = min(options.reference_games, len(documents))
     try:
-        if not documents:
+        if not count:
             raise ImprintError("--reference-games 0, or the games are rows without domain and grammar")
         require_reference()
     except ImprintError as error:
@@ -84,33 +83,33 @@ def _against_textworld(
         (where, document, record(parse_game(document, where), options.reference_turns, seed))
         for seed, (where, document) in enumerate(documents)
     ]
-    found = compare(records, figures[name]["kb_live"] + figures[name]["kb_tables"], options)
-    for key, what in (("steps", "a step"), ("resets", "a reset"), ("first", "a game file read and started")):
-        numbers = found[key]
-        theirs, ours = (statistics.median(numbers[side]) for side in ("theirs_s", "ours_s"))
+    found = compare(records[:: len(records) // count][:count], records, options)
+    for key, kind, what in (
+        ("steps", "ratio", "a step"),
+        ("resets", "ratio", "a reset"),
+        ("first", "figure", "a game file read and started"),
+    ):
+        theirs, ours = (statistics.median(found[key][side]) for side in ("theirs_s", "ours_s"))
         print(
-            f"ratio {numbers['ratio']:.0f}  {what}, TextWorld's time against ours, {name}: {theirs * 1e3:.0f} ms "
-            f"against {ours * 1e6:.1f} us; {min(numbers['ratios']):.0f} to {max(numbers['ratios']):.0f}"
+            f"{kind} {found[key]['ratio']:.0f}  {what}, TextWorld's time against ours, {name}: {theirs * 1e3:.0f} ms "
+            f"against {ours * 1e6:.1f} us; {min(found[key]['ratios']):.0f} to {max(found[key]['ratios']):.0f}"
         )
-    memory = found["memory"]
-    print(
-        f"ratio {memory['ratio']:.0f}  memory of a live game, TextWorld's against ours, {name}: "
-        f"{memory['theirs_kb'] / 1000:.0f} MB against {memory['ours_kb']:.1f} kB with its tables"
-    )
+    if memory := found.get("memory"):
+        print(
+            f"ratio {memory['ratio']:.0f}  memory of a live game, TextWorld's (a process each) against ours (its file, "
+            f"tables and state), {name}: {memory['theirs_kb'] / 1000:.0f} MB against {memory['ours_kb']:.0f} kB"
+        )
     return found
 
 
 def _documents(
     sets: dict[str, list[Game]], options: argparse.Namespace
 ) -> tuple[str, list[tuple[str, Mapping[str, Any]]]]:
-    """What to play on both: real games, spread over those given, or made ones; and the set they are of."""
+    """What to play on both, and the name of the set it is of."""
     if options.games is None:
         name = f"made {options.reference_size}"
-        return name, [(game.id, game_file(game)) for game in sets[name][: options.reference_games]]
-    if not options.games.is_dir() or not options.reference_games:
-        return options.games.name, []
-    files = sorted(options.games.glob("*/*/game.tw-pddl"))
-    files = files[:: max(1, len(files) // options.reference_games)][: options.reference_games]
+        return name, [(game.id, game_file(game)) for game in sets[name]]
+    files = sorted(options.games.glob("*/*/game.tw-pddl"))[: options.count] if options.games.is_dir() else []
     return options.games.name, [(stored_id(file), read_document(file)) for file in files]
 
 

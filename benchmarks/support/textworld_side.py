@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import os
+import multiprocessing
 import statistics
 import time
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from imprint.envs.household.engine import HouseholdEngine
@@ -20,11 +21,11 @@ Record = tuple[str, Mapping[str, Any], list[str]]  # name, whole document, comma
 CLOCK = time.process_time
 
 
-def compare(records: Sequence[Record], ours_kb: float, options: argparse.Namespace) -> dict[str, Any]:
+def compare(records: Sequence[Record], every: Sequence[Record], options: argparse.Namespace) -> dict[str, Any]:
     """Ratios (TextWorld's over ours) of steps, resets, first resets and memory, with what they are made of.
 
-    Each repeat times one side right after the other, so that both see the same machine. `ours_kb` is what one of our
-    games takes, live and with its tables.
+    Each repeat times one side right after the other, so that both see the same machine. Our memory is that of `every`
+    game, live at once, since it is too little to be told from that of a few.
     """
     engines = [_loaded(name, document) for name, document, _ in records]
     figures: dict[str, Any] = {key: {"theirs_s": [], "ours_s": []} for key in ("steps", "resets", "first")}
@@ -35,8 +36,9 @@ def compare(records: Sequence[Record], ours_kb: float, options: argparse.Namespa
     for numbers in figures.values():
         numbers["ratios"] = [their / our for their, our in zip(numbers["theirs_s"], numbers["ours_s"], strict=True)]
         numbers["ratio"] = statistics.median(numbers["ratios"])
-    theirs_kb = _their_memory(records, options.reference_games)
-    figures["memory"] = {"theirs_kb": theirs_kb, "ours_kb": ours_kb, "ratio": theirs_kb / ours_kb}
+    theirs_kb, ours_kb = _their_memory(records), _our_memory(every)
+    if theirs_kb is not None:
+        figures["memory"] = {"theirs_kb": theirs_kb, "ours_kb": ours_kb, "ratio": theirs_kb / ours_kb}
     return figures
 
 
@@ -117,22 +119,47 @@ def _our_first(records: Sequence[Record], least: float) -> float:
     return (CLOCK() - start) / resets
 
 
-def _their_memory(records: Sequence[Record], count: int) -> float:
-    """kB (1,000 bytes) that the process grows by with each further live game."""
-    gc.collect()
-    before, live = _resident(), []
-    for place in range(count):
-        name, document, _ = records[place % len(records)]
-        live.append(_loaded(name, document))
-        live[-1].reset()
-    return (_resident() - before) / 1000 / len(live)
+def _their_memory(records: Sequence[Record]) -> float | None:
+    """kB (1,000 bytes) of a live game as ALFWorld holds a batch of them, each in a process of its own.
+
+    What the processes share is counted once (their proportional set size); None where the system does not tell it.
+    """
+    if not Path("/proc/self/smaps_rollup").exists():
+        return None
+    import textworld
+    import textworld.gym
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
+
+    with TemporaryDirectory() as folder:
+        files = []
+        for place, (_, document, _) in enumerate(records):
+            files.append(str(Path(folder) / f"{place}.tw-pddl"))
+            Path(files[-1]).write_text(json.dumps(document))
+        infos = textworld.EnvInfos(won=True, admissible_commands=True, extras=["gamefile"])
+        wrappers = [AlfredDemangler(), AlfredInfos]
+        batch = textworld.gym.make(
+            textworld.gym.register_games(files, infos, batch_size=max(2, len(files)), wrappers=wrappers)
+        )
+        batch.reset()
+        batch.step(["look"] * batch.batch_size)
+        sizes = [_proportional(child.pid) for child in multiprocessing.active_children()]
+        batch.close()
+    return statistics.mean(sizes)
 
 
-def _resident() -> int:
-    """Bytes of memory that this process has in use (its peak where the system does not tell)."""
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    import resource
+def _proportional(process: int | None) -> float:
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1.024
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
+
+def _our_memory(records: Sequence[Record]) -> float:
+    """kB of a live game, with its tables and all that was read from its file."""
+    tracemalloc.start()
+    live = []
+    for name, document, commands in records:
+        live.append(HouseholdEngine(parse_game(document, name)))
+        for command in commands:
+            live[-1].step(command)
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return size / 1000 / len(live)

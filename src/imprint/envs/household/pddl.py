@@ -3,6 +3,8 @@
 What varies between releases is read from the file itself: which furniture cleans, heats and cools, and which
 knives slice, from the domain; the word for putting down, and the task sentence, from the grammar; the family
 of the task from its goal. Nothing is taken from a file's name but the name of the game.
+
+Thousands of games may be live at once, and what they say is much the same: equal words and sets are kept once.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from imprint.envs.household.documents import DAMAGED, TASK, read_document, read_rows, stored_id, text_of
@@ -102,7 +105,7 @@ def parse_game(document: Any, game_id: str, *, where: str | Path | None = None) 
     task = TASK.search(grammar)
     if task is None:
         raise GameError(f"there is no sentence {PREFIX!r}", where=where, key="grammar", mend=DAMAGED)
-    template = Template(_rules(text_of(document, "pddl_domain", where), str(where)), put[1])
+    template = Template(_rules(text_of(document, "pddl_domain", where), where), put[1])
     return _build(document, game_id, _unescape(task[1]).strip(), template, where)
 
 
@@ -121,7 +124,7 @@ def read_expression(text: str, *, where: str | Path, key: str) -> Expression:
                 raise GameError("the parentheses are nested too deep", where=where, key=key, mend=DAMAGED)
             open_lists.append([])
         elif token != ")":
-            open_lists[-1].append(token)
+            open_lists[-1].append(intern(token))
         elif len(open_lists) == 1:
             raise GameError("a parenthesis is closed that was never opened", where=where, key=key, mend=DAMAGED)
         else:
@@ -153,8 +156,16 @@ def _walkthrough(document: Mapping[str, Any], where: str | Path) -> tuple[str, .
     return tuple(commands)
 
 
+def _rules(domain: str, where: str | Path) -> Rules:
+    try:
+        return _rules_of(domain)
+    except GameError as error:
+        raise GameError(error.problem, where=where, key=error.key, mend=error.mend) from error
+
+
 @lru_cache(maxsize=16)
-def _rules(domain: str, where: str) -> Rules:
+def _rules_of(domain: str) -> Rules:
+    where = "domain"
     actions: dict[str, Expression] = {}
     for part in read_expression(domain, where=where, key="pddl_domain"):
         if isinstance(part, list) and len(part) > 1 and part[0] == ":action":
@@ -186,7 +197,17 @@ def _atoms(expression: Expression) -> Iterator[list[str]]:
 
 
 def _type(name: str) -> str:
-    return name.removesuffix("Type")
+    return intern(name.removesuffix("Type"))
+
+
+@lru_cache(maxsize=4096)
+def _pair(rtype: str, otype: str) -> tuple[str, str]:
+    return _type(rtype), _type(otype)
+
+
+@lru_cache(maxsize=4096)
+def _once(flags: frozenset[str]) -> frozenset[str]:
+    return flags
 
 
 # --- the problem ---
@@ -240,7 +261,7 @@ class _Facts:
         for term in fact[1:]:
             if term not in self.kinds:
                 raise self.error(f"{term} is used but not declared under (:objects ...)")
-        predicate = fact[0].lower()
+        predicate = intern(fact[0].lower())
         if predicate in _BINARY and len(fact) != 3:
             raise self.error(f"{fact[0]} takes two terms, not {len(fact) - 1}")
         if len(fact) == 2:
@@ -270,7 +291,7 @@ def _build(document: Mapping[str, Any], game_id: str, sentence: str, template: T
         receptacles=_receptacles(facts),
         objects=_objects(facts),
         start=start[0],
-        can_contain=frozenset((_type(rtype), _type(otype)) for rtype, otype in facts.by["cancontain"]),
+        can_contain=frozenset(_pair(rtype, otype) for rtype, otype in facts.by["cancontain"]),
         goal=goal,
         rules=template.rules,
         put_verb=template.put_verb,
@@ -306,7 +327,7 @@ def _objects(facts: _Facts) -> tuple[Object, ...]:
                 type=_type(types[name][0]) if name in types else "",
                 receptacle=receptacles[0] if receptacles else None,
                 location=locations[0] if locations else None,
-                flags=frozenset(facts.flags[name]),
+                flags=_once(frozenset(facts.flags[name])),
                 inside=outer[name][0] if name in outer else None,
                 also_in=tuple(receptacles[1:]),
                 also_at=tuple(locations[1:]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from sys import intern
 
 from imprint.envs.household.game import Game, Object, Receptacle
 from imprint.errors import GameError
@@ -87,7 +88,7 @@ class Tables:
 
     def _set_ways(self) -> None:
         """`go_commands`, sorted, and at which of its places stand those of the receptacles of each location."""
-        ways = sorted((f"go to {name}", self.location_R[r]) for r, name in enumerate(self.name_R))
+        ways = sorted((intern(f"go to {name}"), self.location_R[r]) for r, name in enumerate(self.name_R))
         self.go_commands = tuple(command for command, _ in ways)
         here: defaultdict[int, list[int]] = defaultdict(list)
         for place, (_, location) in enumerate(ways):
@@ -118,8 +119,8 @@ class Tables:
         holders: defaultdict[str, set[int]] = defaultdict(set)
         for rtype, otype in self.game.can_contain:
             holders[otype] |= by_type.get(rtype, set())
-        by_otype = {kind: frozenset(holders.get(kind, ())) for kind in {thing.type for thing in objects}}
-        self.can_hold_O = tuple(by_otype[thing.type] for thing in objects)
+        kinds = {thing.type: tuple(sorted(holders.get(thing.type, ()))) for thing in objects}
+        self.can_hold_O = tuple(kinds[thing.type] for thing in objects)
         rules, goal = self.game.rules, self.game.goal
         self.tools = {
             "clean": of_types(rules.clean),
@@ -168,7 +169,7 @@ def _names(game: Game) -> dict[str, str]:
     names = {}
     for thing_id in sorted(bases, key=str.lower):
         base = bases[thing_id]
-        names[thing_id] = f"{base} {left[base]}"
+        names[thing_id] = intern(f"{base} {left[base]}")  # the same in thousands of games
         left[base] -= 1
     return names
 

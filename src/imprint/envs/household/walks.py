@@ -118,7 +118,7 @@ def _hold(engine: HouseholdEngine, dice: random.Random, o: int) -> Errand:
 
 def _drop(engine: HouseholdEngine, dice: random.Random) -> Errand:
     o = engine.held
-    fitting = sorted(engine.tables.can_hold_O[o]) if o is not None else []
+    fitting = engine.tables.can_hold_O[o] if o is not None else ()
     if o is not None and fitting:
         r = dice.choice([r for r in fitting if r in engine.here()] or fitting)
         yield from _reach(engine, r)
