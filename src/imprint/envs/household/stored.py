@@ -7,7 +7,6 @@ split of a recipe.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import random
@@ -18,16 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from imprint.envs.base import SPLITS
+from imprint.envs.household.documents import DAMAGED, DATA_FOLDER, FILE_NAME, complete, read_document, read_lines
 from imprint.envs.household.game import FAMILIES, Game
+from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.pddl import Template, load_game, load_template, parse_row
 from imprint.errors import GameError, RecipeError
 
 __all__ = ["ALFWORLD", "AS_STORED", "HELD_OUT", "OFFICIAL", "Entry", "StoredGames", "data_root", "hold_out"]
 
-GAME_FILE = "game.tw-pddl"
-ALFWORLD, VARIABLE, RELEASE = "alfworld", "ALFWORLD_DATA", "json_2.1.1"
+ALFWORLD, VARIABLE = "alfworld", "ALFWORLD_DATA"
 HELD_OUT, AS_STORED = "held-out", "as-stored"
 PUBLISHED = {"train": "train", "validation": HELD_OUT, "test": "valid_seen"}
 # How many games of each family a split of the release has, in the order of FAMILIES.
@@ -40,7 +41,6 @@ OFFICIAL = {
     }.items()
 }
 _TABLE = re.compile(r"(.+?)\.jsonl(?:\.gz)?")
-_AGAIN = "get the games again; the file seems cut short or altered"
 _TEXT = re.compile(r'\s*:\s*"([^"\\]*)"')
 _FALSE = re.compile(r"\s*:\s*false")
 _TAIL = 4096  # bytes of a game file's end in which it usually says whether it can be solved
@@ -86,10 +86,10 @@ class StoredGames:
             name = _TABLE.fullmatch(self.root.name)
             return {} if name is None else {name[1]: self.root}
         found: dict[str, Path] = {}
-        for folder in (self.root, self.root / RELEASE):
+        for folder in (self.root, self.root / DATA_FOLDER):
             for path in sorted(folder.iterdir()) if folder.is_dir() else []:
                 name = _TABLE.fullmatch(path.name)
-                if path.is_dir() and next(path.glob(f"*/*/{GAME_FILE}"), None) is not None:
+                if path.is_dir() and next(path.glob(f"*/*/{FILE_NAME}"), None) is not None:
                     found[path.name] = path
                 elif name is not None and path.is_file():
                     found.setdefault(name[1], path)
@@ -107,7 +107,7 @@ class StoredGames:
             if place is None:
                 known = ", ".join(self.splits()) or "none"
                 raise RecipeError(
-                    f"holds no games of the split {split!r} (*/*/{GAME_FILE}, or {split}.jsonl.gz)",
+                    f"holds no games of the split {split!r} (*/*/{FILE_NAME}, or {split}.jsonl.gz)",
                     where=self.root,
                     key="env.games",
                     mend=f"the splits here are: {known}",
@@ -123,20 +123,33 @@ class StoredGames:
             GameError: it is damaged.
         """
         if source in self._rows:
-            game_id, data = self._rows[source]
-            try:
-                row = json.loads(zlib.decompress(data))
-            except ValueError as error:
-                raise GameError(f"is not whole JSON: {error}", where=source, mend=_AGAIN) from error
-            return parse_row(row, game_id, self._shared(), source)
+            return parse_row(self._row(source), self._rows[source][0], self._shared(), source)
         return load_game(source)
 
+    def _row(self, source: str) -> Any:
+        try:
+            return json.loads(zlib.decompress(self._rows[source][1]))
+        except ValueError as error:
+            raise GameError(f"is not whole JSON: {error}", where=source, mend=DAMAGED) from error
+
+    def document(self, source: str) -> Mapping[str, Any]:
+        """The whole document of an entry's game; a row is completed by a game file of the same release, or by ours.
+
+        Raises:
+            GameError: it is damaged.
+        """
+        if source not in self._rows:
+            document: Mapping[str, Any] = read_document(source)
+            return document
+        row, one = self._row(source), self._one_file()
+        return game_file(self.game(source)) if one is None else complete(row, read_document(one), source)
+
     def _in_table(self, path: Path) -> Iterator[Entry]:
-        for line, text in _lines(path):
+        for line, text in read_lines(path):
             named = _TEXT.match(text, _after_key(text, "path"))
             name = Path(named[1] if named else "")
             if len(name.parts) < 4:
-                raise GameError("does not name its game", where=path, line=line, key="path", mend=_AGAIN)
+                raise GameError("does not name its game", where=path, line=line, key="path", mend=DAMAGED)
             if _FALSE.match(text, _after_key(text, "solvable")) or any(word in str(name) for word in _UNSUPPORTED):
                 continue
             source = f"{path}:{line}"
@@ -150,11 +163,13 @@ class StoredGames:
     def _shared(self) -> Template:
         """Rules and commands of the rows, which hold none: those of a game file of the same release."""
         if self._template is None:
-            folders = [path for path in self.splits().values() if path.is_dir()]
-            files = (file for folder in folders for file in folder.glob(f"*/*/{GAME_FILE}"))
-            one = next(files, None)
+            one = self._one_file()
             self._template = Template() if one is None else load_template(one)
         return self._template
+
+    def _one_file(self) -> Path | None:
+        folders = [path for path in self.splits().values() if path.is_dir()]
+        return next((file for folder in folders for file in folder.glob(f"*/*/{FILE_NAME}")), None)
 
 
 def data_root() -> Path:
@@ -225,22 +240,11 @@ def _in_turn(groups: Sequence[Sequence[Entry]]) -> list[Entry]:
 
 
 def _in_folder(root: Path) -> Iterator[Entry]:
-    for path in root.glob(f"*/*/{GAME_FILE}"):
+    for path in root.glob(f"*/*/{FILE_NAME}"):
         if any(word in str(path.relative_to(root)) for word in _UNSUPPORTED) or not _solvable(path):
             continue
         family = _family(path.parts[-3]) or load_game(path).family
         yield Entry(_id_of(path), family, str(path))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The rows of a table with their line numbers."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
-            yield from ((line, text) for line, text in enumerate(table, start=1) if text.strip())
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise GameError(f"is cut short or damaged: {error}", where=path, mend=_AGAIN) from error
-    except OSError as error:
-        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
 
 
 def _id_of(path: Path) -> str:

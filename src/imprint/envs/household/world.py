@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import PositiveInt
 
+from imprint.envs.base import Environment
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game, fingerprint
+from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
@@ -65,6 +67,7 @@ class HouseholdWorld:
         train, validation, test: how many made games each split has; `validation` also says how many are held out.
         max_turns: an episode ends after this many; by default 50 with `alfworld`, as published, else 30.
         families: which of the six to play.
+        engine: `native`, or `textworld`: ALFWorld's own, thousands of times slower, of the extra `imprint[alfworld]`.
     """
 
     name = "household"
@@ -81,6 +84,7 @@ class HouseholdWorld:
         max_turns: PositiveInt | None = None,
         families: Sequence[str] = FAMILIES,
         splits: Mapping[str, str] | str | None = None,
+        engine: Literal["native", "textworld"] = "native",
     ) -> None:
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown:
@@ -89,6 +93,7 @@ class HouseholdWorld:
                 key="env.families",
                 mend=f"choose from: {', '.join(FAMILIES)}",
             )
+        self.engine = engine
         self.categories = tuple(family for family in FAMILIES if family in families)
         self.max_turns = max_turns or (50 if games == ALFWORLD else 30)
         self.config = MakerConfig(seed=seed, size=size, families=self.categories)
@@ -116,8 +121,16 @@ class HouseholdWorld:
         """What a stored episode of `task` depends on, beside its id: the game's content, wherever it came from."""
         return fingerprint(self.game(task))
 
-    def environment(self) -> HouseholdEnvironment:
-        return HouseholdEnvironment(self)
+    def document(self, task: Task) -> Mapping[str, Any]:
+        """The whole game file behind a task, as TextWorld reads it."""
+        return game_file(self.game(task)) if self.stored is None else self.stored.document(task.source)
+
+    def environment(self) -> Environment:
+        if self.engine == "native":
+            return HouseholdEnvironment(self)
+        from imprint.envs.household.reference import ReferenceEnvironment
+
+        return ReferenceEnvironment(self.document, self.max_turns)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
         """A dream game, played by one who sees only the text and knows the recipe; None if it ran out of turns.
