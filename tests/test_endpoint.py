@@ -531,3 +531,27 @@ def test_an_error_is_an_imprint_error_even_when_many_episodes_fail_at_once(serve
 def test_a_transcript_is_not_for_an_endpoint(server, tmp_path):
     with pytest.raises(RecipeError, match="takes a conversation"):
         EndpointEngine(parse_recipe({**values(server, tmp_path), "context": {"style": "plain"}}))
+
+
+def test_the_limits_are_asked_before_every_request_retries_too(server, tmp_path, monkeypatch):
+    import aiolimiter
+
+    asked: list[tuple[float, float, float]] = []
+
+    class Limiter:
+        def __init__(self, max_rate: float, time_period: float = 60) -> None:
+            self.max_rate, self.time_period = max_rate, time_period
+
+        async def acquire(self, amount: float = 1) -> None:
+            asked.append((self.max_rate, self.time_period, amount))
+
+    monkeypatch.setattr(aiolimiter, "AsyncLimiter", Limiter)
+    server.set(faults={"1": "500"})
+    rollout = rollout_of(server, tmp_path, requests_per_minute=30, tokens_per_minute=400)
+    (episode,) = play(rollout, count=1, pages=False)
+    tries = len(episode.turns) + 1
+    assert [one for one in asked if one[0] == 1] == [(1, 2.0, 1)] * tries  # one every two seconds
+    tokens = [amount for rate, _, amount in asked if rate == 400]
+    opening = len(server.asked()[0]["messages"][0]["content"])
+    assert tokens[:2] == [min(400, opening / 4 + 64)] * 2  # the prompt and the longest answer
+    assert len(tokens) == tries and max(tokens) <= 400  # more than the bucket holds could never be had
