@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import time
 import tracemalloc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,8 +38,8 @@ def compare(records: Sequence[Record], every: Sequence[Record], options: argpars
     for numbers in figures.values():
         numbers["ratios"] = [their / our for their, our in zip(numbers["theirs_s"], numbers["ours_s"], strict=True)]
         numbers["ratio"] = statistics.median(numbers["ratios"])
-    theirs_kb, ours_kb = _their_memory(records), _our_memory(every)
-    if theirs_kb is not None:
+    theirs_kb, ours_kb = _apart(_their_memory, records), _apart(_our_memory, every)
+    if theirs_kb is not None and ours_kb is not None:
         figures["memory"] = {"theirs_kb": theirs_kb, "ours_kb": ours_kb, "ratio": theirs_kb / ours_kb}
     return figures
 
@@ -119,6 +121,12 @@ def _our_first(records: Sequence[Record], least: float) -> float:
     return (CLOCK() - start) / resets
 
 
+def _apart(measure: Callable[[Sequence[Record]], float | None], records: Sequence[Record]) -> float | None:
+    """What `measure` finds in a fresh process, where nothing of the games is there yet."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, records).result()
+
+
 def _their_memory(records: Sequence[Record]) -> float | None:
     """kB (1,000 bytes) of a live game as ALFWorld holds a batch of them, each in a process of its own.
 
@@ -126,6 +134,7 @@ def _their_memory(records: Sequence[Record]) -> float | None:
     """
     if not Path("/proc/self/smaps_rollup").exists():
         return None
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its processes end in tracebacks
     import textworld
     import textworld.gym
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
@@ -152,7 +161,7 @@ def _proportional(process: int | None) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1.024
 
 
-def _our_memory(records: Sequence[Record]) -> float:
+def _our_memory(records: Sequence[Record]) -> float | None:
     """kB of a live game, with its tables and all that was read from its file."""
     tracemalloc.start()
     live = []
