@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.catalog import CONTAINS
+from imprint.envs.household.documents import FILE_NAME
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.homes import Home, draw_task
-from imprint.envs.household.pddl import FILE_NAME
 from imprint.envs.household.rooms import Filler, Names, Scale, draw_layout, place_furniture
 from imprint.envs.household.splits import SHARES, asks_of, check_disjoint, goal_of, layout_of
 from imprint.errors import GameError
