@@ -176,7 +176,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(ImprintError, match=r"(?s)env\.engine.*native or textworld"):
+    with pytest.raises(ImprintError, match=r"(?s)env\.engine.*'native' or 'textworld'"):
         make_world("household", engine="thor")
 
 

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from imprint.curriculum import CurriculumConfig
-from imprint.helpfulness import SkillEvidence, arms, helpfulness_from_pairs
-from imprint.policy.local import Sampling
-from imprint.rollout import Request, Rollout, derive_seed
+from imprint.episodes import Player, Request, derive_seed
+from imprint.helpfulness import Kind, SkillEvidence, arms, helpfulness_from_pairs
+from imprint.policy.sampling import Sampling
 from imprint.skills.library import SkillLibrary
 from imprint.types import Episode, Task
 
 Names = tuple[str, ...]
 Progress = Callable[[int], None]
+Pair = tuple[Episode, Episode]  # with and without, on the same task with the same seed
 ALL = "all"
 
 
@@ -52,7 +53,7 @@ class Evaluator:
             differs between two evaluations is the policy and the page.
     """
 
-    def __init__(self, rollout: Rollout, library: SkillLibrary, sampling: Sampling, seed: int) -> None:
+    def __init__(self, rollout: Player, library: SkillLibrary, sampling: Sampling, seed: int) -> None:
         self.rollout = rollout
         self.library = library
         self.sampling = sampling
@@ -99,25 +100,43 @@ class Evaluator:
         progress: Progress | None = None,
     ) -> dict[str, SkillEvidence]:
         """The helpfulness of each skill of `names` on the tasks it serves."""
-        pairs: dict[str, list[tuple[Task, Names, Names]]] = {}
+        kind = config.helpfulness
+        return {
+            name: helpfulness_from_pairs(name, [a.success for a, _ in both], [b.success for _, b in both], kind)
+            for name, both in self.pairs(tasks, active, names, kind, progress).items()
+        }
+
+    def pairs(
+        self,
+        tasks: Sequence[Task],
+        active: Names,
+        names: Sequence[str],
+        kind: Kind,
+        progress: Progress | None = None,
+    ) -> dict[str, list[Pair]]:
+        """The episodes (with, without) of each skill of `names`, one pair for each of the tasks it serves."""
+        wanted = self.paired_arms(tasks, active, names, kind)
+        played = self.play(
+            ((task, shown) for group in wanted.values() for task, *both in group for shown in both), progress
+        )
+        return {
+            name: [(played[task.id, with_], played[task.id, without_]) for task, with_, without_ in group]
+            for name, group in wanted.items()
+        }
+
+    def paired_arms(
+        self, tasks: Sequence[Task], active: Names, names: Sequence[str], kind: Kind
+    ) -> dict[str, list[tuple[Task, Names, Names]]]:
+        """What `pairs` plays: for each skill the tasks it serves, with what each of the two arms shows."""
+        found: dict[str, list[tuple[Task, Names, Names]]] = {}
         for name in names:
-            with_skill, without = arms(config.helpfulness, active, name)
-            pairs[name] = [
+            with_skill, without = arms(kind, active, name)
+            found[name] = [
                 (task, self.shown(task, with_skill), self.shown(task, without))
                 for task in tasks
                 if any(skill.name == name for skill in self.library.serving(task.category))
             ]
-        wanted = [(task, shown) for group in pairs.values() for task, *both in group for shown in both]
-        played = self.play(wanted, progress)
-        return {
-            name: helpfulness_from_pairs(
-                name,
-                [played[task.id, with_].success for task, with_, _ in group],
-                [played[task.id, without_].success for task, _, without_ in group],
-                config.helpfulness,
-            )
-            for name, group in pairs.items()
-        }
+        return found
 
 
 def outcomes(episodes: Sequence[Episode], *, step: int, split: str, arm: str, env_steps: int) -> list[Outcome]:

@@ -24,6 +24,7 @@ __all__ = [
     "atomic_write",
     "clean_leftovers",
     "filter_jsonl",
+    "has_broken_end",
     "read_jsonl",
     "read_text",
 ]
@@ -154,6 +155,13 @@ def read_jsonl(path: str | Path, *, missing_ok: bool = False) -> list[dict[str, 
     """
     path = Path(path)
     return [row for _, row in _rows(path)] if path.exists() or not missing_ok else []
+
+
+def has_broken_end(path: str | Path) -> bool:
+    """Whether a JSONL file ends in a half-written line, which `read_jsonl` drops and `append_jsonl` removes."""
+    path = Path(path)
+    tail = path.read_bytes().rpartition(b"\n")[2] if path.exists() else b""
+    return bool(tail) and _parse(tail) is None
 
 
 def filter_jsonl(path: str | Path, keep: Callable[[dict[str, Any]], bool]) -> int:

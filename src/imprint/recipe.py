@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,13 +14,14 @@ from imprint.context.config import ContextConfig
 from imprint.curriculum import CurriculumConfig
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig, Transfer
+from imprint.policy.config import EndpointConfig
 from imprint.rewards import RewardConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class EnvConfig(BaseModel):
@@ -73,7 +74,11 @@ class Recipe(_Section):
 
     name: str = Field(description="What tables call it.")
     method: str = Field(description="A method registered under `imprint.methods`.")
-    model: str = Field(default="imprint-tiny", description="`imprint-tiny`, a local folder, or a hub name.")
+    model: str = Field(
+        default="imprint-tiny",
+        description="`imprint-tiny`, a local folder, or a hub name; with an endpoint, the served model's name.",
+    )
+    endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
     skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
     seed: int = 0
     steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")
@@ -94,7 +99,9 @@ class Recipe(_Section):
     transfer: Transfer = Transfer()
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; null leaves PyTorch's own choice.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads; null leaves PyTorch's own choice."
+    )
     checkpoint_interval: int = Field(default=10, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="How many of the newest are kept.")
     loggers: list[Literal["wandb", "trackio"]] = Field(default=[], description="Beside JSONL and TensorBoard.")
@@ -123,16 +130,30 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         RecipeError: it cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
+    except UnicodeDecodeError as error:
+        raise RecipeError("is not UTF-8 text", where=path, mend="save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "cannot be parsed"
         line = None if mark is None else mark.line + 1
-        raise RecipeError("is not valid YAML", where=path, line=line, mend=str(error).splitlines()[0]) from error
+        raise RecipeError(f"broken YAML: {what}", where=path, line=line, mend="mend that line") from error
     if not isinstance(values, dict):
         raise RecipeError("is not a mapping of keys to values", where=path, mend="see recipes/ for examples")
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice: which of the two was meant?"""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> Recipe:
@@ -156,9 +177,15 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | 
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from error
-        given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r})"
-        raise RecipeError(f"{first['msg']}{given}", where=where, key=key, mend="correct the value") from error
+            raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from None
+        if first["type"] == "missing":
+            raise RecipeError("is missing", where=where, key=key, mend=f"add `{key}: ...`") from None
+        raise RecipeError(f"{first['msg']}{_given(first)}", where=where, key=key, mend="correct the value") from None
+
+
+def _given(problem: Any) -> str:
+    """The wrong value, unless it may be a secret in the wrong place."""
+    return "" if problem["loc"][0] == "endpoint" else f" (given: {problem.get('input')!r})"
 
 
 def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -166,7 +193,7 @@ def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     section: Any = kind
     for part in location[:-1]:
         field = getattr(section, "model_fields", {}).get(str(part))
-        section = None if field is None else field.annotation
+        section = None if field is None else section_of(field.annotation)
     keys = list(getattr(section, "model_fields", {}))
     near = difflib.get_close_matches(str(location[-1]), keys, n=1)
     return f"did you mean {near[0]!r}?" if near else f"the keys here are: {', '.join(keys)}"
@@ -184,7 +211,7 @@ def override(values: dict[str, Any], change: str) -> None:
     *sections, last = key.split(".")
     place = values
     for section in sections:
-        inner = place.setdefault(section, {})
+        inner = place[section] = {} if place.get(section) is None else place[section]
         if not isinstance(inner, dict):
             raise RecipeError(f"{section!r} is not a section", key=key, mend="`imprint train --keys` lists the keys")
         place = inner
@@ -198,10 +225,18 @@ def recipe_keys(kind: type[BaseModel] = Recipe, prefix: str = "") -> list[tuple[
     """Every key of a recipe as (name, default, what it means), sections flattened with dots."""
     rows = []
     for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner = section_of(field.annotation)
+        if inner is not None:
             rows += recipe_keys(inner, f"{prefix}{name}.")
         else:
             default = "(required)" if field.is_required() else yaml.safe_dump(field.default, default_flow_style=True)
             rows.append((prefix + name, default.split("\n")[0], field.description or ""))
     return rows
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds (`Section` or `Section | None`), if it holds one."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from imprint.engine.local import LocalEngine
-from imprint.errors import CheckpointError, ImprintError
+from imprint.engine import make_engine
+from imprint.errors import CheckpointError, ImprintError, RecipeError
+from imprint.files import read_text
 from imprint.methods import make_method
 from imprint.progress import Progress
 from imprint.recipe import Recipe
 from imprint.runs.run import RECORDS, Run
 
-__all__ = ["check_recipe", "remove_run", "run_name", "train_run"]
+__all__ = ["check_endpoint", "check_recipe", "remove_run", "run_name", "train_run"]
 
 # What a run's folder may hold: `remove_run` removes these and nothing else.
 RUN_FILES = frozenset(
@@ -36,12 +38,13 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
         ImprintError: the recipe does not hold together (a new folder is then removed), or the folder holds
             another run.
     """
+    check_endpoint(recipe)
     method, text = make_method(recipe.method), recipe.to_yaml()
     if (folder / "recipe.yaml").exists():  # what forbids a resumption is told before anything is loaded
         with Run.create(folder, text, resume=True) as run:
             if run.status().get("state") == "finished":
                 return False
-    engine = LocalEngine(recipe)
+    engine = make_engine(recipe)
     is_new = not (folder / "recipe.yaml").exists()
     with Run.create(folder, text, resume=True) as run, Progress(recipe.name, quiet=quiet) as progress:
         try:
@@ -51,17 +54,18 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
                 run.close()
                 remove_run(folder)
             raise
-        state = "failed"
         try:
             run.set_status("running", _last_checkpoint(run))
             job.train()
-            state = "finished"
-        except KeyboardInterrupt:
-            state = "interrupted"
+        except BaseException as error:
+            if is_new and isinstance(error, ImprintError) and not run.rows("metrics"):  # it never got under way
+                run.close()
+                remove_run(folder)
+            else:
+                with suppress(ImprintError):  # on a full disk the first error is the one to tell
+                    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    run.set_status(state, _last_checkpoint(run))
             raise
-        finally:
-            if state != "finished":
-                run.set_status(state, _last_checkpoint(run))
     return True
 
 
@@ -71,8 +75,23 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
         ImprintError: one of them cannot.
     """
+    check_endpoint(recipe)
     make_method(recipe.method)
-    LocalEngine(recipe)
+    make_engine(recipe)
+
+
+def check_endpoint(recipe: Recipe) -> None:
+    """Only a method that does not train can do without weights.
+
+    Raises:
+        RecipeError: the recipe asks to train a model behind an endpoint, or names a method that does not exist.
+    """
+    if recipe.endpoint is not None and getattr(make_method(recipe.method), "trains", True):
+        raise RecipeError(
+            f"the method {recipe.method!r} trains, and a model behind an endpoint cannot be trained",
+            key="method",
+            mend="choose method: zero_shot (or few_shot), or give a local model and no endpoint",
+        )
 
 
 def _last_checkpoint(run: Run) -> int:
@@ -96,8 +115,7 @@ def remove_run(folder: Path) -> None:
             where=folder,
             mend="move it, or choose another folder",
         )
-    text = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    with Run.create(folder, text, resume=True):  # the lock: nobody writes what is removed
+    with Run.create(folder, read_text(folder / "recipe.yaml"), resume=True):  # the lock: nobody writes what is removed
         shutil.rmtree(folder)
 
 

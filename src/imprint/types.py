@@ -72,7 +72,9 @@ class Turn:
     """One action of the policy and what came of it.
 
     `start:stop` are the positions of the policy's tokens in `Episode.token_ids`;
-    `context_tokens` is how many tokens the policy read to choose the action (prompt and history).
+    `context_tokens` is how many tokens the policy read to choose the action (prompt and history). Of a model behind an
+    endpoint the tokens themselves are not known, and `start:stop` counts those it answered with.
+    `valid`: the answer kept the format and the action was possible; `well_formed`: it kept the format.
     """
 
     response: str
@@ -83,6 +85,7 @@ class Turn:
     context_tokens: int
     start: int
     stop: int
+    well_formed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,11 @@ class Episode:
     def episode_return(self) -> float:
         """The undiscounted sum of the rewards of the turns."""
         return sum(turn.reward for turn in self.turns)
+
+    @property
+    def answered_tokens(self) -> int:
+        """Number of tokens that the policy said, in all turns."""
+        return sum(turn.stop - turn.start for turn in self.turns)
 
     @property
     def context_tokens(self) -> float:

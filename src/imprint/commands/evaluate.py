@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.shared import Sets, Subject, console, say, success_table
+from imprint.commands.seeds import check_seeds, evaluate_seeds
+from imprint.commands.shared import EndpointUrl, Sets, Subject, console, say, success_table
 
 if TYPE_CHECKING:
-    from imprint.engine.local import LocalEngine
+    from imprint.engine.base import Engine
+    from imprint.policy.usage import Meter
     from imprint.types import Episode, Task
 
+REAL_TURNS = 50  # of an episode of ALFWorld, by its published protocol
 REAL_SPLIT = "valid_seen"  # of ALFWorld's published games; the methods' figures are on it
 
 
@@ -31,8 +35,12 @@ class Arm(StrEnum):
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL_OR_RUN", help="A run's folder, a model's folder, `imprint-tiny`, or a hub name."),
+        typer.Argument(
+            metavar="MODEL_OR_RUN",
+            help="A run's folder, a model's folder, `imprint-tiny`, a hub name, or a served model's name.",
+        ),
     ],
+    endpoint: EndpointUrl = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="World, skills and settings.  [default: the run's]", show_default=False),
@@ -48,10 +56,16 @@ def evaluate(
     arm: Annotated[Arm, typer.Option(help="With the skills in the context, without, or both.")] = Arm.BOTH,
     games: Annotated[
         Path | None,
-        typer.Option(help="A folder of real games (ALFWorld's json_2.1.1), or of made ones.", show_default=False),
+        typer.Option(
+            help="Stored games: `alfworld`, a folder in its layout (real or made), or a table.", show_default=False
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the sampling.  [default: the recipe's]", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Several, e.g. 0-2: success by family as the mean over them.", show_default=False),
     ] = None,
     changes: Sets = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
@@ -65,31 +79,40 @@ def evaluate(
 
     Example: `imprint eval runs/demo --tasks 60`
 
-    On ALFWorld's own games: `imprint eval runs/demo --games ~/.cache/alfworld/json_2.1.1`
+    On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games alfworld --seeds 0-2`
+
+    A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe recipes/demo.yaml --tasks 60`;
+    stopped, the same command goes on, and no finished episode is asked for twice.
     """
+    several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
-    subject = Subject(model, recipe, overrides)
+        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
+        overrides.append("env.splits=as-stored")
+    subject = Subject(model, recipe, overrides, endpoint)
     _check_record(record, subject, games)
-    from imprint.engine.local import LocalEngine
+    from imprint.engine import make_engine
 
-    engine = LocalEngine(subject.recipe, model=subject.model)
+    engine = make_engine(subject.recipe, model=subject.model)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
-    arms = play_arms(engine, spread(engine, chosen_split, count), arm, subject.title, quiet)
+    played = spread(engine, chosen_split, count)
+    if several is not None:
+        evaluate_seeds(engine, subject, played, several, split=chosen_split, arm=arm, output=output, quiet=quiet)
+        return
+    arms = play_arms(engine, played, arm, subject.title, quiet)
     rows = outcome_rows(arms, step=subject.step, split=chosen_split, env_steps=subject.env_steps)
     console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
     difference = _difference(arms)
     if difference:
         say(difference["text"])
     if output is not None:
-        _write_json(output, subject, chosen_split, rows, difference)
+        _write_json(output, subject, chosen_split, rows, difference, engine.meter)
     if record:
         _record(subject, rows)
 
 
-def spread(engine: LocalEngine, split: str, count: int | None) -> list[Task]:
+def spread(engine: Engine, split: str, count: int | None) -> list[Task]:
     """`count` tasks of a split, the families in turn: the games of a folder are sorted by family.
 
     Raises:
@@ -104,23 +127,33 @@ def spread(engine: LocalEngine, split: str, count: int | None) -> list[Task]:
     return [tasks[place] for place in sorted(place for _, place in sorted(order)[:count])]
 
 
-def play_arms(
-    engine: LocalEngine, tasks: Sequence[Task], arm: Arm, title: str, quiet: bool
-) -> dict[str, list[Episode]]:
+def play_arms(engine: Engine, tasks: Sequence[Task], arm: Arm, title: str, quiet: bool) -> dict[str, list[Episode]]:
     """The episodes of each arm asked for, in the order of `tasks`."""
-    from imprint.progress import Progress
-
     evaluator, names = engine.evaluator, engine.library.names
     shown = {"with": names, "without": ()}
     wanted = [name for name in ("with", "without") if arm in (Arm.BOTH, name)]
     pairs = {name: [(task, evaluator.shown(task, shown[name])) for task in tasks] for name in wanted}
-    with Progress(title, quiet=quiet) as progress:
-        progress.begin(len({(task.id, skills) for listed in pairs.values() for task, skills in listed}))
-        played = evaluator.play(
-            [pair for listed in pairs.values() for pair in listed],
-            lambda turns: progress.advance(f"{turns} turns in the last episode"),
-        )
+    count = len({(task.id, skills) for listed in pairs.values() for task, skills in listed})
+    with playing(engine, title, count, quiet) as advance:
+        played = evaluator.play([pair for listed in pairs.values() for pair in listed], advance)
     return {name: [played[task.id, skills] for task, skills in listed] for name, listed in pairs.items()}
+
+
+@contextmanager
+def playing(engine: Engine, title: str, episodes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar over episodes; what to tell it of each. An endpoint's use is told at the end, come what may."""
+    from imprint.progress import Progress
+
+    meter = engine.meter
+    with Progress(title, quiet=quiet) as progress:
+        progress.begin(episodes)
+        try:
+            yield lambda turns: progress.advance(
+                f"{turns} turns in the last episode" if meter is None else meter.line()
+            )
+        finally:
+            if meter is not None:
+                say(meter.sentences(), stderr=True)
 
 
 def outcome_rows(arms: dict[str, list[Episode]], *, step: int, split: str, env_steps: int) -> list[dict[str, Any]]:
@@ -153,7 +186,12 @@ def _difference(arms: dict[str, list[Episode]]) -> dict[str, Any] | None:
 
 
 def _write_json(
-    path: Path, subject: Subject, split: str, rows: list[dict[str, Any]], difference: dict[str, Any] | None
+    path: Path,
+    subject: Subject,
+    split: str,
+    rows: list[dict[str, Any]],
+    difference: dict[str, Any] | None,
+    meter: Meter | None,
 ) -> None:
     from imprint.files import atomic_write
 
@@ -164,6 +202,7 @@ def _write_json(
         "recipe": subject.recipe.model_dump(mode="json"),
         "outcomes": rows,
         "difference": difference,
+        "usage": None if meter is None else meter.to_record(),
     }
     atomic_write(path, json.dumps(content, indent=1) + "\n")
     say(f"figures: {path}")

@@ -14,7 +14,7 @@ from imprint.commands.skills import page
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
-    from imprint.engine.local import LocalEngine
+    from imprint.engine.base import Engine
     from imprint.envs.base import Environment, World
     from imprint.recipe import Recipe
     from imprint.skills.skill import Skill
@@ -48,7 +48,7 @@ def play(
     """
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
+        overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
     subject = Subject(model or "imprint-tiny", recipe, overrides)
     chosen_split = split or ("test" if games is None else "valid_seen")
     if model is None:
@@ -57,9 +57,9 @@ def play(
         world = make_world(subject.recipe.env.name, **subject.recipe.env.options)
         play_yourself(world, choose_task(world, chosen_split, task, family, seed), seed, subject.recipe)
         return
-    from imprint.engine.local import LocalEngine
+    from imprint.engine import make_engine
 
-    engine = LocalEngine(subject.recipe, model=subject.model)
+    engine = make_engine(subject.recipe, model=subject.model)
     watch(engine, choose_task(engine.world, chosen_split, task, family, seed), seed, skills=skills, auto=auto)
 
 
@@ -115,7 +115,7 @@ def possible(environment: Environment, result: StepResult) -> Sequence[str]:
     return result.admissible or (engine.admissible() if hasattr(engine, "admissible") else ())
 
 
-def watch(engine: LocalEngine, task: Task, seed: int, *, skills: bool, auto: bool) -> None:
+def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool) -> None:
     """Let the model play one episode, and show it turn by turn."""
     from imprint.rollout import Request, derive_seed
 

@@ -27,6 +27,16 @@ Sets = Annotated[
         help="Change a recipe key, e.g. `--set rollout.tasks=8`. May be repeated; `imprint train --keys` lists them.",
     ),
 ]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        help="An OpenAI-compatible server that has the model, e.g. http://localhost:8000/v1; further settings as "
+        "`--set endpoint.api_key_env=NAME`. Needs `pip install 'imprint[openai]'`.",
+        show_default=False,
+    ),
+]
 # Control characters, and those that reorder or hide text without being seen.
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
@@ -114,22 +124,31 @@ class Subject:
             a hub name.
         recipe_path: in place of the run's own recipe.
         overrides: as `--set` takes them.
+        endpoint: the address of a server that has the model; so may the recipe say. `name` is then any name.
 
     Raises:
         CheckpointError: nothing is there, or the run has no checkpoint.
         RecipeError: the recipe does not hold.
     """
 
-    def __init__(self, name: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, recipe_path: Path | None, overrides: Sequence[str], endpoint: str | None = None
+    ) -> None:
         from imprint.recipe import load_recipe, override, parse_recipe
         from imprint.runs.run import Run
 
+        if endpoint is not None:
+            overrides = [*overrides, f"endpoint.base_url={json.dumps(endpoint)}"]
+        loaded = None if recipe_path is None else load_recipe(recipe_path, overrides)
+        served = any(change.startswith("endpoint.") for change in overrides) if loaded is None else loaded.endpoint
         path = Path(name)
         checkpoint = path.resolve()
         self.run: Run | None = None
         self.step = 0
         self.model: str = name
-        if (path / "recipe.yaml").is_file():
+        if served:
+            pass  # the server's own name for it, whatever lies here under that name
+        elif (path / "recipe.yaml").is_file():
             self.run = Run.open(path)
             self.model, self.step = _newest(self.run)
         elif checkpoint.parent.name == "checkpoints" and (checkpoint.parent.parent / "recipe.yaml").is_file():
@@ -141,8 +160,8 @@ class Subject:
         elif not path.exists():
             _refuse_missing_path(name)
         self.recipe: Recipe
-        if recipe_path is not None:
-            self.recipe = load_recipe(recipe_path, overrides)
+        if loaded is not None:
+            self.recipe = loaded
         else:
             values: dict[str, Any] = {"name": path.name or name, "method": "zero_shot", "model": name}
             where: Path | None = None
@@ -155,8 +174,15 @@ class Subject:
     @property
     def env_steps(self) -> int:
         """Environment steps that the checkpoint was trained on; 0 for a model that is no checkpoint."""
+        from imprint.errors import CheckpointError
+
         state = Path(self.model) / "state.json"
-        return int(json.loads(state.read_text(encoding="utf-8"))["env_steps"]) if state.is_file() else 0
+        try:
+            return int(json.loads(state.read_text(encoding="utf-8"))["env_steps"]) if state.is_file() else 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"is damaged: {error!r}", where=state, mend="name an older checkpoint of the run in its place"
+            ) from error
 
     @property
     def title(self) -> str:

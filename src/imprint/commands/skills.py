@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands import banks
+from imprint.commands.helpfulness import helpfulness
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
@@ -19,8 +21,9 @@ Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="List, check and read skills.\n\nExample: `imprint skills list`",
+    help="List, check and read skills, and turn banks into skills and back.\n\nExample: `imprint skills list`",
 )
+app.command("helpfulness")(helpfulness)
 
 
 @app.command("list")
@@ -48,11 +51,21 @@ def list_skills(folder: Folder = OURS) -> None:
 
 
 @app.command()
-def validate(folder: Folder = OURS) -> None:
+def validate(
+    folder: Folder = OURS,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Check too that each task of this world has a skill and each skill a task, e.g. household.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Check skill folders against the rules of agentskills.io; status 1 if anything is wrong.
 
-    Example: `imprint skills validate my-skills`
+    Example: `imprint skills validate my-skills --env household`
     """
+    from imprint.envs.base import make_world
     from imprint.skills.library import load_library
     from imprint.skills.skill import FILE_NAMES, Skill
 
@@ -73,7 +86,9 @@ def validate(folder: Folder = OURS) -> None:
         if not found:
             say(f"{candidate.name}: right")
     if not problems and candidates != [root]:
-        load_library(folder)  # what only shows in company: two skills of one name, for example
+        library = load_library(folder)  # what only shows in company: two skills of one name, for example
+        if env is not None:
+            library.check(make_world(env).categories)
     if problems:
         say(
             f"{problems} problem{'' if problems == 1 else 's'} in {len(candidates)} skill folders",
@@ -95,6 +110,10 @@ def show(
 
     library = load_library(folder)
     say(page(library[name]))
+
+
+app.command("import")(banks.import_bank)
+app.command("export")(banks.export_bank)
 
 
 def page(skill: Skill) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from imprint.skills.skill import Skill
+from imprint.types import StepResult
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,3 +28,9 @@ def render_pages(templates: Environment, skills: Sequence[Skill]) -> str:
         template.render(name=skill.name, description=skill.description, body=skill.body.strip()) + "\n\n"
         for skill in skills
     )
+
+
+def render_result(templates: Environment, name: str, result: StepResult, *, show_admissible: bool) -> str:
+    """What the world answered, by the template `name`."""
+    admissible = result.admissible if show_admissible else ()
+    return templates.get_template(name).render(observation=result.observation, admissible=admissible)

@@ -1,1 +1,27 @@
+"""Where the work runs: `local.py` has the weights, `endpoint.py` asks a server."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imprint.engine.base import Engine
+    from imprint.recipe import Recipe
+
+__all__ = ["make_engine"]
+
+
+def make_engine(recipe: Recipe, model: str | Path | None = None) -> Engine:
+    """The engine that a recipe asks for; `model` is in place of the recipe's.
+
+    Raises:
+        ImprintError: any part of the recipe that cannot be had.
+    """
+    if recipe.endpoint is not None:
+        from imprint.engine.endpoint import EndpointEngine
+
+        return EndpointEngine(recipe, model)
+    from imprint.engine.local import LocalEngine
+
+    return LocalEngine(recipe, model)

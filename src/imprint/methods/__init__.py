@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:  # the engine brings PyTorch along; the names of the methods do not need it
-    from imprint.engine.local import LocalEngine
+    from imprint.engine.base import Engine
     from imprint.progress import Progress
     from imprint.runs.run import Run
 
@@ -32,9 +32,12 @@ class Method(Protocol):
 
 
 class MethodClass(Protocol):
-    """What an entry point names: a class that is given what a run works with."""
+    """What an entry point names: a class that is given what a run works with.
 
-    def __call__(self, engine: LocalEngine, run: Run, progress: Progress) -> Method: ...
+    One that only measures says `trains = False`; all others need an engine with weights.
+    """
+
+    def __call__(self, engine: Engine, run: Run, progress: Progress) -> Method: ...
 
 
 def method_names() -> list[str]:

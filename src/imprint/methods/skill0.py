@@ -23,7 +23,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imprint.curriculum import (
@@ -50,12 +50,15 @@ from imprint.types import Episode, StopReason, Task
 class Skill0:
     """One training run: an engine to work with, a run folder to write to, and the curriculum's state."""
 
+    trains = True  # False: it only measures, and needs no weights
+
     def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
         self.engine = engine
         self.recipe = engine.recipe
         self.run = run
         self.progress = progress
-        self.learner = engine.learner()
+        if self.trains:
+            self.learner = engine.learner()
         self.train_tasks = engine.tasks("train")
         self.validation_tasks = engine.tasks("validation", self.recipe.evaluation.tasks)
         count = self.recipe.evaluation.test_tasks
@@ -189,12 +192,12 @@ class Skill0:
             metrics.log(step, {f"validation/{arm}/{row.family}": row.success for row in rows})
             self.progress.note(f"step {step}: validation success {arm} skills {rows[0].success:.2f}")
 
-    def test(self) -> None:
+    def test(self, progress: Callable[[int], None] | None = None) -> None:
         """The final figures, on tasks that nothing before has seen."""
         if self.recipe.evaluation.test_tasks:
             self.run.drop("evaluations", lambda row: row["split"] == "test")  # of a run stopped in the middle of it
             self.engine.evaluator.forget()
-            arms = self.engine.evaluator.paired(self.test_tasks, self.engine.library.names)
+            arms = self.engine.evaluator.paired(self.test_tasks, self.engine.library.names, progress)
             for arm, episodes in zip(("with", "without"), arms, strict=True):
                 self.record(outcomes(episodes, step=self.updates, split="test", arm=arm, env_steps=self.env_steps))
 

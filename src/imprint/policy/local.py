@@ -16,14 +16,9 @@ from torch import Tensor
 
 from imprint.policy.cache import RowCache
 from imprint.policy.model import Policy, hidden_states, logits_of
+from imprint.policy.sampling import Prompt, Sampling
 
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """The tokens before the first action; the first `shared` of them (the skills) are common to many rows."""
-
-    ids: tuple[int, ...]
-    shared: int = 0
+__all__ = ["Prompt", "Sampled", "Sampling", "Session", "draw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +27,6 @@ class Sampled:
 
     tokens: list[int]
     logprobs: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are drawn. Temperature 0 is greedy, with the log-probs of temperature 1."""
-
-    temperature: float = 1.0
-    max_new_tokens: int = 24
 
 
 # While fewer than this share of a call's rows are still in their response, the others do not wait for them.

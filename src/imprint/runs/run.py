@@ -240,18 +240,20 @@ class Run:
 
 
 def recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line per dotted key in which two recipes differ, e.g. `seed: 0 here, 1 given`."""
-    absent = object()
+    """One line per dotted key in which two recipes differ, e.g. `seed: 0 here, 1 given`.
+
+    A key that is null is as good as absent: recipes older than an optional key or section stay as they are.
+    """
     flat_old, flat_new = _flatten(old), _flatten(new)
 
     def show(value: object) -> str:
-        text = "absent" if value is absent else repr(value)
+        text = "absent" if value is None else repr(value)
         return text if len(text) <= 60 else text[:59] + "…"
 
     return [
-        f"{key}: {show(flat_old.get(key, absent))} here, {show(flat_new.get(key, absent))} given"
+        f"{key}: {show(flat_old.get(key))} here, {show(flat_new.get(key))} given"
         for key in sorted({*flat_old, *flat_new})
-        if flat_old.get(key, absent) != flat_new.get(key, absent)
+        if flat_old.get(key) != flat_new.get(key)
     ]
 
 

@@ -47,7 +47,7 @@ def read_rows(path: str | Path, limit: int | None = None) -> Iterator[tuple[int,
         GameError: the table is cut short, or a row is not JSON; names file and line.
     """
     path = Path(path)
-    for line, text in _lines(path, limit):
+    for line, text in read_lines(path, limit):
         try:
             yield line, json.loads(text)
         except json.JSONDecodeError as error:
@@ -99,7 +99,12 @@ def find_games(folder: str | Path, split: str) -> list[Path]:
     return files
 
 
-def _lines(path: Path, limit: int | None) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, limit: int | None = None) -> Iterator[tuple[int, str]]:
+    """The lines of a table that are not empty, with their numbers; no more than the first `limit` lines.
+
+    Raises:
+        GameError: the table cannot be read, or is cut short.
+    """
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
             for line, text in enumerate(table, start=1):

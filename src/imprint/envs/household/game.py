@@ -5,7 +5,9 @@ Written by `maker.py`, read by `pddl.py`, played by `engine.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 
 # The six task families, by the names ALFWorld's folders use.
 FAMILIES = (
@@ -97,3 +99,9 @@ class Game:
     rules: Rules = field(default_factory=Rules)
     put_verb: str = "move"
     walkthrough: tuple[str, ...] = ()
+
+
+def fingerprint(game: Game) -> str:
+    """A hash of everything a game says; the same in every process."""
+    text = json.dumps(asdict(game), default=sorted, sort_keys=True)  # sets in order
+    return blake2b(text.encode(), digest_size=16).hexdigest()

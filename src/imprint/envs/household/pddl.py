@@ -86,6 +86,17 @@ def load_rows(path: str | Path, template: Template | None = None, *, limit: int 
         yield _build(row, game_id, sentence, template, where)
 
 
+def parse_row(row: Mapping[str, Any], game_id: str, template: Template, where: str) -> Game:
+    """The game in one row of a table.
+
+    Raises:
+        GameError: something is missing or malformed.
+    """
+    if not isinstance(row.get("task"), str):
+        raise GameError("is missing or not text", where=where, key="task", mend="get the table again")
+    return _build(row, game_id, row["task"].strip().removeprefix(PREFIX).strip(), template, where)
+
+
 def parse_game(document: Any, game_id: str, *, where: str | Path | None = None) -> Game:
     """The game in the parsed JSON of a game file (`pddl_domain`, `grammar`, `pddl_problem`, `walkthrough`).
 

@@ -1,0 +1,177 @@
+"""`imprint skills helpfulness`: which skills help a model, on which tasks, at what token price."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from imprint.commands.compare import parse_seeds
+from imprint.commands.evaluate import REAL_SPLIT, playing, spread
+from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, console, grid, say
+
+if TYPE_CHECKING:
+    from imprint.engine.base import Engine
+    from imprint.evaluate import Pair
+    from imprint.helpfulness import Kind
+    from imprint.types import Task
+    from imprint.worth import Worth
+
+
+NOTE = """\
+points: success with - without, paired; each interval is by itself, with no correction for their number.
+tokens/turn: what the page adds to every prompt; /episode: what an episode reads more in all (or less, where the skill
+makes it shorter)."""
+
+
+class Compared(StrEnum):
+    """What a skill is compared with."""
+
+    LEAVE_ONE_OUT = "leave_one_out"
+    SKILL_VS_NONE = "skill_vs_none"
+    ALL_VS_NONE = "all_vs_none"
+
+
+def helpfulness(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_RUN",
+            help="A run's folder, a model's folder, `imprint-tiny`, a hub name, or a served model's name.",
+        ),
+    ],
+    skills: Annotated[
+        str | None, typer.Option(help="A folder of SKILL.md folders.  [default: the recipe's]", show_default=False)
+    ] = None,
+    endpoint: EndpointUrl = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="World, skills and settings.  [default: the run's]", show_default=False),
+    ] = None,
+    kind: Annotated[
+        Compared,
+        typer.Option(
+            help="leave_one_out: all skills, against all but this one; skill_vs_none: this one alone, against none; "
+            "all_vs_none: all, against none, on this one's tasks."
+        ),
+    ] = Compared.LEAVE_ONE_OUT,
+    split: Annotated[
+        str | None,
+        typer.Option(help=f"Which tasks.  [default: validation; with --games {REAL_SPLIT}]", show_default=False),
+    ] = None,
+    tasks: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many.  [default: the recipe's evaluation.tasks]", show_default=False),
+    ] = None,
+    games: Annotated[
+        Path | None,
+        typer.Option(help="A folder of real games (ALFWorld's json_2.1.1), or of made ones.", show_default=False),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Each task is played once per seed, e.g. 0-2.  [default: the recipe's]", show_default=False),
+    ] = None,
+    changes: Sets = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Measure what each skill does for a model: success with it and without, and the tokens it costs.
+
+    Both arms play the same tasks with the same seeds; an episode that several arms share is played once.
+
+    Example: `imprint skills helpfulness imprint-tiny --recipe recipes/demo.yaml --kind skill_vs_none`
+
+    A served model: `imprint skills helpfulness qwen3-8b --skills my-skills --endpoint http://localhost:8000/v1`
+    """
+    overrides = [*(changes or []), *([] if skills is None else [f"skills={json.dumps(skills)}"])]
+    if games is not None:
+        overrides.append(f"env.games={json.dumps(str(games))}")
+    subject = Subject(model, recipe, overrides, endpoint)
+    chosen_seeds = [subject.recipe.seed] if seeds is None else parse_seeds(seeds)
+    from imprint.engine import make_engine
+
+    engine = make_engine(subject.recipe, model=subject.model)
+    chosen_split = split or ("validation" if games is None else REAL_SPLIT)
+    chosen = spread(engine, chosen_split, tasks or subject.recipe.evaluation.tasks)
+    found = measure(engine, chosen, chosen_seeds, kind.value, subject.title, quiet)
+    counts = f"{len(chosen)} tasks, {len(chosen_seeds)} seed{'s' if len(chosen_seeds) > 1 else ''}"
+    for table in worth_tables(found, f"{subject.title} on {chosen_split}: {kind.value} ({counts})"):
+        console().print(table)
+    say(NOTE)
+    if output is not None:
+        content = {
+            "model": subject.model,
+            "split": chosen_split,
+            "kind": kind.value,
+            "seeds": chosen_seeds,
+            "tasks": [task.id for task in chosen],
+            "recipe": subject.recipe.model_dump(mode="json"),
+            "skills": [worth.to_record() for worth in found],
+            "usage": None if engine.meter is None else engine.meter.to_record(),
+        }
+        _write(output, content)
+
+
+def measure(
+    engine: Engine, tasks: Sequence[Task], seeds: Sequence[int], kind: Kind, title: str, quiet: bool
+) -> list[Worth]:
+    """The worth of each skill in all, and by family where it serves several; skills in the library's order."""
+    from imprint.evaluate import Evaluator
+    from imprint.worth import worths
+
+    names = engine.library.names
+    pairs: dict[str, list[Pair]] = {name: [] for name in names}
+    evaluators = [Evaluator(engine.rollout, engine.library, engine.evaluator.sampling, seed) for seed in seeds]
+    wanted = engine.evaluator.paired_arms(tasks, names, names, kind)
+    distinct = {(task.id, shown) for group in wanted.values() for task, *both in group for shown in both}
+    with playing(engine, title, len(distinct) * len(seeds), quiet) as advance:
+        for evaluator in evaluators:
+            for name, found in evaluator.pairs(tasks, names, names, kind, advance).items():
+                pairs[name] += found
+    return worths(pairs, kind, engine.recipe.endpoint)
+
+
+def worth_tables(found: Sequence[Worth], title: str) -> list[Table]:
+    """One line per skill; then one per family, for the skills that serve several."""
+    priced = any(worth.episode_cost is not None for worth in found)
+    header = ["pairs", "with / without", "points [95%]", "verdict", "tokens/turn", "/episode"]
+    header += ["cost/episode"] if priced else []
+    skills = [[worth.skill, *_figures(worth, priced)] for worth in found if worth.family == ALL]
+    families = [
+        [worth.skill, worth.family.replace("_", " "), *_figures(worth, priced)]
+        for worth in found
+        if worth.family != ALL
+    ]
+    tables = [grid(title, ["skill", *header], skills)]
+    return tables + ([grid("By family", ["skill", "tasks", *header], families, words=2)] if families else [])
+
+
+def _figures(worth: Worth, priced: bool) -> list[object]:
+    evidence, n = worth.evidence, max(1, worth.evidence.n)
+    rates = " / ".join(f"{count / n:.0%}" for count in (evidence.with_successes, evidence.without_successes))
+    tokens = [_signed(worth.page_tokens, ",.0f"), _signed(worth.episode_tokens, ",.0f")]
+    cost = [_signed(worth.episode_cost, ".2g")] if priced else []
+    return [evidence.n, rates, _points(worth), worth.verdict, *tokens, *cost]
+
+
+def _points(worth: Worth) -> str:
+    if not worth.evidence.n:
+        return "–"
+    low, high = worth.evidence.interval
+    return f"{100 * worth.evidence.helpfulness:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+
+
+def _signed(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:+{form}}"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    from imprint.files import atomic_write
+
+    atomic_write(path, json.dumps(content, indent=1) + "\n")
+    say(f"figures: {path}")

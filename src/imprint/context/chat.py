@@ -1,0 +1,56 @@
+"""What a model behind an endpoint sees: the same texts as in a `chat` context, as messages and not as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from imprint.context.config import ContextConfig
+from imprint.context.pages import load_templates, render_pages, render_result
+from imprint.context.prompt import parse_tags
+from imprint.errors import RecipeError
+from imprint.skills.skill import Skill
+from imprint.types import StepResult
+
+
+class ChatContext:
+    """Builds the user's side of a conversation that only grows.
+
+    Args:
+        config: the recipe's section.
+        templates: a folder with `chat/` templates of the world's own; ours where it has none.
+
+    Raises:
+        RecipeError: the recipe asks for a transcript, which is not a conversation.
+    """
+
+    def __init__(self, config: ContextConfig, templates: Path | None = None) -> None:
+        if config.style == "plain":
+            raise RecipeError(
+                "an endpoint takes a conversation, not a transcript",
+                key="context.style",
+                mend="set context.style: chat",
+            )
+        self.config = config
+        self._templates = load_templates("chat", templates)
+
+    def start(self, skills: Sequence[Skill], first: StepResult) -> str:
+        """The first message: the skills, then the task."""
+        return render_pages(self._templates, skills) + self._render("first.j2", first)
+
+    def follow(self, result: StepResult) -> str:
+        """The message after a command."""
+        return self._render("next.j2", result)
+
+    def parse(self, response: str) -> tuple[str, bool]:
+        """The command in a response, and whether the response keeps the answer format."""
+        return parse_tags(response)
+
+    def sources(self) -> list[str]:
+        """The texts of the templates: what a conversation's words depend on."""
+        loader = self._templates.loader
+        assert loader is not None
+        return [loader.get_source(self._templates, f"{name}.j2")[0] for name in ("skill", "first", "next")]
+
+    def _render(self, template: str, result: StepResult) -> str:
+        return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)

@@ -1,0 +1,85 @@
+"""What every engine has: a world, skills, and somebody who plays in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from imprint.envs.base import SPLITS, World, make_world
+from imprint.episodes import Player
+from imprint.errors import RecipeError
+from imprint.evaluate import Evaluator
+from imprint.policy.sampling import Sampling
+from imprint.policy.usage import Meter
+from imprint.recipe import Recipe
+from imprint.skills.library import load_library
+from imprint.types import Task
+
+if TYPE_CHECKING:
+    from imprint.learning.learner import Learner
+
+
+LINE, ANSWER = 24, 512  # tokens of the longest response: a command, or a chat answer with its thoughts
+
+
+class Engine:
+    """World, skills, rollout and evaluator of one recipe.
+
+    Attributes:
+        rollout: who plays; given by the engine's kind.
+        meter: what the model was asked and what that costs, where somebody counts.
+    """
+
+    rollout: Player
+    sampling: Sampling
+    evaluator: Evaluator
+    meter: Meter | None = None
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.world: World = make_world(recipe.env.name, **recipe.env.options)
+        self.library = load_library(recipe.skills)
+        self.library.check(self.world.categories)
+
+    def _seat(self, rollout: Player, longest: int) -> None:
+        """Let `rollout` play, for training and for evaluation; answers have at most `longest` tokens by default."""
+        recipe, limit = self.recipe, self.recipe.rollout.max_new_tokens or longest
+        self.rollout = rollout
+        self.sampling = Sampling(recipe.rollout.temperature, limit)
+        self.evaluator = Evaluator(rollout, self.library, Sampling(recipe.evaluation.temperature, limit), recipe.seed)
+
+    def learner(self) -> Learner:
+        """What changes the weights.
+
+        Raises:
+            RecipeError: this engine has no weights that can be changed.
+        """
+        raise RecipeError(
+            "a model behind an endpoint cannot be trained",
+            key="endpoint",
+            mend="choose method: zero_shot (or few_shot), or a local model",
+        )
+
+    def tasks(self, split: str, count: int | None = None) -> Sequence[Task]:
+        """The first `count` tasks of a split.
+
+        Raises:
+            RecipeError: there are none, or one has a category that the world does not declare.
+        """
+        found = self.world.tasks(split)
+        if not found:
+            raise RecipeError(f"the split {split!r} is empty", key="env", mend=f"give tasks for {', '.join(SPLITS)}")
+        for task in found:
+            if task.category not in self.world.categories:
+                raise RecipeError(
+                    f"task {task.id!r} has the unknown category {task.category!r}",
+                    key="env",
+                    mend=f"categories are: {', '.join(self.world.categories)}",
+                )
+        if count is not None and count > len(found):
+            raise RecipeError(
+                f"{count} {split} tasks are asked for and there are {len(found)}",
+                key="evaluation",
+                mend="ask for fewer, or give the world more",
+            )
+        return found[:count]

@@ -1,0 +1,86 @@
+"""`imprint skills helpfulness` on a local model: what it plays, and that arms share their episodes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from imprint.cli import app
+from imprint.evaluate import Evaluator
+from imprint.rollout import Rollout
+from imprint.skills.library import household_library
+from tiny import tiny_policy
+
+NAMES = household_library().names
+
+
+@pytest.mark.parametrize(
+    ("kind", "episodes"),
+    [
+        # 6 tasks, one of a family, each served by the general page and one of its own; 2 seeds.
+        ("leave_one_out", 2 * 6 * 3),  # both, and each alone
+        ("skill_vs_none", 2 * 6 * 3),  # each alone, and none
+        ("all_vs_none", 2 * 6 * 2),
+    ],
+)
+def test_every_skill_is_measured_and_no_episode_is_played_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, episodes: int
+) -> None:
+    tiny_policy(max_context=4096).save(tmp_path / "model")
+    recipe = {
+        "name": "local",
+        "method": "zero_shot",
+        "env": {"max_turns": 1, "train": 6, "validation": 6, "test": 6},
+        "rollout": {"max_new_tokens": 2},
+        "evaluation": {"tasks": 6},
+        "device": "cpu",
+    }
+    (tmp_path / "local.yaml").write_text(yaml.safe_dump(recipe))
+    played: list[Any] = []
+    play = Rollout.play
+
+    def counted(self: Rollout, requests: Any, *more: Any) -> Any:
+        played.extend((one.task.id, one.seed, *(skill.name for skill in one.skills)) for one in requests)
+        return play(self, requests, *more)
+
+    monkeypatch.setattr(Rollout, "play", counted)
+    output = tmp_path / "worth.json"
+    options = ["--recipe", tmp_path / "local.yaml", "--kind", kind, "--seeds", "0,5", "--json", output, "--quiet"]
+    arguments = ["skills", "helpfulness", tmp_path / "model", *options]
+    result = CliRunner(env={"COLUMNS": "140"}).invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert len(played) == len(set(played)) == episodes
+    content = json.loads(output.read_text())
+    whole = {row["skill"]: row for row in content["skills"] if row["family"] == "all"}
+    assert tuple(whole) == NAMES and content["usage"] is None and content["kind"] == kind
+    for name, row in whole.items():
+        assert row["evidence"]["n"] == (12 if name == "household-general" else 2)
+        assert row["page_tokens"] > 100 and row["episode_cost"] is None
+    assert "cost" not in result.stdout
+
+
+def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
+    from imprint.context.config import ContextConfig
+    from imprint.context.prompt import Context
+    from imprint.curriculum import CurriculumConfig
+    from imprint.helpfulness import helpfulness_from_pairs
+    from imprint.policy.sampling import Sampling
+    from imprint.skills.library import SkillLibrary
+    from imprint.skills.skill import Skill
+    from tiny import DoorWorld
+
+    policy, world = tiny_policy(), DoorWorld()
+    library = SkillLibrary([Skill("red", "Red.", "open the red door", metadata={"tasks": "red"})])
+    rollout = Rollout(policy, world, Context(policy, ContextConfig(style="plain")))
+    evaluator = Evaluator(rollout, library, Sampling(1.0, 4), 0)
+    tasks = world.tasks("test")
+    evidence = evaluator.evidence(tasks, ("red",), ("red",), CurriculumConfig())
+    pairs = evaluator.pairs(tasks, ("red",), ("red",), "leave_one_out")["red"]
+    assert [with_.task.category for with_, _ in pairs] == ["red"] * 4
+    with_E, without_E = [a.success for a, _ in pairs], [b.success for _, b in pairs]
+    assert evidence["red"] == helpfulness_from_pairs("red", with_E, without_E, "leave_one_out")
