@@ -178,6 +178,53 @@ def test_a_wrong_recipe_names_the_key_and_leaves_nothing(
     assert "Traceback" not in result.output and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("env.max_turns=-3", "env.max_turns"),
+        ("env.max_turns=2.5", "env.max_turns"),
+        ("env.seed=abc", "env.seed"),
+        ("env.games=5", "env.games"),
+        ("env.families=pick", "env.families"),
+        ("learner.betas=[2,3]", "learner.betas"),
+        ("learner.lr=.inf", "learner.lr"),
+        ("device=tpu", "device"),
+        ("threads=100000", "threads"),
+    ],
+)
+def test_a_wrong_value_names_its_key(model: Path, tmp_path: Path, change: str, key: str) -> None:
+    recipe = write_recipe(tmp_path, model)
+    refused = call("train", recipe, "--out", tmp_path / "run", "--set", change, status=2)
+    assert key in refused.output and "mend:" in refused.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_comes_to_light_at_the_first_episode_leaves_no_run_behind(model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "skills" / "long" / "SKILL.md"
+    page.parent.mkdir(parents=True)
+    front = "---\nname: long\ndescription: Long.\nmetadata:\n  tasks: '*'\n---\n"
+    page.write_text(front + "open the red door\n" * 2000)
+    recipe = write_recipe(tmp_path, model, skills=str(tmp_path / "skills"))
+    refused = call("train", recipe, "--out", tmp_path / "run", "--quiet", status=2)
+    assert "exceeds the context" in refused.output and not (tmp_path / "run").exists()
+
+
+def test_a_damaged_state_is_named(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained[1], run)
+    state = sorted(run.glob("checkpoints/*/state.json"))[-1]
+    state.write_text(state.read_text()[:40])
+    refused = call("eval", run, "--quiet", status=2)
+    assert "state.json" in refused.output and "mend:" in refused.output
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "twice.yaml"
+    recipe.write_text("name: a\nmethod: grpo\nsteps: 1\nlearner:\n  lr: 1.0e-3\nsteps: 5\n")
+    refused = call("train", recipe, status=2)
+    assert "twice.yaml:6" in refused.output and "'steps' is given twice" in refused.output
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     assert "nowhere.yaml" in call("train", tmp_path / "nowhere.yaml", status=2).stderr
     for arguments in (["report", tmp_path / "norun"], ["eval", tmp_path / "norun"]):
@@ -247,6 +294,22 @@ def test_record_needs_a_run_and_games(model: Path, trained: tuple[Path, Path, st
     call("envs", "make", "household", tmp_path, "--split", "test", "--games", 1)
     assert "--record" in call("eval", model, "--games", tmp_path, "--record", status=2).stderr
     assert "add --games" in call("eval", trained[1], "--record", status=2).stderr
+
+
+def test_compare_plays_real_games_with_the_policies_it_made(model: Path, tmp_path: Path) -> None:
+    call("envs", "make", "household", tmp_path / "games", "--split", "validation", "--games", 6)
+    (tmp_path / "games" / "validation").rename(tmp_path / "games" / "valid_seen")
+    recipe = write_recipe(tmp_path, model, method="zero_shot", steps=0)
+    command = ("compare", recipe, "--seeds", "0", "--out", tmp_path / "out", "--games", tmp_path / "games", "--quiet")
+    assert "Methods, real games" in call(*command).output
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert {(row["split"], row["episodes"]) for row in rows if row["family"] == "all"} == {("test", 6), ("real", 6)}
+    log = tmp_path / "out" / "runs" / "quick-s0.log"
+    before = log.read_bytes()
+    call(*command)
+    assert log.read_bytes() == before  # nothing was played again
+    refused = call("compare", recipe, "--seeds", "0", "--games", tmp_path / "nowhere", status=2)
+    assert "--games" in refused.output
 
 
 def test_report_prints_its_path(trained: tuple[Path, Path, str]) -> None:
@@ -329,6 +392,15 @@ def test_skills_validate_tells_every_problem(tmp_path: Path) -> None:
     assert "SKILL.md:2" in result.output and "description" in result.output and "empty" in result.output
     call("skills", "validate", tmp_path / "good")
     call("skills", "validate", tmp_path / "nowhere", status=2)
+
+
+def test_skills_validate_knows_the_tasks_of_a_world(tmp_path: Path) -> None:
+    assert "household-heat: right" in call("skills", "validate", "--env", "household").output
+    source = Path(__file__).parents[1] / "src" / "imprint" / "skills" / "household" / "household-heat"
+    shutil.copytree(source, tmp_path / "lib" / "household-heat")
+    assert call("skills", "validate", tmp_path / "lib").exit_code == 0
+    refused = call("skills", "validate", tmp_path / "lib", "--env", "household", status=2)
+    assert "no skill serves the tasks 'pick_and_place_simple'" in refused.output
 
 
 def test_envs_list_show_and_make(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from scipy.stats import t as student
 from imprint.compare import (
     Job,
     collect,
+    games_played,
     is_finished,
     log_tail,
     plan,
@@ -102,8 +103,9 @@ def test_a_plan_that_cannot_work_is_refused_before_anything_runs(tmp_path: Path)
         plan([a, twin], [0], tmp_path)
     with pytest.raises(RecipeError, match="test_tasks"):
         plan([a], [0], tmp_path, ["evaluation.test_tasks=0"])
-    with pytest.raises(RecipeError, match="each seed once"):
-        plan([a], [1, 1], tmp_path)
+    for recipes, seeds in (([a], [1, 1]), ([a, a], [1])):
+        with pytest.raises(RecipeError, match="each recipe and seed once"):
+            plan(recipes, seeds, tmp_path)
     with pytest.raises(RecipeError, match="stepz"):
         plan([a], [0], tmp_path, ["stepz=1"])
 
@@ -163,8 +165,8 @@ def test_a_failure_is_kept_with_its_log_and_the_others_go_on(tmp_path: Path) -> 
     jobs = plan([recipe_file(tmp_path, "a"), recipe_file(tmp_path, "b")], [0], tmp_path)
     (failure,) = run_all(jobs, lambda job: FakeTraining(job, status=3 if job.method == "a" else 0), pause=0)
     assert failure.job.name == "a-s0" and failure.status == 3 and failure.tail.splitlines()[-1] == "line 39"
-    rows = write_results(tmp_path, jobs, [failure])
-    assert {row["method"] for row in rows} == {"b"}
+    write_results(tmp_path, jobs, [failure])
+    assert {row["method"] for row in json.loads((tmp_path / "compare.json").read_text())} == {"b"}
     assert "Not finished: a-s0." in (tmp_path / "table.md").read_text()
 
 
@@ -236,6 +238,37 @@ def test_rows_are_the_last_test_of_each_finished_run(tmp_path: Path) -> None:
         "env_steps",
     }
     assert (tmp_path / "compare.png").stat().st_size > 1000 and (tmp_path / "compare.svg").is_file()
+
+
+def test_real_games_are_played_once_by_every_final_policy_and_reported_apart(tmp_path: Path) -> None:
+    jobs = plan([recipe_file(tmp_path, "a"), recipe_file(tmp_path, "b")], [0], tmp_path)
+    for job in jobs:
+        FakeTraining(job, successes=4).poll()
+    played: list[str] = []
+
+    class FakeGames(FakeTraining):
+        def __init__(self, job: Job) -> None:
+            self.job = job
+            played.append(job.name)
+
+        def poll(self) -> int | None:
+            with Run.create(self.job.folder, (self.job.folder / "recipe.yaml").read_text(), resume=True) as run:
+                run.append("evaluations", [evaluation("real", arm, "all", 7) for arm in ("with", "without")])
+            return 0
+
+    for _ in range(2):  # the second time there is nothing left to do
+        assert run_all(jobs, FakeGames, steps=lambda job: (games_played(job), 1), pause=0) == []
+    assert played == ["a-s0", "b-s0"]
+    tables = write_results(tmp_path, jobs)
+    rows = json.loads((tmp_path / "compare.json").read_text())
+    assert [(row["method"], row["split"]) for row in rows if row["arm"] == "with"] == [
+        ("a", "test"),
+        ("b", "test"),
+        ("a", "real"),
+        ("b", "real"),
+    ]
+    (real,) = [table for table in tables if table.title == "Methods, real games"]
+    assert [cells[2][:4] for cells in real.rows] == ["70.0", "70.0"] and "10 real games" in real.note
 
 
 def test_a_finished_run_without_a_test_is_an_error(tmp_path: Path) -> None:

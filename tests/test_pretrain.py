@@ -7,9 +7,10 @@ from collections import Counter
 import torch
 
 from imprint.learning.config import LearnerConfig
-from imprint.methods.pretrain import ModelConfig, PretrainRecipe, _recite, lessons_of
+from imprint.methods.pretrain import ModelConfig, PretrainRecipe, _recite, lessons_of, train_base
 from imprint.policy.model import build_tiny
 from imprint.progress import Progress
+from imprint.skills.library import household_library
 from tiny import tiny_policy
 
 
@@ -59,3 +60,25 @@ def test_half_of_a_step_is_the_newest_lesson_and_no_lesson_is_dropped():
     assert lessons_of(recipe, 9) == ["orders"] * 12
     assert Counter(lessons_of(recipe, 10)) == {"line": 9, "orders": 3}
     assert Counter(lessons_of(recipe, 25)) == {"full": 8, "line": 2, "orders": 2}
+
+
+def test_it_goes_on_from_a_policy_that_is_there(tmp_path):
+    start = tiny_policy(max_context=2048)
+    start.save(tmp_path / "start")
+    recipe = PretrainRecipe(
+        name="t",
+        init=str(tmp_path / "start"),
+        steps=1,
+        demos=2,
+        lessons={"orders": 0},
+        show_interval=1,
+        show_tasks=1,
+        env={"name": "household", "max_turns": 1, "train": 6, "validation": 6},
+        learner=LearnerConfig(lr=1e-5, warmup_steps=1),
+    )
+    with Progress("pretrain", quiet=True) as progress:
+        trained = train_base(recipe, household_library(), tmp_path / "out", progress)
+    assert trained.tokenizer.get_vocab() == start.tokenizer.get_vocab()
+    before, after = start.model.state_dict(), trained.model.state_dict()
+    moved = max(float((after[name] - before[name]).abs().max()) for name in before)
+    assert 0 < moved < 1e-3  # one small step away, and not drawn anew

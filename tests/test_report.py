@@ -207,7 +207,14 @@ def test_the_skill_map_shows_decisions_and_what_stayed(tmp_path: Path) -> None:
         (["active", "unknown"], ""),  # no decision at step 10: stays where it was
     ]
     assert "withdraw: because general" in cells[1][1]
-    assert "stage 2 · at most 0" in html
+    assert "stage 2 · at most 1" in html and "stage 3 · at most 0" in html
+
+
+def test_stages_begin_where_the_budget_changes_whatever_was_decided(tmp_path: Path) -> None:
+    run = Run.open(make_run(tmp_path / "run"))
+    assert Summary.of(run).stages == [(0, 1, 2), (6, 2, 1), (12, 3, 0)]  # 20 steps: stages of 6, 6 and 8
+    run.recipe["env_steps"] = 1000  # 100 a step: twice as fast
+    assert Summary.of(run).stages == [(0, 1, 2), (3, 2, 1), (6, 3, 0)]
 
 
 def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:

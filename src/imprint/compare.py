@@ -2,7 +2,8 @@
 
     <out>/
       runs/<method>-s<seed>/      one run each, with <method>-s<seed>.log beside it
-      compare.json                one row per (method, seed, split, family, arm), after every finished run
+      compare.json                one row per (method, seed, split, family, arm), after every finished run; the split
+                                is `test`, or `real` for what was played on real games
       table.md, compare.png, compare.svg
 
 A method is called by its recipe's `name`. What was stopped goes on where it was: finished runs are kept, an
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from imprint.compare_table import Row, comparison_tables
+from imprint.compare_table import Grid, Row, comparison_tables
 from imprint.errors import CheckpointError, RecipeError
 from imprint.files import atomic_write, read_jsonl
 from imprint.progress import Progress
@@ -34,7 +35,7 @@ from imprint.runs.run import ARMS, Run, recipe_differences
 from imprint.train import check_endpoint, run_name
 
 KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "env_steps")
-TEST, ALL = "test", "all"
+TEST, REAL, ALL = "test", "real", "all"  # splits, and the family that is all of them
 TAIL = 15  # lines of a failed run's log
 GRACE = 20.0  # seconds that a run has to write where it stopped
 
@@ -96,9 +97,9 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
     """
     if out.exists() and not out.is_dir():
         raise CheckpointError("is a file, not a folder", where=out, mend="choose another --out")
-    if not recipes or not seeds or len(set(seeds)) < len(seeds):
+    if not recipes or not seeds or len(set(seeds)) < len(seeds) or len(set(recipes)) < len(recipes):
         raise RecipeError(
-            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each seed once"
+            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each recipe and seed once"
         )
     owners: dict[str, Path] = {}
     jobs = []
@@ -174,21 +175,33 @@ def steps_done(job: Job) -> int:
     return min(done, max(0, job.steps - 1))
 
 
+def games_played(job: Job) -> int:
+    """1 if the job's final policy has played real games in both arms (`imprint eval --games --record`), else 0."""
+    arms = {row["arm"] for row in Run.open(job.folder).rows("evaluations") if row.get("split") == REAL}
+    return int(set(ARMS) <= arms)
+
+
 # --- doing it ---
 
 
 def start_training(job: Job, threads: int) -> Process:
-    """`imprint train` in a process of its own, whose output goes to the job's log.
+    """`imprint train` in a process of its own, whose output goes to the job's log."""
+    changes = [part for change in job.overrides for part in ("--set", change)]
+    return _start(job, ["train", str(job.recipe), "--out", str(job.folder), "--seed", str(job.seed), *changes], threads)
 
-    The number of threads is not part of the recipe: a comparison may go on with another number of processes.
-    """
-    command = [sys.executable, "-m", "imprint.cli", "train", str(job.recipe), "--out", str(job.folder)]
-    command += ["--seed", str(job.seed)] + [part for change in job.overrides for part in ("--set", change)]
+
+def start_games(job: Job, games: Path, threads: int) -> Process:
+    """`imprint eval --games` of the job's final policy, likewise; its figures go into the run."""
+    return _start(job, ["eval", str(job.folder), "--games", str(games), "--record", "--quiet"], threads)
+
+
+def _start(job: Job, command: Sequence[str], threads: int) -> Process:
+    # The number of threads is not part of the recipe: a comparison may go on with another number of processes.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         return subprocess.Popen(
-            command,
+            [sys.executable, "-m", "imprint.cli", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -204,33 +217,43 @@ def run_all(
     workers: int = 1,
     progress: Progress | None = None,
     finished: Callable[[Job], object] = lambda job: None,
+    steps: Callable[[Job], tuple[int, int]] = lambda job: (steps_done(job), max(1, job.steps)),
     pause: float = 1.0,
 ) -> list[Failure]:
     """Run what is not finished, `workers` at a time; `finished` is told of every run that ends well.
+
+    `steps` says how many steps of a job are done, and of how many; it is finished when all are.
 
     A failure is recorded and the others go on. An interruption is passed on to the running ones, which then
     write where they are, before it is raised here.
     """
     progress = progress or Progress("compare", quiet=True)
-    waiting = deque(job for job in jobs if not is_finished(job))
+    work = _Work(jobs, steps)
+    waiting = deque(job for job in jobs if not work.is_done(job))
     live: dict[Job, Process] = {}
     failures: list[Failure] = []
-    done = first = sum(steps_done(job) for job in jobs)
-    total, began = sum(max(1, job.steps) for job in jobs), time.monotonic()
+    done = first = work.done
+    total, began = work.total, time.monotonic()
     progress.begin(total, done)
     try:
         while waiting or live:
             while waiting and len(live) < workers:
                 job = waiting.popleft()
-                progress.note(f"{job.name}: {'goes on' if steps_done(job) else 'begins'} (log: {job.log})")
+                progress.note(f"{job.name}: {'goes on' if work.of(job)[0] else 'begins'} (log: {job.log})")
                 live[job] = start(job)
             ended = [(job, status) for job, process in live.items() if (status := process.poll()) is not None]
             for job, status in ended:
                 del live[job]
-                failures += _end(job, status, progress, finished)
-            now = sum(steps_done(job) for job in jobs)
+                if status == 0 and work.is_done(job):
+                    progress.note(f"{job.name}: finished")
+                    finished(job)
+                else:
+                    failures.append(Failure(job, status, log_tail(job)))
+                    progress.note(f"{job.name}: failed with status {status}; the others go on")
+            now = work.done
             if now != done:
-                progress.advance(f"{_where(jobs, live)}; {_rate(now - first, total - now, began)}", by=now - done)
+                rate = _rate(now - first, total - now, began)
+                progress.advance(f"{work.where(live)}; {rate}", by=now - done)
                 done = now
             if not ended and live:
                 time.sleep(pause)
@@ -239,20 +262,36 @@ def run_all(
     return failures
 
 
-def _end(job: Job, status: int, progress: Progress, finished: Callable[[Job], object]) -> list[Failure]:
-    if status == 0 and is_finished(job):
-        progress.note(f"{job.name}: finished")
-        finished(job)
-        return []
-    failure = Failure(job, status, log_tail(job))
-    progress.note(f"{job.name}: failed with status {status}; the others go on")
-    return [failure]
+class _Work:
+    """How far jobs are, by what `steps` says of each; what is done stays done, and is not looked at again."""
 
+    def __init__(self, jobs: Sequence[Job], steps: Callable[[Job], tuple[int, int]]) -> None:
+        self.jobs, self.steps = jobs, steps
+        self._ended: dict[Job, tuple[int, int]] = {}
 
-def _where(jobs: Sequence[Job], live: Mapping[Job, Process]) -> str:
-    finished = sum(is_finished(job) for job in jobs)
-    running = ", ".join(f"{job.name} {steps_done(job)}/{job.steps}" for job in live)
-    return f"{finished} of {len(jobs)} runs finished" + (f"; {running}" if running else "")
+    def of(self, job: Job) -> tuple[int, int]:
+        """Steps done, and in all."""
+        found = self._ended.get(job) or self.steps(job)
+        if found[0] >= found[1]:
+            self._ended[job] = found
+        return found
+
+    def is_done(self, job: Job) -> bool:
+        done, total = self.of(job)
+        return done >= total
+
+    @property
+    def done(self) -> int:
+        return sum(self.of(job)[0] for job in self.jobs)
+
+    @property
+    def total(self) -> int:
+        return sum(self.of(job)[1] for job in self.jobs)
+
+    def where(self, live: Mapping[Job, Process]) -> str:
+        running = ", ".join(f"{job.name} {done}/{total}" for job in live for done, total in [self.of(job)])
+        finished = f"{sum(map(self.is_done, self.jobs))} of {len(self.jobs)} runs finished"
+        return f"{finished}; {running}" if running else finished
 
 
 def _rate(gained: int, left: int, began: float) -> str:
@@ -295,7 +334,7 @@ def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
     """The rows of `split` of every finished run, in the order of methods, seeds, families and arms.
 
     Raises:
-        CheckpointError: a finished run has no such rows.
+        CheckpointError: a finished run has no rows of its test.
     """
     methods = list(dict.fromkeys(job.method for job in jobs))
     ordered = sorted(jobs, key=lambda job: (methods.index(job.method), job.seed))
@@ -308,7 +347,7 @@ def _rows_of(job: Job, split: str) -> list[Row]:
     for row in run.rows("evaluations"):
         if row.get("split") == split:
             last[row["family"], row["arm"]] = row  # a test that was played again counts once
-    if not {(ALL, arm) for arm in ARMS} <= set(last):
+    if split == TEST and not {(ALL, arm) for arm in ARMS} <= set(last):
         raise CheckpointError(
             f"the run is finished but lacks its {split} figures",
             where=run.record_path("evaluations"),
@@ -320,15 +359,19 @@ def _rows_of(job: Job, split: str) -> list[Row]:
 
 def write_results(
     out: Path, jobs: Sequence[Job], failures: Sequence[Failure] = (), notes: Sequence[str] = ()
-) -> list[Row]:
-    """Write compare.json, table.md and the figure from what is finished; gives the rows."""
-    rows = collect(jobs)
-    atomic_write(out / "compare.json", json.dumps(rows, indent=1) + "\n")
+) -> list[Grid]:
+    """Write compare.json, table.md and the figure from what is finished; gives the tables.
+
+    Rows of real games, where they were played, follow those of the test.
+    """
+    rows, real = collect(jobs), collect(jobs, REAL)
+    atomic_write(out / "compare.json", json.dumps([*rows, *real], indent=1) + "\n")
     missing = [job.name for job in jobs if not is_finished(job)]
     lines = [f"Not finished: {', '.join(missing)}." if missing else "", *notes]
     lines += [f"Failed: {failure.job.name} (status {failure.status})." for failure in failures]
-    text = "\n\n".join(["# Comparison", *filter(None, lines), *(table.markdown() for table in comparison_tables(rows))])
+    tables = [*comparison_tables(rows), *comparison_tables(real, "real games")]
+    text = "\n\n".join(["# Comparison", *filter(None, lines), *(table.markdown() for table in tables)])
     atomic_write(out / "table.md", text.rstrip() + "\n")
     if rows:
         compare_plot(rows, out / "compare")
-    return rows
+    return tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -84,13 +84,21 @@ class Figures:
         return f"{100 * found.estimate:+.1f}{interval}", len(gaps)
 
 
-def comparison_tables(rows: Sequence[Row]) -> list[Grid]:
-    """The comparison as tables: methods, families, and differences; none without rows."""
+def comparison_tables(rows: Sequence[Row], tasks: str = "test tasks") -> list[Grid]:
+    """The comparison as tables: methods, families, and differences; none without rows.
+
+    Args:
+        rows: of one split.
+        tasks: what was played, for the titles (where it is not the test) and notes.
+    """
     figures = Figures(rows)
-    return [_method_table(figures), _family_table(figures), _difference_table(figures)] if rows else []
+    if not rows:
+        return []
+    tables = [_method_table(figures, tasks), _family_table(figures), _difference_table(figures)]
+    return tables if tasks == "test tasks" else [replace(table, title=f"{table.title}, {tasks}") for table in tables]
 
 
-def _method_table(figures: Figures) -> Grid:
+def _method_table(figures: Figures, tasks: str) -> Grid:
     body = [
         (
             method,
@@ -105,7 +113,7 @@ def _method_table(figures: Figures) -> Grid:
     header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn", "env steps")
     counts = sorted({row["episodes"] for row in figures.rows if row["family"] == ALL})
     note = (
-        f"Success on {' or '.join(map(str, counts))} test tasks: mean over seeds and its 95% interval "
+        f"Success on {' or '.join(map(str, counts))} {tasks}: mean over seeds and its 95% interval "
         "(Student's t; with one seed Wilson's, which says nothing about other seeds). "
         "Tokens read per turn: without / with skills."
     )

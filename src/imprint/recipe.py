@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class EnvConfig(BaseModel):
@@ -99,7 +99,9 @@ class Recipe(_Section):
     transfer: Transfer = Transfer()
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; null leaves PyTorch's own choice.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads; null leaves PyTorch's own choice."
+    )
     checkpoint_interval: int = Field(default=10, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="How many of the newest are kept.")
     loggers: list[Literal["wandb", "trackio"]] = Field(default=[], description="Beside JSONL and TensorBoard.")
@@ -128,16 +130,30 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         RecipeError: it cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
+    except UnicodeDecodeError as error:
+        raise RecipeError("is not UTF-8 text", where=path, mend="save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "cannot be parsed"
         line = None if mark is None else mark.line + 1
-        raise RecipeError("is not valid YAML", where=path, line=line, mend=str(error).splitlines()[0]) from error
+        raise RecipeError(f"broken YAML: {what}", where=path, line=line, mend="mend that line") from error
     if not isinstance(values, dict):
         raise RecipeError("is not a mapping of keys to values", where=path, mend="see recipes/ for examples")
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice: which of the two was meant?"""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> Recipe:
@@ -162,14 +178,14 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | 
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from None
+        if first["type"] == "missing":
+            raise RecipeError("is missing", where=where, key=key, mend=f"add `{key}: ...`") from None
         raise RecipeError(f"{first['msg']}{_given(first)}", where=where, key=key, mend="correct the value") from None
 
 
 def _given(problem: Any) -> str:
     """The wrong value, unless it may be a secret in the wrong place."""
-    if problem["type"] == "missing" or problem["loc"][0] == "endpoint":
-        return ""
-    return f" (given: {problem.get('input')!r})"
+    return "" if problem["loc"][0] == "endpoint" else f" (given: {problem.get('input')!r})"
 
 
 def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from imprint.engine import make_engine
 from imprint.errors import CheckpointError, ImprintError, RecipeError
+from imprint.files import read_text
 from imprint.methods import make_method
 from imprint.progress import Progress
 from imprint.recipe import Recipe
@@ -52,17 +54,18 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
                 run.close()
                 remove_run(folder)
             raise
-        state = "failed"
         try:
             run.set_status("running", _last_checkpoint(run))
             job.train()
-            state = "finished"
-        except KeyboardInterrupt:
-            state = "interrupted"
+        except BaseException as error:
+            if is_new and isinstance(error, ImprintError) and not run.rows("metrics"):  # it never got under way
+                run.close()
+                remove_run(folder)
+            else:
+                with suppress(ImprintError):  # on a full disk the first error is the one to tell
+                    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    run.set_status(state, _last_checkpoint(run))
             raise
-        finally:
-            if state != "finished":
-                run.set_status(state, _last_checkpoint(run))
     return True
 
 
@@ -112,8 +115,7 @@ def remove_run(folder: Path) -> None:
             where=folder,
             mend="move it, or choose another folder",
         )
-    text = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    with Run.create(folder, text, resume=True):  # the lock: nobody writes what is removed
+    with Run.create(folder, read_text(folder / "recipe.yaml"), resume=True):  # the lock: nobody writes what is removed
         shutil.rmtree(folder)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +17,14 @@ from imprint.errors import RecipeError
 def compare(
     recipes: Annotated[list[Path], typer.Argument(help="Recipe files; their names are the methods of the table.")],
     seeds: Annotated[str, typer.Option(help="Comma-separated; ranges as 0-4.")] = "0,1,2,3,4",
-    out: Annotated[Path, typer.Option(help="Where runs, table and figure go.")] = Path("results/household"),
+    out: Annotated[Path, typer.Option(help="Where runs, table and figure go.")] = Path("runs/compare"),
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets cores/JOBS threads.")] = 1,
+    games: Annotated[
+        Path | None,
+        typer.Option(
+            help="Play these real games (ALFWorld's json_2.1.1) with every finished policy too.", show_default=False
+        ),
+    ] = None,
     changes: Sets = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the tables.")] = False,
 ) -> None:
@@ -27,36 +35,52 @@ def compare(
     Example: `imprint compare recipes/household/*.yaml --seeds 0-4 --jobs 2`
     """
     from imprint import compare as job
-    from imprint.compare_table import comparison_tables
     from imprint.progress import Progress
 
     planned = job.plan(recipes, parse_seeds(seeds), out, changes or [])
     notes = [f"Not tested alike: {line}." for line in job.unlike_tests(planned)]
     for note in notes:
         say(f"note: {note}", stderr=True)
+    if games is not None and not games.is_dir():
+        raise RecipeError("is not a folder of games", where=games, key="--games", mend="give ALFWorld's json_2.1.1")
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    try:
-        with Progress("compare", quiet=quiet) as progress:
-            failures = job.run_all(
-                planned,
-                lambda one: job.start_training(one, threads),
+    with _hint(out), Progress("compare", quiet=quiet) as progress:
+        failures = job.run_all(
+            planned,
+            lambda one: job.start_training(one, threads),
+            workers=jobs,
+            progress=progress,
+            finished=lambda one: job.write_results(out, planned, (), notes),
+        )
+    if games is not None:
+        with _hint(out), Progress("real games", quiet=quiet) as progress:
+            failures += job.run_all(
+                [one for one in planned if job.is_finished(one)],
+                lambda one: job.start_games(one, games, threads),
                 workers=jobs,
                 progress=progress,
-                finished=lambda one: job.write_results(out, planned, (), notes),
+                steps=lambda one: (job.games_played(one), 1),
             )
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"stopped; the same command goes on with what is in {out}") from error
-    rows = job.write_results(out, planned, failures, notes)
-    for table in comparison_tables(rows):
+    tables = job.write_results(out, planned, failures, notes)
+    for table in tables:
         console().print(grid(table.title, table.header, table.rows))
         say(table.note + "\n")
-    if rows:
+    if tables:
         say(f"{out / 'table.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
     for failure in failures:
         say(f"\n{failure.job.name} failed with status {failure.status}", stderr=True)
         say(f"the end of {failure.job.log}:\n{failure.tail}", stderr=True)
     if failures:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _hint(out: Path) -> Iterator[None]:
+    """Say to whoever interrupts how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with what is in {out}") from error
 
 
 def parse_seeds(text: str) -> list[int]:

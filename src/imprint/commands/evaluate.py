@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imprint.policy.usage import Meter
     from imprint.types import Episode, Task
 
+REAL_TURNS = 50  # of an episode of ALFWorld, by its published protocol
 REAL_SPLIT = "valid_seen"  # of ALFWorld's published games; the methods' figures are on it
 
 
@@ -71,14 +72,15 @@ def evaluate(
 
     Example: `imprint eval runs/demo --tasks 60`
 
-    On ALFWorld's own games: `imprint eval runs/demo --games ~/.cache/alfworld/json_2.1.1`
+    On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games
+    ~/.cache/alfworld/json_2.1.1`
 
     A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe recipes/demo.yaml --tasks 60`;
     stopped, the same command goes on, and no finished episode is asked for twice.
     """
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
+        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
     subject = Subject(model, recipe, overrides, endpoint)
     _check_record(record, subject, games)
     from imprint.engine import make_engine

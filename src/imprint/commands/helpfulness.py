@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from imprint.commands.compare import parse_seeds
-from imprint.commands.evaluate import REAL_SPLIT, playing, spread
+from imprint.commands.evaluate import REAL_SPLIT, REAL_TURNS, playing, spread
 from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, console, grid, say
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def helpfulness(
     """
     overrides = [*(changes or []), *([] if skills is None else [f"skills={json.dumps(skills)}"])]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
+        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
     subject = Subject(model, recipe, overrides, endpoint)
     chosen_seeds = [subject.recipe.seed] if seeds is None else parse_seeds(seeds)
     from imprint.engine import make_engine

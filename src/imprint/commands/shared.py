@@ -174,8 +174,15 @@ class Subject:
     @property
     def env_steps(self) -> int:
         """Environment steps that the checkpoint was trained on; 0 for a model that is no checkpoint."""
+        from imprint.errors import CheckpointError
+
         state = Path(self.model) / "state.json"
-        return int(json.loads(state.read_text(encoding="utf-8"))["env_steps"]) if state.is_file() else 0
+        try:
+            return int(json.loads(state.read_text(encoding="utf-8"))["env_steps"]) if state.is_file() else 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"is damaged: {error!r}", where=state, mend="name an older checkpoint of the run in its place"
+            ) from error
 
     @property
     def title(self) -> str:

@@ -50,11 +50,21 @@ def list_skills(folder: Folder = OURS) -> None:
 
 
 @app.command()
-def validate(folder: Folder = OURS) -> None:
+def validate(
+    folder: Folder = OURS,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Check too that each task of this world has a skill and each skill a task, e.g. household.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Check skill folders against the rules of agentskills.io; status 1 if anything is wrong.
 
-    Example: `imprint skills validate my-skills`
+    Example: `imprint skills validate my-skills --env household`
     """
+    from imprint.envs.base import make_world
     from imprint.skills.library import load_library
     from imprint.skills.skill import FILE_NAMES, Skill
 
@@ -75,7 +85,9 @@ def validate(folder: Folder = OURS) -> None:
         if not found:
             say(f"{candidate.name}: right")
     if not problems and candidates != [root]:
-        load_library(folder)  # what only shows in company: two skills of one name, for example
+        library = load_library(folder)  # what only shows in company: two skills of one name, for example
+        if env is not None:
+            library.check(make_world(env).categories)
     if problems:
         say(
             f"{problems} problem{'' if problems == 1 else 's'} in {len(candidates)} skill folders",

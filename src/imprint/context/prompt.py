@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_pages, render_result
 from imprint.errors import PolicyError, RecipeError
@@ -50,7 +52,7 @@ class Context:
         self._page_tokens = lru_cache(maxsize=256)(self._encode_pages)
         self._glue = self._chat_glue() if self.style == "chat" else ("", "")
         self._end = "\n" if self.style == "plain" else self._end_of_turn()
-        end = self.policy.encode(self._end) if self._end else []
+        end = self.policy.encode(self._end, special=True) if self._end else []
         if self.style == "plain" and len(end) != 1:
             raise PolicyError(
                 "the tokenizer has no single token for the end of a line",
@@ -72,13 +74,11 @@ class Context:
             shared = self._plain_skills(skills)
             rest = self.policy.encode(self._render("first.j2", first) + CUE)
             return Prompt((*shared, *rest), len(shared))
-        text = render_pages(self._templates, skills) + self._render("first.j2", first)
-        before, after = self._chat_text(text)
-        cut = before + render_pages(self._templates, skills)
-        shared_ids = self.policy.encode(cut) if skills else []
-        return Prompt(
-            (*shared_ids, *self.policy.encode((before + after)[len(cut) if skills else 0 :])), len(shared_ids)
-        )
+        pages, opening = render_pages(self._templates, skills), self._render("first.j2", first)
+        before, after = self._chat_text(pages + opening)
+        read = [*self.policy.encode(before, special=True), *self.policy.encode(pages)]
+        rest = [*self.policy.encode(opening), *self.policy.encode(after, special=True)]
+        return Prompt((*read, *rest), len(read) if skills else 0)
 
     def follow(self, result: StepResult, last: int) -> list[int]:
         """The tokens between a response and the next one: the observation in its wrapping.
@@ -90,7 +90,8 @@ class Context:
         if self.style == "plain":
             return self.policy.encode(("" if last == self._newline else self._end) + text + CUE)
         before, after = self._glue
-        return self.policy.encode(("" if last in self._ends else self._end) + before + text + after)
+        glue = self.policy.encode(("" if last in self._ends else self._end) + before, special=True)
+        return [*glue, *self.policy.encode(text), *self.policy.encode(after, special=True)]
 
     def parse(self, response: str) -> tuple[str, bool]:
         """The command in a response, and whether the response keeps the answer format."""
@@ -110,24 +111,37 @@ class Context:
         return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)
 
     def _chat_text(self, content: str) -> tuple[str, str]:
-        """A conversation's opening around `content`: (everything before it, it and everything after)."""
-        text: str = self.policy.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        place = text.index(content)
-        return text[:place], text[place:]
+        """A conversation's opening around `content`: everything before it, and everything after."""
+        text = self._apply([{"role": "user", "content": content}])
+        before, found, after = text.partition(content)
+        if not found:  # many templates strip what a message holds
+            before, _, after = text.partition(content.strip())
+        return before, after
 
     def _chat_glue(self) -> tuple[str, str]:
         """What the chat template puts between an answer's end and the next user text, and after that text."""
-        messages: list[dict[str, Any]] = [
-            {"role": "user", "content": "\u2402first\u2402"},
-            {"role": "assistant", "content": "\u2402answer\u2402"},
-            {"role": "user", "content": "\u2402next\u2402"},
-        ]
-        text: str = self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        between = text.split("\u2402answer\u2402", 1)[1]
-        before, after = between.split("\u2402next\u2402", 1)
+        text = self._apply(
+            [
+                {"role": "user", "content": "\u2402first\u2402"},
+                {"role": "assistant", "content": "\u2402answer\u2402"},
+                {"role": "user", "content": "\u2402next\u2402"},
+            ]
+        )
+        between = text.partition("\u2402answer\u2402")[2]
+        before, _, after = between.partition("\u2402next\u2402")
         return before, after
+
+    def _apply(self, messages: list[dict[str, Any]]) -> str:
+        try:
+            text: str = self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError) as error:  # a template is free to refuse what it does not like
+            raise PolicyError(
+                f"the chat template cannot be used for several turns: {str(error).splitlines()[0]}",
+                where=self.policy.name,
+                key="context.style",
+                mend="set context.style: plain, or use a model with another template",
+            ) from error
+        return text
 
     def _end_of_turn(self) -> str:
         """The special token that closes an answer in the template, taken out of the glue: the sampler says it itself.

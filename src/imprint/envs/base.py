@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Protocol, runtime_checkable
+
+from pydantic import TypeAdapter, ValidationError
 
 from imprint.errors import RecipeError
 from imprint.types import StepResult, Task
@@ -62,13 +64,14 @@ def make_world(name: str, **options: Any) -> World:
     """Build the world registered as `name`.
 
     Raises:
-        RecipeError: no such world, or it does not take one of `options`.
+        RecipeError: no such world, it does not take one of `options`, or not with this value (what the annotations of
+            its constructor say, pydantic's included).
     """
     for point in entry_points(group=GROUP):
         if point.name == name:
             kind = point.load()
             _check_options(kind, name, options)
-            world: World = kind(**options)
+            world: World = kind(**_checked_values(kind, options))
             return world
     raise RecipeError(
         f"no world is called {name!r}",
@@ -89,3 +92,21 @@ def _check_options(kind: Any, name: str, options: Mapping[str, Any]) -> None:
             key=f"env.{unknown[0]}",
             mend=f"did you mean {near[0]!r}?" if near else f"its options are: {', '.join(known)}",
         )
+
+
+def _checked_values(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the constructor's annotations want them."""
+    try:
+        parameters = signature(kind, eval_str=True).parameters
+    except NameError:  # annotations that only a type checker can read say nothing here
+        return dict(options)
+    checked = {}
+    for option, value in options.items():
+        try:
+            kind_of = parameters[option].annotation if option in parameters else Parameter.empty
+            checked[option] = value if kind_of is Parameter.empty else TypeAdapter(kind_of).validate_python(value)
+        except ValidationError as error:
+            raise RecipeError(
+                f"{error.errors()[0]['msg']} (given: {value!r})", key=f"env.{option}", mend="correct the value"
+            ) from error
+    return checked

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Aggregate = Literal["token-mean", "sequence-mean-token-mean"]
 
 
 class LearnerConfig(BaseModel):
     """The recipe's `learner` section."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw", description="`muon` for the layers' matrices and AdamW for the rest: faster from scratch."
@@ -24,7 +25,7 @@ class LearnerConfig(BaseModel):
         default="constant", description="`linear` falls to a tenth at the last step."
     )
     weight_decay: float = Field(default=0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
     minibatches: int = Field(default=1, ge=1, description="Optimizer steps per batch of samples and epoch.")
     epochs: int = Field(default=1, ge=1, description="Passes over each batch of samples.")
@@ -43,7 +44,7 @@ class LearnerConfig(BaseModel):
 class Transfer(BaseModel):
     """The recipe's `transfer` section (method `imprint`): how a skill is carried into the skill-free prompt."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     skill_share: float = Field(
         default=0.5,
@@ -52,7 +53,9 @@ class Transfer(BaseModel):
         description="Share of each group that reads the skills (while they are active).",
     )
     weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
-    replay: int = Field(default=0, ge=0, description="Earlier readers' episodes learned again in each step.")
+    replay: int = Field(
+        default=0, ge=0, description="Earlier readers' episodes drawn to be learned again in each step."
+    )
     replay_size: int = Field(default=256, ge=1, description="The newest so many of each family are kept for that.")
     min_logprob: float | None = Field(
         default=None,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imprint.errors import RecipeError
 from imprint.learning.batch import Sample, Scored, micro_batches, score
 from imprint.learning.config import Aggregate, LearnerConfig
 from imprint.learning.grpo import aggregate_tokens, kl_penalty, merge_metrics, policy_loss
@@ -113,7 +114,11 @@ class Learner:
             loss.backward()  # type: ignore[no-untyped-call]
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm))
         if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm} at update {self.steps + 1}; lower learner.lr")
+            raise RecipeError(
+                f"the gradient is {norm} at update {self.steps + 1}",
+                key="learner.lr",
+                mend="lower it (or muon_lr, entropy_coef, transfer.weight) and train anew",
+            )
         if hold:
             self._hold_muon(norm)
         for optimizer in self.optimizers:

@@ -90,6 +90,10 @@ class PretrainRecipe(BaseModel):
     )
     env: EnvConfig = EnvConfig()
     model: ModelConfig = ModelConfig()
+    init: str | None = Field(
+        default=None,
+        description="A policy to go on from (`imprint-tiny`, a folder) in place of random weights; `model` is its own.",
+    )
     learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
     recite: int = Field(
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
@@ -107,7 +111,8 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     """Pre-train and save the policy in `out` (Hugging Face layout), with its figures in `<out>.jsonl` beside it.
 
     Raises:
-        RecipeError: the world makes no demonstrations.
+        RecipeError: the world makes no demonstrations, or a lesson is unknown.
+        PolicyError: `init` cannot be loaded.
         CheckpointError: something that is no model lies where it is to go.
     """
     out = out.resolve()
@@ -125,7 +130,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             key="lessons",
             mend=f"give a first step to some of: {', '.join(world.lessons)}",
         )
-    policy = new_policy(recipe, world, library)
+    policy = Policy.load(recipe.init, device="cpu") if recipe.init else new_policy(recipe, world, library)
     context = Context(policy, ContextConfig(style="plain"))
     _recite(recipe, world, policy, progress)
     learner = Learner(policy, recipe.learner, total_steps=recipe.steps)

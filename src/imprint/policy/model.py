@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imprint.errors import PolicyError
+from imprint.errors import PolicyError, RecipeError
 from imprint.policy import attention
 from imprint.policy.cache import PrefixCache
 
@@ -49,8 +51,10 @@ class Policy:
         """Number of weights; tied ones count once."""
         return sum(weight.numel() for weight in self.model.parameters())
 
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of `text`. What looks like a special token is one only with `special`: text of skills and worlds
+        must not be able to end a turn or to begin one."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special)
         return ids
 
     def decode(self, ids: list[int]) -> str:
@@ -68,13 +72,17 @@ class Policy:
 
         Raises:
             PolicyError: nothing loadable is there, or the architecture cannot share prompts.
+            RecipeError: there is no such device.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         place = tiny_folder() if str(name) == TINY else Path(name)
         source = str(place) if place.exists() else str(name)
+        if source.startswith((".", "/", "~")) and not place.exists():
+            raise PolicyError("there is no such folder", where=source, key="model", mend="check the path")
         try:
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype])
+            with _without_bars():
+                model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype])
             tokenizer = AutoTokenizer.from_pretrained(source)
         except Exception as error:  # the libraries below raise their own kinds for every way a folder can be wrong
             raise PolicyError(
@@ -83,9 +91,8 @@ class Policy:
                 key="model",
                 mend=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
             ) from error
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        policy = cls(model.to(device).eval(), tokenizer, str(name))
+        policy = cls(_moved(model, device).eval(), tokenizer, str(name))
+        check_vocabulary(policy)
         check_attention(policy)
         check_forward(policy)
         return policy
@@ -94,6 +101,54 @@ class Policy:
 def tiny_folder() -> Path:
     """Where the package keeps the weights of `imprint-tiny`."""
     return Path(str(resources.files("imprint.policy") / "tiny"))
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Our own progress says what is going on; a bar for each loading of a few megabytes hides it."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _moved(model: Any, device: str) -> Any:
+    """The model on a device.
+
+    Raises:
+        RecipeError: there is no such device, or no room on it.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # PyTorch's word for an unknown device and for an absent one
+        raise RecipeError(
+            f"the device {device!r} cannot be used: {str(error).splitlines()[0]}",
+            key="device",
+            mend="use auto, cpu, cuda, or cuda:1",
+        ) from error
+
+
+def check_vocabulary(policy: Policy) -> None:
+    """Refuse a tokenizer that says tokens which the model does not know.
+
+    Raises:
+        PolicyError: the model has fewer embeddings than the tokenizer has tokens.
+    """
+    known, said = int(policy.model.get_input_embeddings().weight.shape[0]), int(policy.tokenizer.vocab_size)
+    if said > known:
+        raise PolicyError(
+            f"the tokenizer has {said} tokens and the model knows {known}",
+            where=policy.name,
+            key="model",
+            mend="put the model's own tokenizer beside it",
+        )
 
 
 def check_attention(policy: Policy) -> None:

@@ -62,7 +62,8 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
     try:
         weights = load_file(path / "model.safetensors")
         trainer = torch.load(path / "trainer.pt", map_location="cpu", weights_only=True)
-        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        documents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")}
+        state: dict[str, Any] = documents["state.json"]  # the others are read to see that they are whole
         missing, unexpected = policy.model.load_state_dict(weights, strict=False)
         policy.model.tie_weights()
         absent = set(missing) - set(policy.model.all_tied_weights_keys)

@@ -106,7 +106,8 @@ def episode_data(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
         for arm in ARMS:
             for record in run.episode_records(step, arm):
                 task = _mapping(record.get("task"))
-                key = (str(task.get("id", "?")), int(record.get("seed") or 0))
+                seed = record.get("seed")
+                key = (str(task.get("id", "?")), seed if isinstance(seed, int) else 0)
                 empty = {"task": key[0], "family": str(task.get("category", "")), "seed": key[1]}
                 pairs.setdefault(key, {**empty, "with": None, "without": None})[arm] = _compact(record)
         data.append({"step": step, "total": len(pairs), "pairs": _spread(list(pairs.values()), MAX_TASKS)})

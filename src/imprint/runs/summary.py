@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from imprint.curriculum import CurriculumConfig, budget_at, stage_at
 from imprint.errors import CheckpointError
 from imprint.runs.run import ARMS, Run
 from imprint.stats import wilson
@@ -181,12 +184,31 @@ class Summary:
 
     @property
     def stages(self) -> list[tuple[int, int, int | None]]:
-        """(first step, stage, budget) of every stage that decisions speak of, in order."""
+        """(first step, stage, budget) of every stage that was reached, in order; none without decisions.
+
+        From the recipe and the steps that were done: a stage may begin without any decision.
+        """
+        total = self.steps or 0
+        try:
+            config = CurriculumConfig.model_validate(self.recipe.get("curriculum") or {})
+        except ValidationError:  # a recipe of another version
+            return []
+        if not self.decisions or total < config.stage_count:
+            return []
         first: dict[int, tuple[int, int, int | None]] = {}
-        for d in self.decisions:
-            if d.stage is not None:
-                first.setdefault(d.stage, (d.step, d.stage, d.budget))
+        for step, tick in self._ticks():
+            stage = stage_at(tick, total, config.stage_count)
+            allowed = budget_at(tick, skills=len(self.skills), total_steps=total, config=config)
+            first.setdefault(stage, (step, stage, allowed))
         return sorted(first.values())
+
+    def _ticks(self) -> list[tuple[int, int]]:
+        """(step, how far training was then from 0 to the recipe's `steps`), as `Skill0.tick` counts."""
+        total, budget = self.steps or 0, self.recipe.get("env_steps")
+        done = list(zip(*self.series("env_steps"), strict=True))
+        if isinstance(budget, int) and budget > 0:
+            return [(0, 0), *((step, min(total, total * int(used) // budget)) for step, used in done)]
+        return [(step, step) for step in range(min(total, self.last_step) + 1)]
 
 
 def pretty(family: str) -> str:

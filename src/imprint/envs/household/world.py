@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import PositiveInt
+
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
@@ -71,10 +73,10 @@ class HouseholdWorld:
         games: str = "made",
         size: Literal["small", "medium", "alfred"] = "small",
         seed: int = 0,
-        train: int = 1200,
-        validation: int = 120,
-        test: int = 600,
-        max_turns: int = 30,
+        train: PositiveInt = 1200,
+        validation: PositiveInt = 120,
+        test: PositiveInt = 600,
+        max_turns: PositiveInt = 30,
         families: Sequence[str] = FAMILIES,
     ) -> None:
         unknown = sorted(set(families) - set(FAMILIES))
