@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# What to install beside Imprint, e.g. EXTRAS=dev,alfworld (which compiles: it needs g++ and cmake).
+EXTRAS ?= dev
+STAMP := $(VENV)/.installed-$(EXTRAS)
 
 .PHONY: help setup demo test test-slow lint format bench pretrain compare clean
 
@@ -16,7 +18,7 @@ setup: $(STAMP) ## Make .venv with Imprint and its development tools.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_TORCH) torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $(STAMP)
 
 demo: $(STAMP) ## The main job on the embedded default: at most ten minutes on two cores.

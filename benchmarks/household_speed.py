@@ -3,6 +3,9 @@
     python benchmarks/household_speed.py
     python benchmarks/household_speed.py --games path/to/json_2.1.1/valid_seen
 
+With the extra `imprint[alfworld]` it also plays a few of the games on TextWorld, ALFWorld's own engine, with the same
+commands, and prints how many times slower that is (`--reference-games 0` leaves it out).
+
 The commands are recorded beforehand by a seeded player that mixes the expert's moves with random possible ones, so
 only the engine is timed. Everything runs in one thread, and the clock is that thread's own processor time: other work
 on the machine takes nothing away from a core's figure.
@@ -16,18 +19,22 @@ import statistics
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from support.common import parser, repeat, report, seconds, spread, table
 
 from imprint.envs.household import tables
+from imprint.envs.household.documents import read_document, stored_id
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.expert import expert_command
 from imprint.envs.household.game import Game
+from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
-from imprint.envs.household.pddl import load_game, load_rows
+from imprint.envs.household.pddl import load_game, load_rows, parse_game
+from imprint.envs.household.reference import require_reference
+from imprint.errors import ImprintError
 
 CLOCK = time.process_time
 SIZES = ("small", "medium", "alfred")
@@ -54,8 +61,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in sets:
         plain, listed = (figures[name][key]["median"] for key in ("plain", "admissible"))
         print(f"ratio {plain / listed:.2f}  steps without the list of admissible commands against with it, {name}")
+    figures["textworld"] = _against_textworld(sets, options)
     report("household_speed", figures, options)
     return 0
+
+
+def _against_textworld(sets: dict[str, list[Game]], options: argparse.Namespace) -> dict[str, Any] | str:
+    """Print a ratio a line, and give the figures; or say why there are none."""
+    name, documents = _documents(sets, options)
+    count = min(options.reference_games, len(documents))
+    try:
+        if not count:
+            raise ImprintError("--reference-games 0, or the games are rows without domain and grammar")
+        require_reference()
+    except ImprintError as error:
+        print(f"comparison with TextWorld skipped: {error.problem}")
+        return error.problem
+    from support.textworld_side import compare
+
+    records = [
+        (where, document, record(parse_game(document, where), options.reference_turns, seed))
+        for seed, (where, document) in enumerate(documents)
+    ]
+    found = compare(records[:: len(records) // count][:count], records, options)
+    for key, kind, what in (
+        ("steps", "ratio", "a step"),
+        ("resets", "ratio", "a reset"),
+        ("first", "figure", "a game file read and started"),
+    ):
+        theirs, ours = (statistics.median(found[key][side]) for side in ("theirs_s", "ours_s"))
+        print(
+            f"{kind} {found[key]['ratio']:.0f}  {what}, TextWorld's time against ours, {name}: {theirs * 1e3:.0f} ms "
+            f"against {ours * 1e6:.1f} us; {min(found[key]['ratios']):.0f} to {max(found[key]['ratios']):.0f}"
+        )
+    if memory := found.get("memory"):
+        print(
+            f"ratio {memory['ratio']:.0f}  memory of a live game, TextWorld's (a process each) against ours (its file, "
+            f"tables and state), {name}: {memory['theirs_kb'] / 1000:.0f} MB against {memory['ours_kb']:.0f} kB"
+        )
+    return found
+
+
+def _documents(
+    sets: dict[str, list[Game]], options: argparse.Namespace
+) -> tuple[str, list[tuple[str, Mapping[str, Any]]]]:
+    """What to play on both, and the name of the set it is of."""
+    if options.games is None:
+        name = f"made {options.reference_size}"
+        return name, [(game.id, game_file(game)) for game in sets[name]]
+    files = sorted(options.games.glob("*/*/game.tw-pddl"))[: options.count] if options.games.is_dir() else []
+    return options.games.name, [(stored_id(file), read_document(file)) for file in files]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -65,9 +120,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--turns", type=int, default=30, help="recorded commands per game")
     made.add_argument("--repeats", type=int, default=5)
     made.add_argument("--least", type=float, default=0.25, help="least seconds of one repeat")
+    made.add_argument("--reference-games", type=int, default=6, help="games to play on TextWorld too; 0: none")
+    made.add_argument("--reference-turns", type=int, default=12, help="commands of each on TextWorld")
+    made.add_argument("--reference-repeats", type=int, default=3)
+    made.add_argument("--reference-size", choices=SIZES, default="alfred", help="of the made games on TextWorld")
     options = made.parse_args(arguments)
     if options.quick:
         options.count, options.turns, options.repeats, options.least = 6, 10, 2, 0.001
+        options.reference_games, options.reference_turns, options.reference_repeats = 1, 2, 1
+        options.reference_size = "small"
     return options
 
 

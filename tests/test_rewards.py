@@ -46,3 +46,11 @@ def test_no_turns_no_scores():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         RewardConfig(**wrong)
+
+
+def test_the_penalty_can_be_for_the_format_alone():
+    turns = [Turn("", "", "", 0.0, False, 10, 0, 0, well_formed=kept) for kept in (True, False)]
+    played = Episode(Task("t", "pick", "train"), 0, (), "", tuple(turns), False, StopReason.TURN_LIMIT)
+    assert turn_scores(played, RewardConfig()) == pytest.approx([-0.1, -0.1])
+    assert turn_scores(played, RewardConfig(invalid="format")) == pytest.approx([0.0, -0.1])
+    assert Episode.from_record(played.to_record()) == played

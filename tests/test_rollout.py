@@ -176,16 +176,48 @@ def test_greedy_takes_the_likeliest():
     assert tokens.tolist() == [1]
 
 
+# The rules of the reference code, each with an answer that breaks it and the command that is carried out all the same.
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
         ("<think>so</think><action>Go North</action>", ("go north", True)),
-        ("<action>go north</action>", ("go north", False)),
-        ("<think>a</think><action>x</action><action>y</action>", ("x", False)),
-        ("<think>a</think>go north", ("", False)),
-        ("<think>\u597d</think><action>x</action>", ("x", False)),
+        ("<think>so</think> then\n<ACTION>\n go north \n</Action> done", ("go north", True)),  # small or large letters
+        ("<action>go north</action><think>so</think>", ("go north", True)),  # in any order
+        ("<think></think><action></action>", ("", True)),  # empty
+        (
+            "<think>a</think><action>fly to the moon</action>",
+            ("fly to the moon", True),
+        ),  # whether possible is not asked
+        ("<think>a</think>go north", ("", False)),  # no action
+        ("<think>a</think><action>go north", ("", False)),  # not closed
+        ("<think>a</think>go north</action>", ("", False)),  # not opened
+        ("<think>a</think></action>go north<action>", ("", False)),  # the wrong way round
+        ("<think>a</think><action>x</action><action>y</action>", ("x", False)),  # two: the first counts
+        ("<think>a</think><action>x</action></action>", ("x", False)),
+        ("<think>a</think><action><action>x</action>", ("<action>x", False)),
+        ("<action>go north</action>", ("go north", False)),  # no thoughts
+        ("<think>a<action>x</action>", ("x", False)),
+        ("a</think><action>x</action>", ("x", False)),
         ("<think>a</think><think>b</think><action>x</action>", ("x", False)),
+        ("<think>a</think></think><action>x</action>", ("x", False)),
+        ("<Think>a</Think><action>x</action>", ("x", False)),  # these in small letters only
+        ("<think>\u597d</think><action>x</action>", ("x", False)),  # a Chinese character anywhere
+        ("<think>a</think><action>\u9fff</action>", ("\u9fff", False)),
+        ("<think>\u3042 \u00e9</think><action>x</action>", ("x", True)),  # other scripts may
+        ("<think>a</think><action>x</action><compression>1.1</compression>", ("x", True)),
+        ("<think>a</think><action>x</action><compression>1</compression><compression>2</compression>", ("x", False)),
+        ("", ("", False)),
     ],
 )
 def test_the_published_answer_format(response, expected):
     assert parse_tags(response) == expected
+
+
+def test_the_published_penalty_is_for_the_format_alone():
+    """An impossible command in the right format costs nothing with `invalid: format`."""
+    policy = tiny_policy()
+    episode = Rollout(policy, DoorWorld(), Context(policy, ContextConfig(style="plain"))).play(
+        [Request(DoorWorld().tasks("train")[0], 1)], Sampling(1.0, 4)
+    )[0]
+    assert all(turn.valid <= turn.well_formed for turn in episode.turns)
+    assert any(turn.well_formed and not turn.valid for turn in episode.turns)

@@ -55,6 +55,7 @@ class Live:
                 context_tokens=read,
                 start=start,
                 stop=stop,
+                well_formed=well_formed,
             )
         )
         self.stop = _stop_reason(result)

@@ -55,6 +55,10 @@ class LibraryError(ImprintError):
     """A skill library that does not fit the tasks: a task without a skill, a skill without a task, a duplicate."""
 
 
+class BankError(ImprintError):
+    """A skill bank (SkillRL's JSON) that cannot be read, written, or turned into skills."""
+
+
 class GameError(ImprintError):
     """A game file that cannot be read or does not describe a playable game."""
 

@@ -74,6 +74,7 @@ class Turn:
     `start:stop` are the positions of the policy's tokens in `Episode.token_ids`;
     `context_tokens` is how many tokens the policy read to choose the action (prompt and history). Of a model behind an
     endpoint the tokens themselves are not known, and `start:stop` counts those it answered with.
+    `valid`: the answer kept the format and the action was possible; `well_formed`: it kept the format.
     """
 
     response: str
@@ -84,6 +85,7 @@ class Turn:
     context_tokens: int
     start: int
     stop: int
+    well_formed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

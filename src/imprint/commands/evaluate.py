@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.seeds import check_seeds, evaluate_seeds
 from imprint.commands.shared import EndpointUrl, Sets, Subject, console, say, success_table
 
 if TYPE_CHECKING:
@@ -55,10 +56,16 @@ def evaluate(
     arm: Annotated[Arm, typer.Option(help="With the skills in the context, without, or both.")] = Arm.BOTH,
     games: Annotated[
         Path | None,
-        typer.Option(help="A folder of real games (ALFWorld's json_2.1.1), or of made ones.", show_default=False),
+        typer.Option(
+            help="Stored games: `alfworld`, a folder in its layout (real or made), or a table.", show_default=False
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the sampling.  [default: the recipe's]", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Several, e.g. 0-2: success by family as the mean over them.", show_default=False),
     ] = None,
     changes: Sets = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
@@ -72,23 +79,25 @@ def evaluate(
 
     Example: `imprint eval runs/demo --tasks 60`
 
-    On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games
-    ~/.cache/alfworld/json_2.1.1`
+    On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games alfworld --seeds 0-2`
 
     A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe recipes/demo.yaml --tasks 60`;
     stopped, the same command goes on, and no finished episode is asked for twice.
     """
+    several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
-    if games is not None:
-        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
-    subject = Subject(model, recipe, overrides, endpoint)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint)
     _check_record(record, subject, games)
     from imprint.engine import make_engine
 
     engine = make_engine(subject.recipe, model=subject.model)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
-    arms = play_arms(engine, spread(engine, chosen_split, count), arm, subject.title, quiet)
+    played = spread(engine, chosen_split, count)
+    if several is not None:
+        evaluate_seeds(engine, subject, played, several, split=chosen_split, arm=arm, output=output, quiet=quiet)
+        return
+    arms = play_arms(engine, played, arm, subject.title, quiet)
     rows = outcome_rows(arms, step=subject.step, split=chosen_split, env_steps=subject.env_steps)
     console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
     difference = _difference(arms)
@@ -98,6 +107,14 @@ def evaluate(
         _write_json(output, subject, chosen_split, rows, difference, engine.meter)
     if record:
         _record(subject, rows)
+
+
+def on_games(games: Path | None, overrides: Sequence[str]) -> list[str]:
+    """The overrides of a recipe that is to play stored games, by their published protocol unless told otherwise."""
+    if games is None:
+        return list(overrides)
+    chosen = [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
+    return [f"env.max_turns={REAL_TURNS}", *overrides, *chosen]
 
 
 def spread(engine: Engine, split: str, count: int | None) -> list[Task]:

@@ -48,7 +48,7 @@ def play(
     """
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
+        overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
     subject = Subject(model or "imprint-tiny", recipe, overrides)
     chosen_split = split or ("test" if games is None else "valid_seen")
     if model is None:

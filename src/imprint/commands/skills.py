@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands import banks
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
@@ -20,7 +21,7 @@ Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="List, check and read skills.\n\nExample: `imprint skills list`",
+    help="List, check and read skills, and turn banks into skills and back.\n\nExample: `imprint skills list`",
 )
 app.command("helpfulness")(helpfulness)
 
@@ -109,6 +110,10 @@ def show(
 
     library = load_library(folder)
     say(page(library[name]))
+
+
+app.command("import")(banks.import_bank)
+app.command("export")(banks.export_bank)
 
 
 def page(skill: Skill) -> str:

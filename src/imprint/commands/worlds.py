@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from imprint.commands import doctor
 from imprint.commands.shared import console, grid, say
 from imprint.errors import ImprintError, RecipeError
 
@@ -17,6 +18,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="List worlds, look into them, and write games.\n\nExample: `imprint envs list`",
 )
+
+
+app.command("doctor")(doctor.doctor)
 
 
 class Size(StrEnum):

@@ -164,16 +164,25 @@ def _eos_ids(policy: Policy) -> set[int]:
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _CJK = re.compile(r"[\u4e00-\u9fff]")
+_ONCE, _AT_MOST_ONCE = ("<action>", "</action>"), ("<compression>", "</compression>")
 
 
 def parse_tags(response: str) -> tuple[str, bool]:
-    """ALFWorld's published answer format: one <think> pair, one <action> pair, no Chinese characters.
+    """ALFWorld's published answer format, by the rules of SKILL0's reference code.
 
-    The command is what the first <action> pair holds, lower-cased ("" if there is none); it is executed even when
-    the format is broken, and the turn then counts as invalid.
+    The command is what the first <action> pair holds, lower-cased ("" if there is none). The answer is well formed if
+    there is exactly one <action> pair and one <think> pair (this one in small letters), at most one <compression> pair,
+    and no Chinese character. Where the tags stand does not matter, nor whether the command is possible: it is carried
+    out in either case, and so is one out of a broken answer.
     """
     text = response.lower()
     match = _ACTION.search(text)
     action = match.group(1).strip() if match else ""
-    once = all(text.count(tag) == 1 for tag in ("<action>", "</action>", "<think>", "</think>"))
-    return action, bool(match) and once and _CJK.search(response) is None
+    well_formed = (
+        match is not None
+        and all(text.count(tag) == 1 for tag in _ONCE)
+        and all(response.count(tag) == 1 for tag in ("<think>", "</think>"))
+        and all(text.count(tag) <= 1 for tag in _AT_MOST_ONCE)
+        and _CJK.search(response) is None
+    )
+    return action, well_formed

@@ -1,8 +1,10 @@
-"""Load, build and save a policy: any Hugging Face causal LM with its tokenizer, or `imprint-tiny`."""
+"""Load, build and save a policy: any Hugging Face causal LM with its tokenizer (a vision-language model for its text
+alone), or `imprint-tiny`."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from imprint.policy import attention
 from imprint.policy.cache import PrefixCache
 
 TINY = "imprint-tiny"
+# What a vision-language model's folder holds beside weights and tokenizer: it stays with every checkpoint.
+COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -29,6 +33,7 @@ class Policy:
     tokenizer: Any  # a transformers PreTrainedTokenizerFast
     name: str
     shares_prefixes: bool = False  # whether rollouts keep shared prompts once (`policy/attention.py`)
+    companions: tuple[Path, ...] = ()  # files to keep with the weights
 
     def __post_init__(self) -> None:
         self.shares_prefixes = attention.enable(self.model)
@@ -65,24 +70,29 @@ class Policy:
         """Write the Hugging Face folder layout (config, safetensors, tokenizer)."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        for file in self.companions:
+            shutil.copyfile(file, folder / file.name)
 
     @classmethod
     def load(cls, name: str | Path, *, device: str = "auto", dtype: str = "float32") -> Policy:
         """Load from the package (`imprint-tiny`), a local folder, or the hub.
 
+        A vision-language model acts on text alone; its vision tower is kept as it is.
+
         Raises:
             PolicyError: nothing loadable is there, or the architecture cannot share prompts.
             RecipeError: there is no such device.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         place = tiny_folder() if str(name) == TINY else Path(name)
         source = str(place) if place.exists() else str(name)
         if source.startswith((".", "/", "~")) and not place.exists():
             raise PolicyError("there is no such folder", where=source, key="model", mend="check the path")
         try:
-            with _without_bars():
-                model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype])
+            kind, sees = _model_class(source)
+            with without_bars():
+                model = kind.from_pretrained(source, dtype=DTYPES[dtype])
             tokenizer = AutoTokenizer.from_pretrained(source)
         except Exception as error:  # the libraries below raise their own kinds for every way a folder can be wrong
             raise PolicyError(
@@ -91,11 +101,41 @@ class Policy:
                 key="model",
                 mend=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
             ) from error
-        policy = cls(_moved(model, device).eval(), tokenizer, str(name))
+        moved = _moved(model, device).eval()
+        policy = cls(moved, tokenizer, str(name), companions=_companions(source) if sees else ())
+        if sees:
+            _freeze_all_but_text(moved)
         check_vocabulary(policy)
         check_attention(policy)
         check_forward(policy)
         return policy
+
+
+def _model_class(source: str) -> tuple[Any, bool]:
+    """The auto class that loads `source`, and whether it is one that sees."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    )
+
+    kind = type(AutoConfig.from_pretrained(source))
+    sees = kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return (AutoModelForImageTextToText if sees else AutoModelForCausalLM), sees
+
+
+def _companions(source: str) -> tuple[Path, ...]:
+    from transformers.utils import cached_file
+
+    found = (cached_file(source, name, _raise_exceptions_for_missing_entries=False) for name in COMPANIONS)
+    return tuple(Path(path) for path in found if path is not None)
+
+
+def _freeze_all_but_text(model: Any) -> None:
+    """No gradient reaches the vision tower from text: say so, and it needs no room in the optimizer."""
+    text = {id(weight) for part in (model.get_decoder(), model.get_output_embeddings()) for weight in part.parameters()}
+    for weight in model.parameters():
+        weight.requires_grad_(id(weight) in text)
 
 
 def tiny_folder() -> Path:
@@ -104,7 +144,7 @@ def tiny_folder() -> Path:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Our own progress says what is going on; a bar for each loading of a few megabytes hides it."""
     from transformers.utils import logging
 

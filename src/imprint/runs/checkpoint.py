@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from imprint.errors import CheckpointError
 from imprint.files import atomic_folder
 from imprint.learning.learner import Learner
-from imprint.policy.model import Policy
+from imprint.policy.model import Policy, without_bars
 from imprint.runs.run import Run
 
 
@@ -57,18 +58,13 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
     Raises:
         CheckpointError: a part is missing, cut short or of another model.
     """
-    from safetensors.torch import load_file
-
     try:
-        weights = load_file(path / "model.safetensors")
+        weights = _weights(path, policy.model)
         trainer = torch.load(path / "trainer.pt", map_location="cpu", weights_only=True)
         documents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")}
         state: dict[str, Any] = documents["state.json"]  # the others are read to see that they are whole
-        missing, unexpected = policy.model.load_state_dict(weights, strict=False)
+        policy.model.load_state_dict(weights)
         policy.model.tie_weights()
-        absent = set(missing) - set(policy.model.all_tied_weights_keys)
-        if absent or unexpected:
-            raise ValueError(f"weights do not fit the model: {sorted(absent | set(unexpected))[:3]}")
         learner.restore(trainer["learner"])
         torch.set_rng_state(trainer["torch_rng"].cpu())
         state["memory"] = trainer["memory"]
@@ -79,3 +75,14 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
             mend="delete this folder; the run then resumes from the checkpoint before it",
         ) from error
     return state
+
+
+def _weights(path: Path, model: Any) -> dict[str, Tensor]:
+    """The checkpoint's weights by the model's names: files can hold them by others, and in several parts."""
+    with without_bars():
+        saved, told = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
+    wrong = sorted({*told["missing_keys"], *told["unexpected_keys"]})
+    if wrong:
+        raise ValueError(f"weights do not fit the model: {wrong[:3]}")
+    weights: dict[str, Tensor] = saved.state_dict()
+    return weights

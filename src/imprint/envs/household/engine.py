@@ -67,6 +67,7 @@ class HouseholdEngine:
 
     __slots__ = (
         "_left",
+        "_listed",
         "_locations",
         "_marks",
         "_met",
@@ -98,6 +99,7 @@ class HouseholdEngine:
         self._marks: dict[int, int] = {}  # what differs from the tables, by object
         self._locations: dict[int, tuple[int, ...]] = {}
         self._left: set[tuple[int, int]] = set()  # (object, receptacle) that it was taken out of
+        self._listed: tuple[str, ...] | None = None  # the admissible commands, until something changes them
         self._met = self._goal_met()
 
     @property
@@ -122,7 +124,7 @@ class HouseholdEngine:
         twin.location, twin.held, twin.won, twin.turn = self.location, self.held, self.won, self.turn
         twin.opened, twin.contents = set(self.opened), list(self.contents)
         twin._marks, twin._locations = dict(self._marks), dict(self._locations)
-        twin._left, twin._met = set(self._left), self._met
+        twin._left, twin._listed, twin._met = set(self._left), self._listed, self._met
         return twin
 
     def step(self, command: str) -> StepResult:
@@ -181,6 +183,7 @@ class HouseholdEngine:
         if r is None or self.tables.location_R[r] == self.location:
             return None
         self.location = self.tables.location_R[r]
+        self._listed = None
         if self.tables.lamps:
             self._met = self._goal_met()
         return f"You arrive at {name}. {self._see(r)}"
@@ -190,6 +193,7 @@ class HouseholdEngine:
         if r is None or r not in self.tables.openable or r in self.opened:
             return None
         self.opened.add(r)
+        self._listed = None
         return f"You open the {name}. {self._see(r)}"
 
     def _close(self, name: str) -> str | None:
@@ -197,6 +201,7 @@ class HouseholdEngine:
         if r is None or r not in self.opened:
             return None
         self.opened.remove(r)
+        self._listed = None
         return f"You close the {name}."
 
     def _take(self, object_name: str, receptacle_name: str) -> str | None:
@@ -209,6 +214,7 @@ class HouseholdEngine:
         self._locations[o] = tuple(place for place in self.locations(o) if place != self.location)
         self._left.add((o, r))
         self.held = o
+        self._listed = None
         self._met = self._goal_met()
         return f"You pick up the {object_name} from the {receptacle_name}."
 
@@ -224,6 +230,7 @@ class HouseholdEngine:
             self._locations[o] = (*self.locations(o), self.location)
         self._left.discard((o, r))
         self.held = None
+        self._listed = None
         self._met = self._goal_met()
         if self.game.put_verb == "put":
             return f"You put the {object_name} in/on the {receptacle_name}."
@@ -296,40 +303,56 @@ class HouseholdEngine:
 
     def admissible(self) -> tuple[str, ...]:
         """Every command that is possible now, sorted."""
+        if self._listed is None:
+            self._listed = self._list()
+        return self._listed
+
+    def _list(self) -> tuple[str, ...]:
+        # Most commands are those to go somewhere, which the tables keep in order: only what comes before and after
+        # them in the alphabet is put together and sorted here.
         tables = self.tables
-        commands = ["help", "inventory", "look"]
+        first: list[str] = []
+        last = ["help", "inventory", "look"]
         for r in self.here():
             name = tables.name_R[r]
-            commands.append(f"examine {name}")
-            if r in tables.openable:
-                commands.append(f"close {name}" if r in self.opened else f"open {name}")
+            first.append(f"examine {name}")
+            if r not in tables.openable:
+                closed = False
+            elif closed := r not in self.opened:
+                last.append(f"open {name}")
+            else:
+                first.append(f"close {name}")
             for o in self.contents[r]:
                 flags = tables.flags_O[o]
-                if self.held is None and "pickupable" in flags and self.accessible(r):
-                    commands.append(f"take {tables.name_O[o]} from {name}")
-                if "toggleable" in flags:
-                    commands.append(f"use {tables.name_O[o]}")
+                if self.held is None and not closed and "pickupable" in flags:
+                    last.append(f"take {tables.name_O[o]} from {name}")
+                if "toggleable" in flags and (use := f"use {tables.name_O[o]}") not in last:
+                    last.append(use)
         if self.held is not None:
-            self._add_held_commands(self.held, commands)
-        commands += [command for command, place in tables.go_commands if place != self.location]
-        return tuple(sorted(set(commands)))
+            self._add_held_commands(self.held, first, last)
+        first.sort()
+        last.sort()
+        ways = list(tables.go_commands)
+        for place in reversed(tables.go_here.get(self.location, ())):
+            del ways[place]
+        return (*first, *ways, *last)
 
-    def _add_held_commands(self, o: int, commands: list[str]) -> None:
+    def _add_held_commands(self, o: int, first: list[str], last: list[str]) -> None:
         tables = self.tables
         thing = tables.name_O[o]
-        commands.append(f"examine {thing}")
+        first.append(f"examine {thing}")
         for r in self.here():
             name = tables.name_R[r]
             if r in tables.can_hold_O[o] and self.accessible(r):
                 put = f"put {thing} in/on {name}" if self.game.put_verb == "put" else f"move {thing} to {name}"
-                commands.append(put)
+                last.append(put)
             for verb, (needed, _, _) in TREATMENTS.items():
                 if r in tables.tools[verb] and needed in tables.flags_O[o]:
-                    commands.append(f"{verb} {thing} with {name}")
+                    (last if verb == "heat" else first).append(f"{verb} {thing} with {name}")
         if o in tables.knives:
             for other, flags in enumerate(tables.flags_O):
                 if "sliceable" in flags and self.location in self.locations(other):
-                    commands.append(f"slice {tables.name_O[other]} with {thing}")
+                    last.append(f"slice {tables.name_O[other]} with {thing}")
 
     def _here(self, name: str) -> int | None:
         r = self.tables.receptacle_named.get(name)

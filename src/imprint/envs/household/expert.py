@@ -112,7 +112,7 @@ def _put_away(engine: HouseholdEngine, rng: random.Random | None) -> str | None:
     held = engine.held
     assert held is not None
     fitting = engine.tables.can_hold_O[held]
-    receptacle = _choose(engine, fitting - set(engine.tables.goal_receptacles) or fitting, rng)
+    receptacle = _choose(engine, set(fitting) - set(engine.tables.goal_receptacles) or fitting, rng)
     return None if receptacle is None else _put(engine, receptacle, rng)
 
 

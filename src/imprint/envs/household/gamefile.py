@@ -94,6 +94,7 @@ def _declare(game: Game) -> Iterator[str]:
     places |= {place for o in game.objects for place in (o.location, *o.also_at) if place is not None}
     yield from (f"{place} - location" for place in sorted(places))
     rtypes = {*_DOMAIN_RTYPES, *(r.type for r in game.receptacles), *(pair[0] for pair in game.can_contain)}
+    rtypes -= {o.type for o in game.objects}  # a sink that is a thing, as published games declare it
     otypes = {*_DOMAIN_OTYPES, *(o.type for o in game.objects), *(pair[1] for pair in game.can_contain)}
     goal = game.goal
     rtypes |= {goal.target_type} if goal.target_type else set()

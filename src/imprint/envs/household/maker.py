@@ -16,11 +16,12 @@ from typing import Any, Literal, get_args
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.catalog import CONTAINS
+from imprint.envs.household.documents import FILE_NAME
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.gamefile import game_file
-from imprint.envs.household.pddl import FILE_NAME
+from imprint.envs.household.homes import Home, draw_task
 from imprint.envs.household.rooms import Filler, Names, Scale, draw_layout, place_furniture
 from imprint.envs.household.splits import SHARES, asks_of, check_disjoint, goal_of, layout_of
 from imprint.errors import GameError
@@ -92,13 +93,18 @@ def make_game(split: str, index: int, config: MakerConfig | None = None) -> Game
         problem = f"made games have no split {split!r}" if split not in SHARES else "a game's index is 0 or more"
         raise GameError(problem, where=f"made/{split}/{index}", mend=f"choose from: {', '.join(SPLITS)}")
     dice = random.Random(f"household/{config.seed}/{config.size}/{split}/{index}")
-    ask = dice.choice(asks_of(split)[config.families[index % len(config.families)]])
-    room = dice.choice(ask.rooms)
-    scale = _SCALES[config.size]
-    layout = draw_layout(dice, ask, room, scale, split)
+    family = config.families[index % len(config.families)]
     names = Names(dice)
-    receptacles = place_furniture(dice, layout, names)
-    objects = Filler(dice, receptacles, names).fill(ask, room, scale)
+    scale = _SCALES[config.size]
+    if scale is None:
+        ask, kind = draw_task(dice, split, family)
+        home = Home(dice, ask, kind, split, names)
+        receptacles, objects = home.receptacles, home.objects
+    else:
+        ask = dice.choice(asks_of(split)[family])
+        room = dice.choice(ask.rooms)
+        receptacles = place_furniture(dice, draw_layout(dice, ask, room, scale, split), names)
+        objects = Filler(dice, receptacles, names).fill(ask, room, scale)
     present = {thing.type for thing in objects}
     goal = ask.goal()
     sentence = dice.choice(SENTENCES[ask.family]).format(goal.object_type.lower(), ask.target.lower())
@@ -109,7 +115,7 @@ def make_game(split: str, index: int, config: MakerConfig | None = None) -> Game
         receptacles=tuple(sorted(receptacles, key=lambda r: r.id.lower())),
         objects=tuple(sorted(objects, key=lambda o: o.id.lower())),
         start=names.location(),
-        can_contain=frozenset((r, o) for r in layout for o in CONTAINS[r] if o in present),
+        can_contain=frozenset((r, o) for r in {r.type for r in receptacles} for o in CONTAINS[r] if o in present),
         goal=goal,
     )
     return _with_walkthrough(game)

@@ -3,25 +3,26 @@
 What varies between releases is read from the file itself: which furniture cleans, heats and cools, and which
 knives slice, from the domain; the word for putting down, and the task sentence, from the grammar; the family
 of the task from its goal. Nothing is taken from a file's name but the name of the game.
+
+Thousands of games may be live at once, and what they say is much the same: equal words and sets are kept once.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from sys import intern
 from typing import Any
 
+from imprint.envs.household.documents import DAMAGED, TASK, read_document, read_rows, stored_id, text_of
 from imprint.envs.household.game import Game, Goal, Object, Receptacle, Rules
 from imprint.errors import GameError
 
-FILE_NAME = "game.tw-pddl"
 PREFIX = "Your task is to: "
 MAX_DEPTH = 100  # real games use about ten levels; a file from elsewhere must not exhaust the stack
 _BINARY = frozenset(
@@ -38,9 +39,7 @@ _BINARY = frozenset(
 )
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _COMMENT = re.compile(r";[^\n]*")
-_TASK = re.compile(r'Your task is to:\s*((?:[^"\\]|\\.)*)"')
 _PUT = re.compile(r'action\s+PutObject\s*\{\s*template\s*::\s*"(\w+)\s')
-_AGAIN = "download the game again; the file seems cut short or altered"
 
 Expression = list[Any]  # strings and further expressions
 
@@ -60,15 +59,7 @@ def load_game(path: str | Path) -> Game:
         GameError: the file cannot be read, is cut short, or does not describe a playable game.
     """
     path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise GameError("is not a game in UTF-8 text", where=path, mend=_AGAIN) from error
-    except json.JSONDecodeError as error:
-        raise GameError(f"is not whole JSON: {error.msg}", where=path, line=error.lineno, mend=_AGAIN) from error
-    return parse_game(document, _game_id(path), where=path)
+    return parse_game(read_document(path), stored_id(path), where=path)
 
 
 def load_template(path: str | Path) -> Template:
@@ -88,15 +79,22 @@ def load_rows(path: str | Path, template: Template | None = None, *, limit: int 
         GameError: the table is cut short, or a row is not a game; names file and line.
     """
     path, template = Path(path), template or Template()
-    for line, text in _lines(path, limit):
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise GameError(f"is not whole JSON: {error.msg}", where=path, line=line, mend=_AGAIN) from error
+    for line, row in read_rows(path, limit):
         where = f"{path}:{line}"
-        sentence = _text(row, "task", where).strip().removeprefix(PREFIX).strip()
-        game_id = _game_id(Path(_text(row, "path", where)))
+        sentence = text_of(row, "task", where).strip().removeprefix(PREFIX).strip()
+        game_id = stored_id(Path(text_of(row, "path", where)))
         yield _build(row, game_id, sentence, template, where)
+
+
+def parse_row(row: Mapping[str, Any], game_id: str, template: Template, where: str) -> Game:
+    """The game in one row of a table.
+
+    Raises:
+        GameError: something is missing or malformed.
+    """
+    if not isinstance(row.get("task"), str):
+        raise GameError("is missing or not text", where=where, key="task", mend="get the table again")
+    return _build(row, game_id, row["task"].strip().removeprefix(PREFIX).strip(), template, where)
 
 
 def parse_game(document: Any, game_id: str, *, where: str | Path | None = None) -> Game:
@@ -106,19 +104,19 @@ def parse_game(document: Any, game_id: str, *, where: str | Path | None = None) 
         GameError: something is missing or malformed.
     """
     where = game_id if where is None else where
-    grammar = _text(document, "grammar", where)
+    grammar = text_of(document, "grammar", where)
     put = _PUT.search(grammar)
     if put is None or put[1] not in ("move", "put"):
         raise GameError(
             "the action PutObject has no template that begins with move or put",
             where=where,
             key="grammar",
-            mend=_AGAIN,
+            mend=DAMAGED,
         )
-    task = _TASK.search(grammar)
+    task = TASK.search(grammar)
     if task is None:
-        raise GameError(f"there is no sentence {PREFIX!r}", where=where, key="grammar", mend=_AGAIN)
-    template = Template(_rules(_text(document, "pddl_domain", where), str(where)), put[1])
+        raise GameError(f"there is no sentence {PREFIX!r}", where=where, key="grammar", mend=DAMAGED)
+    template = Template(_rules(text_of(document, "pddl_domain", where), where), put[1])
     return _build(document, game_id, _unescape(task[1]).strip(), template, where)
 
 
@@ -134,50 +132,25 @@ def read_expression(text: str, *, where: str | Path, key: str) -> Expression:
     for token in _TOKEN.findall(text):
         if token == "(":
             if len(open_lists) > MAX_DEPTH:
-                raise GameError("the parentheses are nested too deep", where=where, key=key, mend=_AGAIN)
+                raise GameError("the parentheses are nested too deep", where=where, key=key, mend=DAMAGED)
             open_lists.append([])
         elif token != ")":
-            open_lists[-1].append(token)
+            open_lists[-1].append(intern(token))
         elif len(open_lists) == 1:
-            raise GameError("a parenthesis is closed that was never opened", where=where, key=key, mend=_AGAIN)
+            raise GameError("a parenthesis is closed that was never opened", where=where, key=key, mend=DAMAGED)
         else:
             closed = open_lists.pop()
             open_lists[-1].append(closed)
     if len(open_lists) > 1:
         missing = len(open_lists) - 1
-        raise GameError(f"{missing} closing parenthesis(es) missing at the end", where=where, key=key, mend=_AGAIN)
+        raise GameError(f"{missing} closing parenthesis(es) missing at the end", where=where, key=key, mend=DAMAGED)
     found = next((item for item in open_lists[0] if isinstance(item, list)), None)
     if found is None:
-        raise GameError("there is no PDDL expression", where=where, key=key, mend=_AGAIN)
+        raise GameError("there is no PDDL expression", where=where, key=key, mend=DAMAGED)
     return found
 
 
 # --- the parts of a document ---
-
-
-def _game_id(path: Path) -> str:
-    return "/".join(path.parent.parts[-3:]) or path.stem
-
-
-def _lines(path: Path, limit: int | None) -> Iterator[tuple[int, str]]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
-            for line, text in enumerate(table, start=1):
-                if limit is not None and line > limit:
-                    return
-                if text.strip():
-                    yield line, text
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise GameError(f"is cut short or damaged: {error}", where=path, mend=_AGAIN) from error
-    except OSError as error:
-        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
-
-
-def _text(document: Any, key: str, where: str | Path) -> str:
-    value = document.get(key) if isinstance(document, Mapping) else None
-    if not isinstance(value, str):
-        raise GameError("is missing or not text", where=where, key=key, mend=_AGAIN)
-    return value
 
 
 def _unescape(text: str) -> str:
@@ -190,12 +163,20 @@ def _unescape(text: str) -> str:
 def _walkthrough(document: Mapping[str, Any], where: str | Path) -> tuple[str, ...]:
     commands = document.get("walkthrough") or ()
     if not isinstance(commands, list | tuple) or not all(isinstance(command, str) for command in commands):
-        raise GameError("is not a list of commands", where=where, key="walkthrough", mend=_AGAIN)
+        raise GameError("is not a list of commands", where=where, key="walkthrough", mend=DAMAGED)
     return tuple(commands)
 
 
+def _rules(domain: str, where: str | Path) -> Rules:
+    try:
+        return _rules_of(domain)
+    except GameError as error:
+        raise GameError(error.problem, where=where, key=error.key, mend=error.mend) from error
+
+
 @lru_cache(maxsize=16)
-def _rules(domain: str, where: str) -> Rules:
+def _rules_of(domain: str) -> Rules:
+    where = "domain"
     actions: dict[str, Expression] = {}
     for part in read_expression(domain, where=where, key="pddl_domain"):
         if isinstance(part, list) and len(part) > 1 and part[0] == ":action":
@@ -203,7 +184,7 @@ def _rules(domain: str, where: str) -> Rules:
 
     def types(action: str, predicate: str) -> frozenset[str]:
         if action not in actions:
-            raise GameError(f"there is no action {action}", where=where, key="pddl_domain", mend=_AGAIN)
+            raise GameError(f"there is no action {action}", where=where, key="pddl_domain", mend=DAMAGED)
         parts = actions[action]
         start = parts.index(":precondition") + 1 if ":precondition" in parts else len(parts)
         atoms = _atoms(parts[start : start + 1])
@@ -227,7 +208,17 @@ def _atoms(expression: Expression) -> Iterator[list[str]]:
 
 
 def _type(name: str) -> str:
-    return name.removesuffix("Type")
+    return intern(name.removesuffix("Type"))
+
+
+@lru_cache(maxsize=4096)
+def _pair(rtype: str, otype: str) -> tuple[str, str]:
+    return _type(rtype), _type(otype)
+
+
+@lru_cache(maxsize=4096)
+def _once(flags: frozenset[str]) -> frozenset[str]:
+    return flags
 
 
 # --- the problem ---
@@ -254,7 +245,7 @@ class _Facts:
             self._add(fact)
 
     def error(self, problem: str) -> GameError:
-        return GameError(problem, where=self.where, key="pddl_problem", mend=_AGAIN)
+        return GameError(problem, where=self.where, key="pddl_problem", mend=DAMAGED)
 
     def _declarations(self, tokens: Expression) -> dict[str, str]:
         kinds: dict[str, str] = {}
@@ -281,7 +272,7 @@ class _Facts:
         for term in fact[1:]:
             if term not in self.kinds:
                 raise self.error(f"{term} is used but not declared under (:objects ...)")
-        predicate = fact[0].lower()
+        predicate = intern(fact[0].lower())
         if predicate in _BINARY and len(fact) != 3:
             raise self.error(f"{fact[0]} takes two terms, not {len(fact) - 1}")
         if len(fact) == 2:
@@ -299,7 +290,7 @@ class _Facts:
 
 
 def _build(document: Mapping[str, Any], game_id: str, sentence: str, template: Template, where: str | Path) -> Game:
-    facts = _Facts(_text(document, "pddl_problem", where), where)
+    facts = _Facts(text_of(document, "pddl_problem", where), where)
     start = [place for _, place in facts.by["atlocation"]]
     if len(start) != 1:
         raise facts.error(f"the agent is at {len(start)} locations instead of one")
@@ -311,7 +302,7 @@ def _build(document: Mapping[str, Any], game_id: str, sentence: str, template: T
         receptacles=_receptacles(facts),
         objects=_objects(facts),
         start=start[0],
-        can_contain=frozenset((_type(rtype), _type(otype)) for rtype, otype in facts.by["cancontain"]),
+        can_contain=frozenset(_pair(rtype, otype) for rtype, otype in facts.by["cancontain"]),
         goal=goal,
         rules=template.rules,
         put_verb=template.put_verb,
@@ -347,7 +338,7 @@ def _objects(facts: _Facts) -> tuple[Object, ...]:
                 type=_type(types[name][0]) if name in types else "",
                 receptacle=receptacles[0] if receptacles else None,
                 location=locations[0] if locations else None,
-                flags=frozenset(facts.flags[name]),
+                flags=_once(frozenset(facts.flags[name])),
                 inside=outer[name][0] if name in outer else None,
                 also_in=tuple(receptacles[1:]),
                 also_at=tuple(locations[1:]),

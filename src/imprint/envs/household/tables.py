@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from sys import intern
 
 from imprint.envs.household.game import Game, Object, Receptacle
 from imprint.errors import GameError
@@ -32,6 +33,7 @@ class Tables:
         "flags_O",
         "game",
         "go_commands",
+        "go_here",
         "goal_marks",
         "goal_objects",
         "goal_receptacles",
@@ -69,7 +71,7 @@ class Tables:
         self._set_places(receptacles, objects)
         self._set_contents(receptacles, objects)
         self._set_rules(receptacles, objects)
-        self.go_commands = tuple(sorted((f"go to {name}", self.location_R[r]) for r, name in enumerate(self.name_R)))
+        self._set_ways()
         self.intro = self._intro()
 
     def _set_places(self, receptacles: list[Receptacle], objects: list[Object]) -> None:
@@ -83,6 +85,15 @@ class Tables:
         self.locations_O = tuple(
             tuple(numbers[place] for place in (o.location, *o.also_at) if place is not None) for o in objects
         )
+
+    def _set_ways(self) -> None:
+        """`go_commands`, sorted, and at which of its places stand those of the receptacles of each location."""
+        ways = sorted((intern(f"go to {name}"), self.location_R[r]) for r, name in enumerate(self.name_R))
+        self.go_commands = tuple(command for command, _ in ways)
+        here: defaultdict[int, list[int]] = defaultdict(list)
+        for place, (_, location) in enumerate(ways):
+            here[location].append(place)
+        self.go_here = {location: tuple(places) for location, places in here.items()}
 
     def _set_contents(self, receptacles: list[Receptacle], objects: list[Object]) -> None:
         index_R = {thing.id: r for r, thing in enumerate(receptacles)}
@@ -108,7 +119,8 @@ class Tables:
         holders: defaultdict[str, set[int]] = defaultdict(set)
         for rtype, otype in self.game.can_contain:
             holders[otype] |= by_type.get(rtype, set())
-        self.can_hold_O = tuple(frozenset(holders.get(thing.type, ())) for thing in objects)
+        kinds = {thing.type: tuple(sorted(holders.get(thing.type, ()))) for thing in objects}
+        self.can_hold_O = tuple(kinds[thing.type] for thing in objects)
         rules, goal = self.game.rules, self.game.goal
         self.tools = {
             "clean": of_types(rules.clean),
@@ -157,7 +169,7 @@ def _names(game: Game) -> dict[str, str]:
     names = {}
     for thing_id in sorted(bases, key=str.lower):
         base = bases[thing_id]
-        names[thing_id] = f"{base} {left[base]}"
+        names[thing_id] = intern(f"{base} {left[base]}")  # the same in thousands of games
         left[base] -= 1
     return names
 

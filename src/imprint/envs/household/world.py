@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import PositiveInt
 
+from imprint.envs.base import Environment
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game, fingerprint
+from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
-from imprint.envs.household.pddl import load_game
+from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
-GAME_FILE = "game.tw-pddl"
 ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
 # What the world's sentences are made of, between the names.
 PHRASES = (
@@ -56,13 +56,18 @@ class HouseholdWorld:
     """Tasks in a household, in six families.
 
     Args:
-        games: `made` (drawn by the game maker as they are needed), or a folder in ALFWorld's layout:
-            `<split>/<task>/<trial>/game.tw-pddl`.
+        games: `made` (drawn by the game maker as they are needed), `alfworld` (the published games, under
+            `$ALFWORLD_DATA`), a folder in ALFWorld's layout (`<split>/<task>/<trial>/game.tw-pddl`), or a table of
+            problems (`<split>.jsonl.gz`); a folder may hold both.
+        splits: which split of stored games is the recipe's `train`, `validation` and `test`; `held-out` is a part of
+            those to train on. By default a split of that name, else `train`, `held-out` and `valid_seen`.
+            `as-stored`: no roles, a split is what is stored under its name.
         size: of the made rooms: `small`, `medium` or `alfred` (like the real ones).
-        seed: of the made games.
-        train, validation, test: how many made games each split has.
-        max_turns: an episode ends after this many.
+        seed: of the made games, and of what is held out.
+        train, validation, test: how many made games each split has; `validation` also says how many are held out.
+        max_turns: an episode ends after this many; by default 50 with `alfworld`, as published, else 30.
         families: which of the six to play.
+        engine: `native`, or `textworld`: ALFWorld's own, thousands of times slower, of the extra `imprint[alfworld]`.
     """
 
     name = "household"
@@ -76,8 +81,10 @@ class HouseholdWorld:
         train: PositiveInt = 1200,
         validation: PositiveInt = 120,
         test: PositiveInt = 600,
-        max_turns: PositiveInt = 30,
+        max_turns: PositiveInt | None = None,
         families: Sequence[str] = FAMILIES,
+        splits: Mapping[str, str] | str | None = None,
+        engine: Literal["native", "textworld"] = "native",
     ) -> None:
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown:
@@ -86,24 +93,24 @@ class HouseholdWorld:
                 key="env.families",
                 mend=f"choose from: {', '.join(FAMILIES)}",
             )
+        self.engine = engine
         self.categories = tuple(family for family in FAMILIES if family in families)
-        self.max_turns = max_turns
+        self.max_turns = max_turns or (50 if games == ALFWORLD else 30)
         self.config = MakerConfig(seed=seed, size=size, families=self.categories)
         self.counts = {"train": train, "validation": validation, "test": test}
-        self.folder = None if games == "made" else Path(games)
-        if self.folder is not None and not self.folder.is_dir():
-            raise RecipeError("is not a folder of games", where=games, key="env.games", mend="give `made` or a folder")
+        self.stored = None if games == "made" else StoredGames(games)
+        self.roles = {} if self.stored is None else split_roles(splits, tuple(self.stored.splits()))
         self._tasks: dict[str, Sequence[Task]] = {}
-        self._game = lru_cache(maxsize=4096)(self._load)
+        self._game = lru_cache(maxsize=4096 if self.stored is None else 512)(self._load)  # a real game takes 40 kB
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """All tasks of a split; for a folder of games, any of its subfolders is a split.
+        """All tasks of a split: one of the recipe's, or of stored games any that is there.
 
         Raises:
             RecipeError: there is no such split.
         """
         if split not in self._tasks:
-            self._tasks[split] = self._made(split) if self.folder is None else self._found(split)
+            self._tasks[split] = self._made(split) if self.stored is None else self._found(split)
         return self._tasks[split]
 
     def game(self, task: Task) -> Game:
@@ -114,8 +121,16 @@ class HouseholdWorld:
         """What a stored episode of `task` depends on, beside its id: the game's content, wherever it came from."""
         return fingerprint(self.game(task))
 
-    def environment(self) -> HouseholdEnvironment:
-        return HouseholdEnvironment(self)
+    def document(self, task: Task) -> Mapping[str, Any]:
+        """The whole game file behind a task, as TextWorld reads it."""
+        return game_file(self.game(task)) if self.stored is None else self.stored.document(task.source)
+
+    def environment(self) -> Environment:
+        if self.engine == "native":
+            return HouseholdEnvironment(self)
+        from imprint.envs.household.reference import ReferenceEnvironment
+
+        return ReferenceEnvironment(self.document, self.max_turns)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
         """A dream game, played by one who sees only the text and knows the recipe; None if it ran out of turns.
@@ -156,24 +171,19 @@ class HouseholdWorld:
         ]
 
     def _found(self, split: str) -> Sequence[Task]:
-        assert self.folder is not None
-        root = self.folder / split
-        files = sorted(root.glob(f"*/*/{GAME_FILE}"))
-        if not files:
-            raise RecipeError(
-                f"holds no */*/{GAME_FILE}",
-                where=root,
-                key="env.games",
-                mend="give a folder in ALFWorld's layout",
-            )
-        tasks = [
-            Task(str(path.parent.relative_to(self.folder)), load_game(path).family, split, str(path)) for path in files
-        ]
-        return [task for task in tasks if task.category in self.categories]
+        assert self.stored is not None
+        source = self.roles.get(split, split)
+        held_out = self.roles.get("validation") == HELD_OUT and split in ("train", "validation")
+        entries = self.stored.entries(self.roles["train"] if held_out else source)
+        entries = tuple(entry for entry in entries if entry.family in self.categories)
+        if held_out:
+            parts = hold_out(entries, self.counts["validation"], self.config.seed)
+            entries = tuple(parts[split == "train"])
+        return [Task(entry.id, entry.family, split, entry.source) for entry in entries]
 
     def _load(self, source: str) -> Game:
-        if self.folder is not None:
-            return load_game(Path(source))
+        if self.stored is not None:
+            return self.stored.game(source)
         split, index = source.split(":")
         return make_game(split, int(index), self.config)
 

@@ -1,0 +1,97 @@
+"""`imprint envs doctor`: what a world needs, what of it is here, and how to get the rest."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imprint.commands.shared import ALL, console, grid, say
+from imprint.errors import ImprintError, RecipeError
+
+if TYPE_CHECKING:
+    from imprint.envs.household.stored import StoredGames
+
+PACKAGES = {
+    "alfworld": "downloads the games",
+    "textworld": "ALFWorld's own engine, to compare ours with (`imprint envs verify`)",
+}
+HOW = "pip install 'imprint[alfworld]' && alfworld-download --data-dir {root}"
+
+
+def doctor(
+    world: Annotated[str, typer.Argument(help="Only `alfworld` has anything to look for.")] = "alfworld",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the games are.  [default: $ALFWORLD_DATA, or ~/.cache/alfworld]", show_default=False),
+    ] = None,
+) -> None:
+    """Say what is installed, which games are found where, how many of each family, and what is missing.
+
+    The status is 0 if all three published splits are complete, else 1. The packages are not needed to play.
+
+    Example: `imprint envs doctor alfworld`
+    """
+    if world != "alfworld":
+        raise RecipeError(f"nothing is known about {world!r}", key="WORLD", mend="choose alfworld")
+    from imprint.envs.household.stored import ALFWORLD, OFFICIAL, VARIABLE, StoredGames, data_root
+
+    root = data_root() if data is None else data
+    _show_packages()
+    where = "given" if data is not None else f"${VARIABLE}" if os.environ.get(VARIABLE) else f"${VARIABLE} is not set"
+    say(f"\ngames: {root} ({where})")
+    missing = list(OFFICIAL)
+    if root.exists():
+        missing = _show_games(StoredGames(ALFWORLD if data is None else str(data)))
+    else:
+        say("no such folder", stderr=True)
+    if missing:
+        say(f"\nincomplete: {', '.join(missing)}\n  mend: {HOW.format(root=root)}", stderr=True)
+        raise typer.Exit(1)
+    say("\nall published games are here: `env: {name: household, games: alfworld}`")
+
+
+def _show_packages() -> None:
+    rows: list[list[object]] = []
+    for name, use in PACKAGES.items():
+        try:
+            rows.append([name, version(name), use])
+        except PackageNotFoundError:
+            rows.append([name, "not installed", use])
+    console().print(grid("packages (not needed to play)", ["package", "version", "use"], rows, words=3))
+
+
+def _show_games(games: StoredGames) -> list[str]:
+    """Print the table of splits and families; gives the published splits that are not complete."""
+    from imprint.envs.household.game import FAMILIES
+    from imprint.envs.household.stored import OFFICIAL
+
+    found: dict[str, Counter[str]] = {}
+    for split in dict.fromkeys([*OFFICIAL, *games.splits()]):
+        try:
+            found[split] = Counter(entry.family for entry in games.entries(split))
+        except ImprintError as error:
+            found[split] = Counter()
+            if split in games.splits():  # there, and damaged
+                say(error.describe(), stderr=True)
+    rows = [[family, *(_count(found[split], split, family) for split in found)] for family in FAMILIES]
+    rows.append([ALL, *(_count(found[split], split, ALL) for split in found)])
+    console().print(grid("games (of the published number)", ["family", *found], rows))
+    for split, place in games.splits().items():
+        say(f"{split}: {place}")
+    return [split for split, official in OFFICIAL.items() if found[split] != Counter(official)]
+
+
+def _count(found: Counter[str], split: str, family: str) -> str:
+    from imprint.envs.household.stored import OFFICIAL
+
+    official = OFFICIAL.get(split)
+    number = found.total() if family == ALL else found[family]
+    if official is None:
+        return f"{number:,}"
+    wanted = sum(official.values()) if family == ALL else official[family]
+    return f"{number:,} of {wanted:,}"

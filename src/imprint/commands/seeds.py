@@ -1,0 +1,135 @@
+"""`imprint eval --seeds`: the same tasks with several seeds of the sampling, and what they say together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from imprint.commands.shared import ALL, Subject, console, grid, say
+from imprint.errors import RecipeError
+
+if TYPE_CHECKING:
+    from imprint.commands.evaluate import Arm
+    from imprint.engine.base import Engine
+    from imprint.policy.usage import Meter
+    from imprint.types import Task
+
+Row = Mapping[str, Any]  # an `Outcome` record with its seed
+
+
+def check_seeds(seeds: str | None, seed: int | None, record: bool) -> list[int] | None:
+    """The seeds of `--seeds`; None without.
+
+    Raises:
+        RecipeError: they cannot be read, one is given twice, or they do not go with the other options.
+    """
+    from imprint.commands.compare import parse_seeds
+
+    if seeds is None:
+        return None
+    found = parse_seeds(seeds)
+    if len(set(found)) < len(found):
+        raise RecipeError(f"{seeds!r} names a seed twice", key="--seeds", mend="give each seed once")
+    for name, given in (("--seed", seed is not None), ("--record", record)):
+        if given:
+            raise RecipeError(f"does not go with {name}", key="--seeds", mend="leave one of them out")
+    return found
+
+
+def evaluate_seeds(
+    engine: Engine,
+    subject: Subject,
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    *,
+    split: str,
+    arm: Arm,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Play every arm with every seed; print the table, and write the figures to `output` if given."""
+    from imprint.commands.evaluate import outcome_rows, play_arms
+
+    rows: list[Row] = []
+    for seed in seeds:
+        engine.evaluator.forget()
+        engine.evaluator.seed = seed
+        arms = play_arms(engine, tasks, arm, f"{subject.title}, seed {seed}", quiet)
+        found = outcome_rows(arms, step=subject.step, split=split, env_steps=subject.env_steps)
+        rows += [{"seed": seed, **row} for row in found]
+    console().print(seeds_table(rows, f"{subject.title} on {split}"))
+    difference = seeds_difference(rows)
+    if difference:
+        say(difference["text"])
+    if output is not None:
+        _write(output, subject, split, rows, difference, engine.meter)
+
+
+def seeds_table(rows: Sequence[Row], title: str) -> Table:
+    """Success by family: the mean over seeds with its 95% interval; `all` is over tasks, not over families."""
+    families = sorted({row["family"] for row in rows}, key=lambda family: (family == ALL, family))
+    arms = [arm for arm in ("without", "with") if any(row["arm"] == arm for row in rows)]
+    body = [
+        [
+            family.replace("_", " "),
+            max(row["episodes"] for row in rows if row["family"] == family),
+            *(_success([row for row in rows if (row["family"], row["arm"]) == (family, arm)]) for arm in arms),
+        ]
+        for family in families
+    ]
+    count = len({row["seed"] for row in rows})
+    caption = f"mean over {count} seeds [95%, Student's t, not narrower than Wilson's]; all: every task counts once"
+    return grid(title, ["tasks", "games", *(f"success {arm} skills" for arm in arms)], body, caption)
+
+
+def seeds_difference(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """with - without over all tasks, a difference for each seed; None with one arm."""
+    from imprint.stats import mean_interval
+
+    rates: dict[str, dict[int, float]] = {"with": {}, "without": {}}
+    for row in rows:
+        if row["family"] == ALL:
+            rates[row["arm"]][row["seed"]] = row["successes"] / row["episodes"]
+    gaps = [rates["with"][seed] - rate for seed, rate in rates["without"].items() if seed in rates["with"]]
+    if not gaps:
+        return None
+    found = mean_interval(gaps)
+    interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95%, {len(gaps)} seeds)" if len(gaps) > 1 else ""
+    return {**found.to_record(), "text": f"with - without: {100 * found.estimate:+.1f} points {interval}".rstrip()}
+
+
+def _success(rows: Sequence[Row]) -> str:
+    from imprint.runs.comparison import interval_over_seeds
+
+    if not rows:
+        return "–"
+    mean, low, high = interval_over_seeds([row["successes"] for row in rows], [row["episodes"] for row in rows])
+    return f"{mean:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _write(
+    path: Path,
+    subject: Subject,
+    split: str,
+    rows: Sequence[Row],
+    difference: Mapping[str, Any] | None,
+    meter: Meter | None,
+) -> None:
+    from imprint.files import atomic_write
+
+    content = {
+        "model": subject.model,
+        "step": subject.step,
+        "split": split,
+        "seeds": sorted({row["seed"] for row in rows}),
+        "recipe": subject.recipe.model_dump(mode="json"),
+        "outcomes": rows,
+        "difference": difference,
+        "usage": None if meter is None else meter.to_record(),
+    }
+    atomic_write(path, json.dumps(content, indent=1) + "\n")
+    say(f"figures: {path}")
