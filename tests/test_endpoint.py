@@ -446,6 +446,10 @@ def test_eval_at_an_endpoint_prints_and_writes_success_and_use(server, tmp_path,
     assert content["usage"]["requests"] == len(billed) and content["usage"]["cost"] == pytest.approx(cost)
     assert f"asked: {len(billed)} requests" in result.stderr and "100.0%" in result.stdout
     assert list((tmp_path / "runs" / "episodes").glob("expert-*.jsonl"))
+    more = ["--tasks", 12, "--arm", "with", "--seeds", "0,1", "--json", "s.json", "--quiet"]
+    call("eval", "expert", "--endpoint", server.url, *options, *prices, *more)
+    usage = json.loads(Path("s.json").read_text())["usage"]
+    assert usage["requests"] == len(server.asked()) - len(billed) and usage["reused_episodes"] == 12  # those of seed 0
 
 
 def test_a_served_name_may_be_that_of_a_folder_and_a_run_folder_is_evaluated_at_its_endpoint(

@@ -86,10 +86,7 @@ def evaluate(
     """
     several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
-    if games is not None:
-        overrides = [f"env.max_turns={REAL_TURNS}", *overrides, f"env.games={json.dumps(str(games))}"]
-        overrides.append("env.splits=as-stored")
-    subject = Subject(model, recipe, overrides, endpoint)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint)
     _check_record(record, subject, games)
     from imprint.engine import make_engine
 
@@ -110,6 +107,14 @@ def evaluate(
         _write_json(output, subject, chosen_split, rows, difference, engine.meter)
     if record:
         _record(subject, rows)
+
+
+def on_games(games: Path | None, overrides: Sequence[str]) -> list[str]:
+    """The overrides of a recipe that is to play stored games, by their published protocol unless told otherwise."""
+    if games is None:
+        return list(overrides)
+    chosen = [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
+    return [f"env.max_turns={REAL_TURNS}", *overrides, *chosen]
 
 
 def spread(engine: Engine, split: str, count: int | None) -> list[Task]:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from imprint.commands.compare import parse_seeds
-from imprint.commands.evaluate import REAL_SPLIT, playing, spread
+from imprint.commands.evaluate import REAL_SPLIT, on_games, playing, spread
 from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, console, grid, say
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def helpfulness(
     ] = None,
     games: Annotated[
         Path | None,
-        typer.Option(help="A folder of real games (ALFWorld's json_2.1.1), or of made ones.", show_default=False),
+        typer.Option(
+            help="Stored games: `alfworld`, a folder in its layout (real or made), or a table.", show_default=False
+        ),
     ] = None,
     seeds: Annotated[
         str | None,
@@ -89,9 +91,7 @@ def helpfulness(
     A served model: `imprint skills helpfulness qwen3-8b --skills my-skills --endpoint http://localhost:8000/v1`
     """
     overrides = [*(changes or []), *([] if skills is None else [f"skills={json.dumps(skills)}"])]
-    if games is not None:
-        overrides.append(f"env.games={json.dumps(str(games))}")
-    subject = Subject(model, recipe, overrides, endpoint)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint)
     chosen_seeds = [subject.recipe.seed] if seeds is None else parse_seeds(seeds)
     from imprint.engine import make_engine
 

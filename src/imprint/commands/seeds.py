@@ -15,6 +15,7 @@ from imprint.errors import RecipeError
 if TYPE_CHECKING:
     from imprint.commands.evaluate import Arm
     from imprint.engine.base import Engine
+    from imprint.policy.usage import Meter
     from imprint.types import Task
 
 Row = Mapping[str, Any]  # an `Outcome` record with its seed
@@ -65,7 +66,7 @@ def evaluate_seeds(
     if difference:
         say(difference["text"])
     if output is not None:
-        _write(output, subject, split, rows, difference)
+        _write(output, subject, split, rows, difference, engine.meter)
 
 
 def seeds_table(rows: Sequence[Row], title: str) -> Table:
@@ -110,7 +111,14 @@ def _success(rows: Sequence[Row]) -> str:
     return f"{mean:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def _write(path: Path, subject: Subject, split: str, rows: Sequence[Row], difference: Mapping[str, Any] | None) -> None:
+def _write(
+    path: Path,
+    subject: Subject,
+    split: str,
+    rows: Sequence[Row],
+    difference: Mapping[str, Any] | None,
+    meter: Meter | None,
+) -> None:
     from imprint.files import atomic_write
 
     content = {
@@ -121,6 +129,7 @@ def _write(path: Path, subject: Subject, split: str, rows: Sequence[Row], differ
         "recipe": subject.recipe.model_dump(mode="json"),
         "outcomes": rows,
         "difference": difference,
+        "usage": None if meter is None else meter.to_record(),
     }
     atomic_write(path, json.dumps(content, indent=1) + "\n")
     say(f"figures: {path}")
