@@ -191,7 +191,7 @@ def test_an_interruption_reaches_the_running_ones(tmp_path: Path) -> None:
     training = Interrupted(job)
     with pytest.raises(KeyboardInterrupt):
         run_all([job], lambda _: training, pause=0)
-    assert training.signals == [signal.SIGINT]
+    assert training.signals == [signal.SIGTERM]
 
 
 def test_a_real_process_writes_its_log(tmp_path: Path) -> None:

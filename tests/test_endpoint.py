@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -372,7 +373,13 @@ def test_ctrl_c_loses_only_what_was_not_finished(server, tmp_path):
     command = [sys.executable, "-m", "imprint.cli", "eval", "expert", "--recipe", str(path), "--arm", "with"]
     slow = {str(number): "slow" for number in range(40, 200)}
     server.set(faults=slow)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if " of 12" in line:  # some episode is finished

@@ -26,6 +26,8 @@ from imprint.envs.household.splits import LIGHT, TREATED, goal_of
 RARE = 0.05  # what is rarer is left out where two pieces of furniture share a spot or overlap
 LEAST = 20  # things that a chance is counted on
 DRAWS = 20_000
+# Furniture that every room of a kind has: a room that is drawn for no task begins with it.
+COMMON = {"kitchen": "CounterTop", "living room": "GarbageCan", "bedroom": "GarbageCan", "bathroom": "HandTowelHolder"}
 MOST_COPIES = 4
 MOST_TOGETHER = 6
 LEVELS = 3
@@ -204,7 +206,7 @@ def _room(games: Sequence[Game], overlaps: Mapping[str, Mapping[str, float]]) ->
 def _totals(games: Sequence[Game], facts: RoomFacts) -> dict[str, list[int]]:
     """fours of receptacles in a room -> [games, games expected if they were furnished by the tree alone]."""
     dice = random.Random(0)
-    common = Counter(kind for game in games for kind in {r.type for r in game.receptacles}).most_common(1)[0][0]
+    common = COMMON[kind_of(r.type for r in games[0].receptacles)]
     found = Counter(fours(len(game.receptacles)) for game in games)
     drawn = Counter(fours(len(facts.draw_furniture(dice, common))) for _ in range(DRAWS))
     return {str(n): [found[n], round(drawn[n] * len(games) / DRAWS)] for n in sorted({*found, *drawn})}

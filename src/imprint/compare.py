@@ -308,7 +308,7 @@ def _stop(live: Mapping[Job, Process]) -> None:
     """Interrupt the running ones and wait; one that does not listen is killed (its checkpoint stays)."""
     for process in live.values():
         with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)  # heard too where interruptions are ignored, as in the background
     until = time.monotonic() + GRACE
     for process in live.values():
         try:

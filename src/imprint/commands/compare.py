@@ -22,7 +22,8 @@ def compare(
     games: Annotated[
         Path | None,
         typer.Option(
-            help="Play these real games (ALFWorld's json_2.1.1) with every finished policy too.", show_default=False
+            help="Play these real games (`alfworld`, or its json_2.1.1) with every finished policy too.",
+            show_default=False,
         ),
     ] = None,
     changes: Sets = None,
@@ -41,8 +42,10 @@ def compare(
     notes = [f"Not tested alike: {line}." for line in job.unlike_tests(planned)]
     for note in notes:
         say(f"note: {note}", stderr=True)
-    if games is not None and not games.is_dir():
-        raise RecipeError("is not a folder of games", where=games, key="--games", mend="give ALFWorld's json_2.1.1")
+    if games is not None and str(games) != "alfworld" and not games.is_dir():
+        raise RecipeError(
+            "is not a folder of games", where=games, key="--games", mend="give `alfworld`, or its json_2.1.1"
+        )
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with _hint(out), Progress("compare", quiet=quiet) as progress:
         failures = job.run_all(

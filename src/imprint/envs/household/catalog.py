@@ -135,11 +135,9 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A kind of room. `core` is the furniture that every room of the kind has, whatever its size; `least` how
-    many receptacles the barest published one has."""
+    """A kind of room. `core` is the furniture that every room of the kind has, whatever its size."""
 
     name: str
-    least: int
     core: tuple[str, ...]
     furniture: tuple[Furniture, ...]
     things: tuple[Thing, ...]
@@ -150,12 +148,11 @@ class Room:
         return tuple(f for f in self.furniture if object_type in CONTAINS[f.type] or f.type in sites)
 
 
-def _room(name: str, least: int, core: str, furniture: str, things: str) -> Room:
+def _room(name: str, core: str, furniture: str, things: str) -> Room:
     pieces = [entry.split() for entry in furniture.split(",")]
     objects = [entry.split() for entry in things.split(",")]
     return Room(
         name,
-        least,
         tuple(core.split()),
         tuple(Furniture(kind, float(share), int(a), int(b), int(c)) for kind, share, a, b, c in pieces),
         tuple(Thing(kind, float(share), float(mean)) for kind, share, mean in objects),
@@ -165,7 +162,6 @@ def _room(name: str, least: int, core: str, furniture: str, things: str) -> Room
 ROOMS = (
     _room(
         "kitchen",
-        20,
         "Fridge Microwave SinkBasin",  # all the tools, so that none gives the task away
         "Cabinet 1 2 11 27, CoffeeMachine 1 1 1 1, CounterTop 1 1 2 4, Drawer .96 1 3 13, Fridge 1 1 1 1,"
         " GarbageCan 1 1 1 1, Microwave 1 1 1 1, SinkBasin 1 1 1 1, StoveBurner 1 4 4 4, Toaster 1 1 1 1,"
@@ -179,7 +175,6 @@ ROOMS = (
     ),
     _room(
         "living room",
-        6,
         "Sofa",
         "GarbageCan 1 1 1 1, Sofa 1 1 1 2, ArmChair .93 1 1 3, CoffeeTable .85 1 1 2, Drawer .78 1 4 12,"
         " SideTable .78 1 2 5, DiningTable .52 1 1 2, TVStand .44 1 1 2, Shelf .37 1 5 14, Dresser .33 1 1"
@@ -191,7 +186,6 @@ ROOMS = (
     ),
     _room(
         "bedroom",
-        7,
         "Bed",
         "Bed 1 1 1 2, GarbageCan 1 1 1 1, Drawer .96 2 4 14, Desk .67 1 1 2, Shelf .67 1 2 12, SideTable"
         " .67 1 1 2, Dresser .48 1 1 2, LaundryHamper .26 1 1 1, ArmChair .22 1 1 3, Safe .15 1 1 1,"
@@ -203,7 +197,6 @@ ROOMS = (
     ),
     _room(
         "bathroom",
-        10,
         "SinkBasin Toilet",
         "GarbageCan 1 1 1 1, HandTowelHolder 1 1 1 4, SinkBasin 1 1 1 2, Toilet 1 1 1 1, ToiletPaperHanger"
         " 1 1 1 1, TowelHolder 1 1 1 2, CounterTop .85 1 1 2, BathtubBasin .7 1 1 1, Drawer .56 1 4 8,"

@@ -1,4 +1,4 @@
-"""Furnishes a room for a task and fills it with things, in the proportions of the published rooms."""
+"""Furnishes a small room for a task and fills it with things; `homes.py` makes those of the published size."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ class Scale:
     alike: int
 
 
-def draw_layout(dice: random.Random, ask: Ask, room: Room, scale: Scale | None, split: str) -> list[str]:
+def draw_layout(dice: random.Random, ask: Ask, room: Room, scale: Scale, split: str) -> list[str]:
     """The receptacle types of a room that belongs to `split`, sorted; the task can be done with them."""
-    least = scale.receptacles[0] if scale is not None else room.least
     for _ in range(MAX_TRIES):
         layout = sorted(_furnish(dice, room, _needed(dice, ask, room), scale))
-        if len(layout) >= least and split_of(layout) == split:
+        if len(layout) >= scale.receptacles[0] and split_of(layout) == split:
             return layout
     raise GameError(
         f"no {room.name} for {ask.family} {ask.object_type} {ask.target} falls to {split}",
@@ -68,13 +67,11 @@ def _draw(dice: random.Random, furniture: Sequence[Furniture]) -> Furniture:
     return dice.choices(furniture, [0.2 + f.share for f in furniture])[0]
 
 
-def _furnish(dice: random.Random, room: Room, needed: set[str], scale: Scale | None) -> list[str]:
+def _furnish(dice: random.Random, room: Room, needed: set[str], scale: Scale) -> list[str]:
     counts = {}
     for f in room.furniture:
         if f.type in needed or dice.random() < f.share:
             counts[f.type] = f.low if f.low == f.high else round(dice.triangular(f.low, f.high, f.mode))
-    if scale is None:
-        return [kind for kind, count in counts.items() for _ in range(count)]
     extra = []
     for kind, count in counts.items():
         extra += [kind] * (min(count, scale.alike) - (kind in needed))
@@ -148,7 +145,7 @@ class Filler:
         for receptacle in receptacles:
             self.by_type[receptacle.type].append(receptacle)
 
-    def fill(self, ask: Ask, room: Room, scale: Scale | None) -> list[Object]:
+    def fill(self, ask: Ask, room: Room, scale: Scale) -> list[Object]:
         """The objects of the goal, then others of the room until there are as many as `scale` wants."""
         # An object that has to be treated may lie where it has to end: it is not done yet.
         taboo = "" if ask.family in TREATED else ask.target
@@ -163,10 +160,6 @@ class Filler:
             if kind in FIXED:
                 self._add(kind)
         portable = [kind for kind in others if kind not in FIXED]
-        if scale is None:
-            for kind in portable:
-                self._add(kind)
-            return self.made
         self._top_up(portable, self.dice.randint(*scale.objects))
         return self.made
 
