@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, str]
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more has said that it is over for now
+IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
 GREETING = 10.0  # seconds for the list of models, which decides nothing
 
 
@@ -57,7 +58,7 @@ class Endpoint:
         """
         import httpx
 
-        limits = httpx.Limits(max_connections=self.config.concurrency)
+        limits = httpx.Limits(max_connections=self.config.concurrency, keepalive_expiry=IDLE)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         async with httpx.AsyncClient(
             base_url=f"{self.config.base_url}/", headers=headers, limits=limits, timeout=None
