@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.seeds import check_seeds, evaluate_seeds
-from imprint.commands.shared import EndpointUrl, Sets, Subject, console, say, success_table
+from imprint.commands.shared import EndpointUrl, Sets, Subject, console, say, success_table, write_figures
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.policy.usage import Meter
     from imprint.types import Episode, Task
 
 REAL_TURNS = 50  # of an episode of ALFWorld, by its published protocol
@@ -104,7 +103,7 @@ def evaluate(
     if difference:
         say(difference["text"])
     if output is not None:
-        _write_json(output, subject, chosen_split, rows, difference, engine.meter)
+        write_figures(output, subject, chosen_split, rows, difference, engine.meter)
     if record:
         _record(subject, rows)
 
@@ -188,29 +187,6 @@ def _difference(arms: dict[str, list[Episode]]) -> dict[str, Any] | None:
         f"(95%, {found.n} pairs; {gained} only with, {lost} only without; McNemar p = {p:.2g})"
     )
     return {**found.to_record(), "gained": gained, "lost": lost, "p": p, "text": text}
-
-
-def _write_json(
-    path: Path,
-    subject: Subject,
-    split: str,
-    rows: list[dict[str, Any]],
-    difference: dict[str, Any] | None,
-    meter: Meter | None,
-) -> None:
-    from imprint.files import atomic_write
-
-    content = {
-        "model": subject.model,
-        "step": subject.step,
-        "split": split,
-        "recipe": subject.recipe.model_dump(mode="json"),
-        "outcomes": rows,
-        "difference": difference,
-        "usage": None if meter is None else meter.to_record(),
-    }
-    atomic_write(path, json.dumps(content, indent=1) + "\n")
-    say(f"figures: {path}")
 
 
 def _check_record(record: bool, subject: Subject, games: Path | None) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.shared import ALL, Subject, console, grid, say
+from imprint.commands.shared import ALL, Subject, console, grid, say, write_figures
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
     from imprint.commands.evaluate import Arm
     from imprint.engine.base import Engine
-    from imprint.policy.usage import Meter
     from imprint.types import Task
 
 Row = Mapping[str, Any]  # an `Outcome` record with its seed
@@ -66,7 +64,7 @@ def evaluate_seeds(
     if difference:
         say(difference["text"])
     if output is not None:
-        _write(output, subject, split, rows, difference, engine.meter)
+        write_figures(output, subject, split, rows, difference, engine.meter, seeds=seeds)
 
 
 def seeds_table(rows: Sequence[Row], title: str) -> Table:
@@ -109,27 +107,3 @@ def _success(rows: Sequence[Row]) -> str:
         return "–"
     mean, low, high = interval_over_seeds([row["successes"] for row in rows], [row["episodes"] for row in rows])
     return f"{mean:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def _write(
-    path: Path,
-    subject: Subject,
-    split: str,
-    rows: Sequence[Row],
-    difference: Mapping[str, Any] | None,
-    meter: Meter | None,
-) -> None:
-    from imprint.files import atomic_write
-
-    content = {
-        "model": subject.model,
-        "step": subject.step,
-        "split": split,
-        "seeds": sorted({row["seed"] for row in rows}),
-        "recipe": subject.recipe.model_dump(mode="json"),
-        "outcomes": rows,
-        "difference": difference,
-        "usage": None if meter is None else meter.to_record(),
-    }
-    atomic_write(path, json.dumps(content, indent=1) + "\n")
-    say(f"figures: {path}")

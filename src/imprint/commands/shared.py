@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from imprint.policy.usage import Meter
     from imprint.recipe import Recipe
     from imprint.runs.run import Run
 
@@ -188,6 +189,33 @@ class Subject:
     def title(self) -> str:
         """What tables call it."""
         return f"{self.model}" if self.run is None else f"{self.recipe.name} at step {self.step}"
+
+
+def write_figures(
+    path: Path,
+    subject: Subject,
+    split: str,
+    rows: Sequence[Mapping[str, Any]],
+    difference: Mapping[str, Any] | None,
+    meter: Meter | None,
+    *,
+    seeds: Sequence[int] | None = None,
+) -> None:
+    """What an evaluation found, as JSON; with `seeds`, of several."""
+    from imprint.files import atomic_write
+
+    content = {
+        "model": subject.model,
+        "step": subject.step,
+        "split": split,
+        **({} if seeds is None else {"seeds": sorted(seeds)}),
+        "recipe": subject.recipe.model_dump(mode="json"),
+        "outcomes": rows,
+        "difference": difference,
+        "usage": None if meter is None else meter.to_record(),
+    }
+    atomic_write(path, json.dumps(content, indent=1) + "\n")
+    say(f"figures: {path}")
 
 
 def _newest(run: Run) -> tuple[str, int]:
