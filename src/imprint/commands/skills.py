@@ -10,6 +10,7 @@ import typer
 
 from imprint.commands import banks
 from imprint.commands.helpfulness import helpfulness
+from imprint.commands.scan import scan
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="List, check and read skills, and turn banks into skills and back.\n\nExample: `imprint skills list`",
 )
 app.command("helpfulness")(helpfulness)
+app.command("scan")(scan)
 
 
 @app.command("list")
