@@ -317,6 +317,12 @@ def _pack(call: Call) -> Value:
     return Value(frozenset(labels | {FILE}), "")
 
 
+def _crontab(call: Call) -> Value:
+    if call.stdin.text and call.flags("-"):
+        call.note("write", call.stdin.labels, "file", f"> crontab {call.stdin.text}")
+    return NOTHING
+
+
 def _reverse(call: Call) -> Value:
     return Value(call.stdin.labels, call.stdin.text.strip()[::-1])
 
@@ -367,6 +373,7 @@ def _table() -> dict[str, Command]:
         (_find, "find fd"),
         (_tee, "tee"),
         (_reverse, "rev"),
+        (_crontab, "crontab"),
         (_pack, "tar zip cp mv ln install 7z ditto"),
         (_facts, "whoami hostname id uname ifconfig ip ps last w"),
         (_keychain, "security secret-tool pass"),
