@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -103,6 +103,18 @@ def load_rules() -> Mapping[str, tuple[Rule, ...]]:
     return {kind: tuple(_rule(kind, entry, known) for entry in _yaml(folder / f"{kind}.yaml")) for kind in KINDS}
 
 
+@cache
+def context(name: str, after: str = "") -> re.Pattern[str]:
+    """A list of `rules/context.yaml` as one pattern, with what has to follow it."""
+    return re.compile(f"(?:{'|'.join(_contexts()[name])}){after}", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1)
+def _contexts() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = _yaml(resources.files("imprint.skills.scan") / "rules" / "context.yaml")
+    return found
+
+
 def rule(identifier: str) -> Rule:
     """The rule of this id.
 
@@ -124,13 +136,13 @@ def _by_id() -> dict[str, Rule]:
 
 def _yaml(path: Any) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader, and our own file
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
 
 
 def _rule(kind: str, entry: Mapping[str, Any], words: Mapping[str, str]) -> Rule:
     pattern = entry.get("pattern")
     if isinstance(pattern, list):  # parts of one sentence, in this order
-        gap = r"[^\n]{0,%d}?" % int(entry.get("near", 90))
+        gap = rf"[^\n]{{0,{int(entry.get('near', 90))}}}?"
         pattern = gap.join(rf"(?:{part})" for part in pattern)
     flags = re.IGNORECASE if kind == "prose" or entry.get("any_case") else re.NOFLAG
     return Rule(
