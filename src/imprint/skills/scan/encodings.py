@@ -48,6 +48,15 @@ def layers(text: str) -> Iterator[tuple[int, str]]:
                     return
 
 
+def unescaped(text: str) -> str:
+    """`\\x68` and `\\150` as `printf` prints them."""
+
+    def character(found: re.Match[str]) -> str:
+        return chr(int(found.group(1), 16) if found.group(1) else int(found.group(2), 8) & 0xFF)
+
+    return re.sub(r"\\(?:x([0-9a-fA-F]{1,2})|0?([0-7]{3}))", character, text)
+
+
 def _readable(raw: bytes) -> str:
     try:
         found = raw.decode("utf-8")

@@ -27,7 +27,7 @@ from imprint.skills.scan.behaviour import (
     is_secret_name,
     join,
 )
-from imprint.skills.scan.encodings import decoded_text
+from imprint.skills.scan.encodings import decoded_text, unescaped
 
 if TYPE_CHECKING:
     from imprint.skills.scan.shell_code import _Shell
@@ -67,6 +67,8 @@ Command = Callable[[Call], Value]
 
 def _print(call: Call) -> Value:
     found = call.all
+    if call.name == "printf" or call.flags("-e"):
+        found = Value(found.labels, unescaped(found.text))
     call.note("print", found.labels, "stdout", found.text)
     return found
 
@@ -227,7 +229,8 @@ def _interpret(call: Call) -> Value:
             if language == "shell":
                 return call.shell.nested(program, call.line)
             if language:
-                call.shell.inline(language, program.text, call.line)
+                printed = _inline(call, language, program.text)
+                return Value(program.labels | printed.labels, printed.text)
             return Value(program.labels, "")
         if flag in ("-m", "-i", "-l", "--version", "-V", "-h", "--help"):
             if flag == "-m":
@@ -239,8 +242,18 @@ def _interpret(call: Call) -> Value:
         if language == "shell":
             return call.shell.nested(call.stdin, call.line)
         if language:
-            call.shell.inline(language, call.stdin.text, call.line)
+            return _inline(call, language, call.stdin.text)
     return Value(call.stdin.labels, "")
+
+
+def _inline(call: Call, language: str, program: str) -> Value:
+    """A program in another language, run; gives what it prints."""
+    events = call.shell.trace.events
+    before = len(events)
+    call.shell.inline(language, program, call.line)
+    printed = [event for event in events[before:] if event.sink == "print"]
+    labels = frozenset().union(*(event.labels for event in printed))
+    return Value(labels, "\n".join(event.text for event in printed))
 
 
 def _evaluate(call: Call) -> Value:
