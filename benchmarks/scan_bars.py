@@ -76,6 +76,7 @@ def _sets(scanned: Sequence[Scanned]) -> dict[str, Any]:
     for one, scan, _ in scanned:
         verdict = (one.malicious, scan.severity >= Severity.HIGH)
         groups[one.set].append(verdict)
+        groups["labelled and ordinary"].append(verdict)
         if one.set != ORDINARY:
             groups[
                 "labelled, servers (.mcp.json)" if one.set.endswith("/mcp") else "labelled, skills (SKILL.md)"

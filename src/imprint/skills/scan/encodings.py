@@ -38,7 +38,9 @@ def decoded_text(text: str) -> str:
 def layers(text: str) -> Iterator[tuple[int, str]]:
     """Each encoded run of a text that decodes to readable text: its index, and what it says."""
     count = 0
-    for pattern, decode in _KINDS:
+    for mark, pattern, decode in _KINDS:
+        if mark not in text:
+            continue
         for found in pattern.finditer(text):
             said = decode(found)
             if said and _says_something(said):
@@ -100,11 +102,11 @@ def _from_rot13(found: re.Match[str]) -> str:
     return codecs.decode(found.group(1), "rot13")
 
 
-_KINDS = (
-    (_BASE64, _whole),
-    (_HEX, _whole),
-    (_ESCAPES, _from_escapes),
-    (_PERCENT, _from_percent),
-    (_CODES, _from_codes),
-    (_ROT13, _from_rot13),
+_KINDS = (  # what a text must hold for it to be worth looking, the pattern, and how to read it
+    ("", _BASE64, _whole),
+    ("", _HEX, _whole),
+    ("\\x", _ESCAPES, _from_escapes),
+    ("%", _PERCENT, _from_percent),
+    (",", _CODES, _from_codes),
+    ("rot", _ROT13, _from_rot13),
 )

@@ -23,9 +23,9 @@ def scan_prose(document: Document) -> Iterator[Finding]:
     lower = text.lower()
     places = Places(source)
     for rule in load_rules()["prose"]:
-        if rule.pattern is None or (rule.roles and document.role not in rule.roles) or not rule.may_match(lower):
+        if rule.pattern is None or (rule.roles and document.role not in rule.roles):
             continue
-        for found in rule.pattern.finditer(text):
+        for found in rule.candidates(text, lower):
             begin, sentence = _sentence(text, found)
             before = text[begin : found.start()]
             if rule.unless is not None and rule.unless.search(sentence):

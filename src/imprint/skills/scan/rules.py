@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
@@ -57,6 +57,23 @@ class Rule:
 
     def severity_in(self, role: str) -> Severity:
         return self.by_role.get(role, self.severity)
+
+    def candidates(self, text: str, lower: str) -> Iterator[re.Match[str]]:
+        """The matches in a text whose sentences are lines: only those with a word that it needs are looked at."""
+        assert self.pattern is not None
+        if not self.needs or len(lower) != len(text):
+            yield from self.pattern.finditer(text)
+            return
+        begins: dict[int, int] = {}
+        for word in self.needs:
+            at = lower.find(word)
+            while at >= 0:
+                end = text.find("\n", at)
+                end = len(text) if end < 0 else end
+                begins[text.rfind("\n", 0, at) + 1] = end
+                at = lower.find(word, end)
+        for begin, end in sorted(begins.items()):
+            yield from self.pattern.finditer(text, begin, end)
 
     def may_match(self, lower: str) -> bool:
         """Whether a text in lower case could match at all."""
