@@ -33,7 +33,8 @@ from support.common import parser, report, table
 from support.labelled import ORDINARY, Specimen, specimens
 from support.paired import infected, insertions
 
-from imprint.skills.scan import Severity, SkillReport, scan_skill
+from imprint.skills.library import load_library
+from imprint.skills.scan import Severity, SkillReport, scan_skill, scan_units
 from imprint.stats import wilson
 
 Scanned = tuple[Specimen, SkillReport, float]
@@ -42,14 +43,14 @@ Scanned = tuple[Specimen, SkillReport, float]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Scan every set, print one table, and the paired measure."""
     options = parser(str(__doc__))
-    options.add_argument("dir", type=Path, help="the folder of sets")
+    options.add_argument("dir", type=Path, nargs="?", help="the folder of sets; the household's skills without one")
     options.add_argument(
         "--misses", action="store_true", help="list what is missed, by class, and what is flagged wrongly"
     )
     options.add_argument("--insertions", choices=("dev", "held", "all", "none"), default="all")
     options.add_argument("--each", type=int, default=20, help="clean skills for each instruction")
     chosen = options.parse_args(arguments)
-    found = list(specimens(chosen.dir))
+    found = _ours() if chosen.dir is None else list(specimens(chosen.dir))
     if chosen.quick:
         found = found[:: max(1, len(found) // 50)]
     scan_skill(found[0].folder)  # the rules are loaded once
@@ -62,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures["paired"] = _paired(clean, chosen.insertions, 2 if chosen.quick else chosen.each, chosen.misses)
     report("scan_bars", figures, chosen)
     return 0
+
+
+def _ours() -> list[Specimen]:
+    """The skills of the package, which are ordinary."""
+    where = load_library("household").where
+    return [Specimen(folder, ORDINARY, False, "") for folder in scan_units(Path(str(where)))]
 
 
 def _timed(specimen: Specimen) -> Scanned:

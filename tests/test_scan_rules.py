@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +56,10 @@ def test_every_rule_has_examples_and_a_published_pattern() -> None:
 def test_ids_are_unique() -> None:
     listed = [rule.id for rules in load_rules().values() for rule in rules]
     assert len(listed) == len(set(listed))
+
+
+def test_the_documentation_lists_every_rule() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "scan.md").read_text(encoding="utf-8")
+    for rule in all_rules():
+        elsewhere = "".join(f" ({role}: {severity.word})" for role, severity in rule.by_role.items())
+        assert f"| `{rule.id}` | {rule.severity.word}{elsewhere} | {rule.kind} | {rule.why} |" in page
