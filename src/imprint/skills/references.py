@@ -5,10 +5,12 @@ Paths are walked one part at a time and links are read, not followed, so that no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -17,7 +19,7 @@ from imprint.skills.finding import Finding, finding
 from imprint.skills.front import shown
 
 MAX_TOLD = 20  # of one kind
-MAX_REFERENCES = 2_000
+MAX_MENTIONS, MAX_REFERENCES = 20_000, 2_000
 MAX_ENTRIES = 20_000
 MAX_LINKS = 40
 USUAL = ("scripts", "references", "assets")
@@ -102,10 +104,12 @@ def place_of(path: str, folder: Path) -> Place:
 def _references(body: str, folder: Path) -> Iterator[tuple[str, int]]:
     """Each path once, with the place of its first mention; what stands in code blocks is an example."""
     prose = _without_code(body)
-    own = {name for name in USUAL if (folder / name).is_dir() and not (folder / name).is_symlink()}
+    own: set[str] = set()
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        own = {entry.name for entry in entries if entry.name in USUAL and entry.is_dir(follow_symlinks=False)}
     seen: set[str] = set()
     for pattern in (_LINK, _PATH):
-        for match in pattern.finditer(prose):
+        for match in islice(pattern.finditer(prose), MAX_MENTIONS):
             path = match[1]
             if pattern is _PATH:
                 path = path.rstrip(".-/")

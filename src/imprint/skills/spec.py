@@ -52,9 +52,13 @@ def validate(folder: str | Path, *, lenient: bool = False) -> Verdict:
     except (OSError, ValueError) as error:  # a path that cannot be, or may not be looked at
         return Verdict(folder, None, (_unreadable(folder, error),))
     text = raw.replace("\r\n", "\n").replace("\r", "\n")
-    rules = _Page(text, page, lenient)
     # The name a user sees, so that a linked folder goes by the name of the link, and `.` by its own.
-    rules.judge(Path(os.path.abspath(folder)).name)  # noqa: PTH100 - `absolute` keeps `..`
+    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - `absolute` keeps `..`
+    rules = _Page(text, page, lenient=False)
+    rules.judge(name)
+    if lenient and any(one.level == "error" for one in rules.findings):  # what is valid stays valid
+        rules = _Page(text, page, lenient=True)
+        rules.judge(name)
     found = [*rules.findings, *check_characters(raw, page)]
     if rules.body_start is not None:
         first_line = text.count("\n", 0, rules.body_start) + 1
@@ -156,7 +160,7 @@ def _refused_by_imprint(folder: Path, page: Path) -> list[Finding]:
 class _Page:
     """The rules of the specification, applied to the text of a page."""
 
-    def __init__(self, text: str, page: Path, lenient: bool) -> None:
+    def __init__(self, text: str, page: Path, *, lenient: bool) -> None:
         self.text, self.page, self.lenient = text, page, lenient
         self.findings: list[Finding] = []
         self.name: str | None = None
