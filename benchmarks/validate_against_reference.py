@@ -2,8 +2,8 @@
 
     python benchmarks/validate_against_reference.py FOLDER...
 
-Folders with skills at any depth; without any, the seven household skills. Each skill is validated by both in turn in one
-thread, whose own processor time is counted. Where the two differ, the skill's folder is printed and the status is 1.
+Folders with skills at any depth; without any, the seven household skills. Each skill is validated by both in turn, and
+the thread's own processor time is counted. Where the two differ, the skill's folder is printed and the status is 1.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def main() -> int:
     table([["rule", "skills"], *([rule, count] for rule, count in sorted(rules.items(), key=lambda item: -item[1]))])
     scale = 1_000
     times = {"reference": [scale * value for value in theirs], "imprint": [scale * value for value in ours]}
-    table([["", "ms a skill: median (least to greatest)", "mean"],
-           *([name, spread(values, 1), f"{statistics.mean(values):.1f}"] for name, values in times.items())])  # fmt: skip
+    rows = [[name, spread(values, 1), f"{statistics.mean(values):.1f}"] for name, values in times.items()]
+    table([["", "ms a skill: median (least to greatest)", "mean"], *rows])
     figures = {
         "skills": len(folders),
         **agree,

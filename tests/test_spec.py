@@ -94,7 +94,9 @@ def test_every_warning_has_its_rule_and_line_and_leaves_the_skill_valid(tmp_path
 
 
 def test_references_are_looked_up_in_the_folder(tmp_path):
-    body = "[a](references/a.md) [b](<b.md>) [web](https://x.y/z) [#](#part) [t]({base}/x) `scripts/run.sh`, assets/none.png\n"
+    body = (
+        "[a](references/a.md) [b](<b.md>) [web](https://x.y/z) [#](#part) [t]({base}/x) `scripts/run.sh` assets/none\n"
+    )
     body += (
         "```\n[c](missing.md) scripts/missing.sh\n```\n`scripts/gone.py` references/x/deep.md [up](references/../b.md)"
     )
@@ -104,7 +106,7 @@ def test_references_are_looked_up_in_the_folder(tmp_path):
     for name in ("references/a.md", "references/x/deep.md", "b.md", "scripts/run.sh"):
         (folder / name).write_text("x")
     found = {(one.rule, one.line, one.problem.split("'")[1]) for one in validate(folder).findings}
-    assert found == {  # not assets/none.png: the skill has no assets, so that they are its user's
+    assert found == {  # not assets/none: the skill has no assets, so that they are its user's
         ("reference-missing", 10, "scripts/gone.py"),
         ("reference-deep", 10, "references/x/deep.md"),
     }
