@@ -9,6 +9,7 @@ import typer
 
 from imprint.commands import banks
 from imprint.commands.helpfulness import helpfulness
+from imprint.commands.scan import scan
 from imprint.commands.shared import console, grid, say
 from imprint.commands.validate import OURS, validate
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command("helpfulness")(helpfulness)
 app.command("validate")(validate)
+app.command("scan")(scan)
 
 
 @app.command("list")
