@@ -3,8 +3,8 @@
     python benchmarks/find_skills.py path/to/skills path/to/more
     python benchmarks/find_skills.py path/to/skills --embedder path/to/a/sentence-transformers/model
 
-The folders are searched for SKILL.md files; those that our reader refuses and second skills of one name are left out and
-counted. There are no people's questions to ask, so two kinds of text stand in for them, and neither is in the index:
+The folders are searched for SKILL.md files; those that our reader refuses and second skills of one name are left out
+and counted. There are no people's questions to ask, so two kinds of text stand in for them, neither of them indexed:
 
 - a skill's description, with only names indexed, or names and bodies;
 - the first sentence of a page, cut out of it, with names and descriptions indexed, or those and the rest of the bodies.
@@ -35,7 +35,7 @@ from imprint.stats import wilson
 
 CLOCK = time.process_time
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
-SENTENCE = re.compile(r"[A-Z][^\n#|<>`]{38,}?[.!?](?=\s|$)")
+SENTENCE = re.compile(r"[A-Z][^\n#|<>`]{38,600}?[.!?](?=\s|$)")
 
 
 @dataclass(frozen=True)
