@@ -9,6 +9,7 @@ import typer
 
 from imprint.commands import banks, budget, find, groups
 from imprint.commands.helpfulness import helpfulness
+from imprint.commands.scan import scan
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
@@ -26,6 +27,7 @@ app.command("helpfulness")(helpfulness)
 app.command("find")(find.find)
 app.command("groups")(groups.groups)
 app.command("budget")(budget.budget)
+app.command("scan")(scan)
 
 
 @app.command("list")

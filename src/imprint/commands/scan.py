@@ -1,0 +1,180 @@
+"""`imprint skills scan`: what skills do that their reader should know, before anything of them runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imprint.commands.shared import console, grid, say
+from imprint.errors import LibraryError
+
+if TYPE_CHECKING:
+    from imprint.skills.scan.report import SkillReport
+
+CHUNK = 8  # skills that a worker takes at once
+
+
+class Format(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+class FailOn(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    NEVER = "never"
+
+
+def scan(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Skill folders, or trees of them.")],
+    format: Annotated[Format, typer.Option(help="How to print the findings.")] = Format.TEXT,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there instead of printing.", show_default=False)
+    ] = None,
+    fail_on: Annotated[FailOn, typer.Option(help="Status 1 from this severity on.")] = FailOn.HIGH,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes to scan with.")] = 1,
+    judge_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="An OpenAI-compatible server whose model also reads each skill; it can add findings, never remove any. "
+            "Needs `pip install 'imprint[openai]'`.",
+            show_default=False,
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The judge's name at the endpoint.", show_default=False)
+    ] = None,
+    judge_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The variable that holds the judge's key.", show_default=False)
+    ] = None,
+) -> None:
+    """Scan skills for the fourteen published security patterns; status 1 if anything grave is found.
+
+    All files are read, archives and Office files too; nothing of a skill is ever run.
+
+    Example: `imprint skills scan ~/.claude/skills --format sarif --output scan.sarif`
+    """
+    from imprint.skills.scan.report import Severity
+
+    if (judge_endpoint is None) != (judge_model is None):
+        raise typer.BadParameter("a judge needs --judge-endpoint and --judge-model")
+    reports = sorted(_scan(_units(paths), jobs), key=lambda report: str(report.path))
+    if judge_endpoint is not None and judge_model is not None:
+        from imprint.skills.scan.judge import judge_all
+
+        reports = judge_all(reports, judge_endpoint, judge_model, judge_key_env)
+    text = {Format.TEXT: _text, Format.JSON: _json, Format.SARIF: _sarif}[format](reports)
+    if output is not None:
+        from imprint.files import atomic_write
+
+        atomic_write(output, text + "\n")
+        say(_summary(reports), stderr=True)
+    elif format is Format.TEXT:
+        _print_table(reports)
+        say(text)
+    else:
+        print(text)
+    if fail_on is not FailOn.NEVER and any(report.severity >= Severity.of(fail_on) for report in reports):
+        raise typer.Exit(1)
+
+
+def _units(paths: Iterable[Path]) -> list[Path]:
+    from imprint.skills.scan.scanner import scan_units
+
+    found: dict[Path, None] = {}
+    for path in paths:
+        units = scan_units(path)
+        if not units:
+            raise LibraryError("holds no skill", where=path, mend="a skill is a folder with a SKILL.md or .mcp.json in it")
+        found |= dict.fromkeys(units)
+    return list(found)
+
+
+def _scan(folders: list[Path], jobs: int) -> Iterator[SkillReport]:
+    from imprint.progress import Progress
+    from imprint.skills.scan.scanner import scan_skill
+
+    with Progress("scan", quiet=len(folders) < 50) as progress:
+        progress.begin(len(folders))
+        if jobs == 1:
+            for folder in folders:
+                yield scan_skill(folder)
+                progress.advance()
+            return
+        from concurrent.futures import ProcessPoolExecutor
+
+        with ProcessPoolExecutor(jobs) as workers:
+            for report in workers.map(scan_skill, folders, chunksize=CHUNK):
+                yield report
+                progress.advance()
+
+
+def _print_table(reports: list[SkillReport]) -> None:
+    rows = [[report.name, report.severity.word, len(report.findings), len(report.errors)] for report in reports]
+    console().print(grid(_summary(reports), ["skill", "severity", "findings", "not parsed"], rows, words=2))
+
+
+def _summary(reports: list[SkillReport]) -> str:
+    from imprint.skills.scan.report import Severity
+
+    counts = [(level, sum(report.severity is level for report in reports)) for level in reversed(Severity)]
+    said = ", ".join(f"{count} {level.word}" for level, count in counts if count)
+    return f"{len(reports)} skill{'' if len(reports) == 1 else 's'}: {said}"
+
+
+def _text(reports: list[SkillReport]) -> str:
+    lines = []
+    for report in reports:
+        if report.findings or report.errors:
+            lines.append(f"\n{report.path}")
+        for finding in report.findings:
+            place = f"{finding.file}:{finding.line}" if finding.line else finding.file
+            lines += [f"  {finding.severity.word:8} {finding.rule}  {place}", f"           {finding.why}"]
+            lines += [f"           > {finding.evidence}"] if finding.evidence else []
+        lines += [f"  not parsed: {error}" for error in report.errors]
+    return "\n".join(lines)
+
+
+def _json(reports: list[SkillReport]) -> str:
+    return json.dumps({"skills": [report.to_json() for report in reports]}, indent=1)
+
+
+def _sarif(reports: list[SkillReport]) -> str:
+    from imprint.sarif import Result, Rule, sarif, uri
+    from imprint.skills.scan.report import Severity
+    from imprint.skills.scan.rules import all_rules
+
+    levels: dict[Severity, Any] = {Severity.CRITICAL: "error", Severity.HIGH: "error", Severity.MEDIUM: "warning"}
+    scores = {Severity.CRITICAL: "9.5", Severity.HIGH: "8.0", Severity.MEDIUM: "5.0", Severity.LOW: "2.0"}
+    rules = [
+        Rule(
+            rule.id,
+            rule.name,
+            rule.why,
+            f"It {rule.why}. Pattern {rule.id.partition('-')[0]}.",
+            levels.get(rule.severity, "note"),
+            {"security-severity": scores[rule.severity], "tags": ["security"]},
+        )
+        for rule in all_rules()
+    ]
+    results = [
+        Result(
+            finding.rule,
+            levels.get(finding.severity, "note"),
+            f"{finding.why}: {finding.evidence}",
+            uri(report.path / finding.file.partition("!")[0]),
+            max(1, finding.line),
+        )
+        for report in reports
+        for finding in report.findings
+    ]
+    return json.dumps(sarif("imprint-skills-scan", rules, results), indent=1)

@@ -1,0 +1,151 @@
+"""The rules, which are data: `rules/*.yaml`, each rule with examples that it must find and must not find."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from imprint.skills.scan.behaviour import Event, belongs, host_of, is_local, owners, plain_labels, secret_names
+from imprint.skills.scan.report import Severity
+
+KINDS = ("prose", "code", "commands", "flows", "files")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        kind: what it looks at: sentences (`prose`), raw code (`code`), commands, flows of data, or whole files.
+        by_role: another severity in documents of a role, e.g. in what an MCP server declaration starts.
+        pattern: for prose, code and commands.
+        unless: what makes a match of `pattern` ordinary.
+        negatable: a negation before a match of prose turns it into its opposite, and it is not reported.
+    """
+
+    id: str
+    kind: str
+    severity: Severity
+    why: str
+    by_role: Mapping[str, Severity]
+    roles: frozenset[str]
+    pattern: re.Pattern[str] | None
+    unless: re.Pattern[str] | None
+    negatable: bool
+    sinks: frozenset[str]
+    labels: frozenset[str]
+    named: re.Pattern[str] | None
+    places: frozenset[str]
+    owner: str
+    least: int
+    match: tuple[Any, ...]
+    passes: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        """The id in CamelCase."""
+        return "".join(part.capitalize() for part in self.id.split("-")[1:])
+
+    def severity_in(self, role: str) -> Severity:
+        return self.by_role.get(role, self.severity)
+
+    def fits(self, event: Event, role: str) -> bool:
+        """Whether a flow rule holds for an event."""
+        if event.sink not in self.sinks or (self.roles and role not in self.roles):
+            return False
+        if self.places and event.place not in self.places:
+            return False
+        if not self.labels <= plain_labels(event.labels):
+            return False
+        if self.named is not None and not any(self.named.search(part) for part in (*event.labels, event.text)):
+            return False
+        names = secret_names(event.labels)
+        if self.least and len({frozenset(owners(name)) for name in names}) < self.least:
+            return False
+        if self.unless is not None and self.unless.search(event.text):
+            return False
+        return not self.owner or self.owner == _owner(event, names)
+
+
+def _owner(event: Event, names: list[str]) -> str:
+    """Whether secrets go to whom they are for: `own`, `foreign`, or `unsaid` where names do not tell."""
+    host = host_of(event.text)
+    if is_local(host):
+        return "own"
+    said = [name for name in names if owners(name)]
+    if said and host:
+        return "own" if all(belongs(name, event.text) for name in said) else "foreign"
+    return "unsaid"
+
+
+@lru_cache(maxsize=1)
+def load_rules() -> Mapping[str, tuple[Rule, ...]]:
+    """The rules of the package, by kind."""
+    folder = resources.files("imprint.skills.scan") / "rules"
+    words = _yaml(folder / "words.yaml")
+    known: dict[str, str] = {}
+    for name, alternatives in words.items():
+        known[name] = "(?:" + "|".join(_filled(str(part), known) for part in alternatives) + ")"
+    return {kind: tuple(_rule(kind, entry, known) for entry in _yaml(folder / f"{kind}.yaml")) for kind in KINDS}
+
+
+def rule(identifier: str) -> Rule:
+    """The rule of this id.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _by_id()[identifier]
+
+
+def all_rules() -> list[Rule]:
+    """Every rule, in the order of ids."""
+    return sorted(_by_id().values(), key=lambda found: found.id)
+
+
+@lru_cache(maxsize=1)
+def _by_id() -> dict[str, Rule]:
+    return {found.id: found for rules in load_rules().values() for found in rules}
+
+
+def _yaml(path: Any) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader, and our own file
+
+
+def _rule(kind: str, entry: Mapping[str, Any], words: Mapping[str, str]) -> Rule:
+    pattern = entry.get("pattern")
+    if isinstance(pattern, list):  # parts of one sentence, in this order
+        gap = r"[^\n]{0,%d}?" % int(entry.get("near", 90))
+        pattern = gap.join(rf"(?:{part})" for part in pattern)
+    flags = re.IGNORECASE if kind == "prose" or entry.get("any_case") else re.NOFLAG
+    return Rule(
+        id=entry["id"],
+        kind=kind,
+        severity=Severity.of(entry["severity"]),
+        why=entry["why"],
+        by_role={role: Severity.of(word) for role, word in entry.get("severity_in", {}).items()},
+        roles=frozenset(entry.get("roles", ())),
+        pattern=None if pattern is None else re.compile(_filled(pattern, words), flags),
+        unless=None if "unless" not in entry else re.compile(_filled(entry["unless"], words), re.IGNORECASE),
+        negatable=bool(entry.get("negatable", True)),
+        sinks=frozenset(entry.get("sinks", ())),
+        labels=frozenset(entry.get("labels", ())),
+        named=None if "named" not in entry else re.compile(entry["named"], re.IGNORECASE),
+        places=frozenset(entry.get("places", ())),
+        owner=entry.get("owner", ""),
+        least=int(entry.get("owners", 0)),
+        match=tuple(entry.get("match", ())),
+        passes=tuple(entry.get("pass", ())),
+    )
+
+
+def _filled(pattern: str, words: Mapping[str, str]) -> str:
+    """`{send}` in a pattern is the list of words of that name."""
+    return re.sub(r"\{([a-z_]+)\}", lambda found: words[found.group(1)], pattern)
