@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands import banks, budget, find, groups
+from imprint.commands import banks, budget, find, groups, trust
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
 from imprint.commands.shared import console, grid, say
@@ -27,6 +27,8 @@ app.command("helpfulness")(helpfulness)
 app.command("find")(find.find)
 app.command("groups")(groups.groups)
 app.command("budget")(budget.budget)
+app.command("trust")(trust.trust)
+app.command("lock")(trust.lock)
 app.command("scan")(scan)
 
 
