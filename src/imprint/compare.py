@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imprint.compare_table import Grid, Row, comparison_tables
-from imprint.errors import CheckpointError, RecipeError
+from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.files import atomic_write, read_jsonl
 from imprint.progress import Progress
 from imprint.recipe import Recipe, load_recipe
@@ -102,7 +102,7 @@ def plan(
     """One job per recipe and seed; all methods with the first seed come first.
 
     Raises:
-        TrustError: a skill of a recipe is refused and not named in `trust`.
+        TrustError: a skill of a recipe is refused and not named in `trust`, or a name there is no recipe's skill.
         RecipeError: a recipe does not load or has no test, two have the same name, or a seed is given twice.
         CheckpointError: a run in `out` was made by another recipe (the keys are named), or `out` is a file.
     """
@@ -137,6 +137,9 @@ def plan(
             trusted = _vetted(recipe, folder, trust)
             changes = tuple(overrides)
             jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
+    for name in trust:
+        if not any(name in job.trust for job in jobs):
+            raise TrustError(f"no skill of any recipe is called {name!r}", key="--trust", mend="check the name")
     return jobs
 
 
