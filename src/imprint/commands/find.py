@@ -65,14 +65,15 @@ def find(
 
 def _embedder(model: str | None, endpoint: str | None, key_env: str | None) -> Embedder | None:
     from imprint.errors import RecipeError
-    from imprint.policy.config import EndpointConfig
-    from imprint.policy.embed import LocalEmbedder, ServedEmbedder
-    from imprint.recipe import validated
 
     if model is None:
         if endpoint is not None:
             raise RecipeError("needs a model's name", key="--endpoint", mend="add --rerank MODEL")
         return None
+    from imprint.policy.config import EndpointConfig
+    from imprint.policy.embed import LocalEmbedder, ServedEmbedder
+    from imprint.recipe import validated
+
     if endpoint is None:
         return LocalEmbedder(model)
     settings = {"base_url": endpoint, "api_key_env": key_env}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from imprint.commands.shared import console, grid, say
 
@@ -57,7 +58,7 @@ def groups(
     say(f"groups: {path}")
 
 
-def _table(title: str, found: list[Group]) -> object:
+def _table(title: str, found: list[Group]) -> Table:
     rows = [[group.name, len(group.skills), ", ".join(group.terms), ", ".join(group.skills)] for group in found]
     header = ["group", "skills", "words", "which"]
     if not any(group.terms for group in found):

@@ -17,7 +17,8 @@ from imprint.skills.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, r
 
 if TYPE_CHECKING:
     from imprint.skills.library import SkillLibrary
-    from imprint.skills.lock_file import Lock, Standing
+    from imprint.skills.lock_file import Entry, Lock, Standing
+    from imprint.skills.skill import Skill
     from imprint.skills.trust import Passage
 
 Where = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
@@ -106,7 +107,7 @@ def lock(
     say(f"{len(fresh)} skills in {path}" + (f"; fallen back to T1: {', '.join(fallen)}" if fallen else ""))
 
 
-def _moved(library: SkillLibrary, standing: Standing, to: Tier | None, because: str, words: dict[Gate, str]) -> Any:
+def _moved(library: SkillLibrary, standing: Standing, to: Tier | None, because: str, words: dict[Gate, str]) -> Entry:
     """The lock's new entry for one skill."""
     from imprint.skills.gates import gates
     from imprint.skills.lock_file import Entry
@@ -181,7 +182,7 @@ def _words(vouch: Sequence[str]) -> dict[Gate, str]:
     return words
 
 
-def _standing(skill: Any, lock: Lock) -> Standing:
+def _standing(skill: Skill, lock: Lock) -> Standing:
     from imprint.skills.lock_file import standing
 
     return standing(skill, lock, on=_today())

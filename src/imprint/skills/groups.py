@@ -15,7 +15,6 @@ from imprint.skills.skill import Skill
 
 MOST = 5_000  # skills that are clustered: the distances are a square
 CUTS = 40  # numbers of groups that are tried
-Vectors = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def propose_groups(skills: Sequence[Skill], count: int | None = None, taken: Seq
     for label in order:
         inside = labels == label
         # What the group is about more than the others are.
-        weight = vectors[inside].mean(axis=0) - (vectors[~inside].mean(axis=0) if not inside.all() else 0)
+        weight = _mean(vectors[inside]) - (_mean(vectors[~inside]) if not inside.all() else 0)
         words = _distinct([terms[place] for place in np.argsort(-weight, kind="stable")[:12]])
         name = _unused("-".join(words[:2]), used)
         used.add(name)
@@ -80,7 +79,8 @@ def propose_groups(skills: Sequence[Skill], count: int | None = None, taken: Seq
     return groups
 
 
-def _vectors(skills: Sequence[Skill]) -> tuple[Vectors, list[str]]:
+def _vectors(skills: Sequence[Skill]) -> tuple[Any, list[str]]:
+    """A sparse matrix, one row of length 1 a skill, and the word of each column."""
     try:
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
     except ImportError as error:
@@ -97,10 +97,10 @@ def _vectors(skills: Sequence[Skill]) -> tuple[Vectors, list[str]]:
     for rarest, commonest in ((2, 0.3), (1, 1.0)):
         vectorizer: Any = TfidfVectorizer(analyzer=words, sublinear_tf=True, min_df=rarest, max_df=commonest)
         try:
-            found: Vectors = vectorizer.fit_transform(skills).toarray()
+            found = vectorizer.fit_transform(skills)
         except ValueError:  # no words are left
             continue
-        if found.any(axis=1).all():
+        if (found.getnnz(axis=1) > 0).all():
             return found, list(vectorizer.get_feature_names_out())
     raise LibraryError("a page has no words to go by", mend="write `metadata.tasks` by hand")
 
@@ -110,13 +110,13 @@ def _tells(word: str) -> bool:
     return word.isalnum() and not word.isdigit() and (len(word) > 2 or not word.isascii())
 
 
-def _cluster(vectors: Vectors, count: int | None) -> NDArray[np.int64]:
+def _cluster(vectors: Any, count: int | None) -> NDArray[np.int64]:
     """A label for each row."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
     from sklearn.metrics import silhouette_score
 
-    distances = np.clip(1 - vectors @ vectors.T, 0, None)
+    distances = np.clip(1 - (vectors @ vectors.T).toarray(), 0, None)
     np.fill_diagonal(distances, 0)
     tree = linkage(squareform(distances, checks=False), method="average")
 
@@ -129,6 +129,10 @@ def _cluster(vectors: Vectors, count: int | None) -> NDArray[np.int64]:
     tried = [cut(groups) for groups in sorted({int(n) for n in np.linspace(2, most, min(CUTS, most - 1))})]
     sound = [labels for labels in tried if 1 < len(set(labels.tolist())) < len(vectors)]
     return max(sound, key=lambda labels: silhouette_score(distances, labels, metric="precomputed"), default=cut(1))
+
+
+def _mean(rows: Any) -> NDArray[np.float64]:
+    return np.asarray(rows.mean(axis=0)).ravel()
 
 
 def _distinct(words: Sequence[str], most: int = 5) -> list[str]:
