@@ -107,14 +107,15 @@ def test_a_user_overrides_by_name_and_only_for_what_was_named(skills: Path):
     )
     by_command = {verdict.skill: verdict for verdict in vet(library, override=Override(["evil"]))}
     assert by_command["evil"].decision == COMMAND
-    earlier = {"evil": by_command["evil"].fingerprint}
+    earlier = {"evil": (by_command["evil"].fingerprint, COMMAND)}
     assert vet(library, override=Override((), earlier)) == list(by_command.values())
     (skills / "evil" / "more.md").write_text("And more.")
     with pytest.raises(TrustError):
         vet(library, override=Override((), earlier))
     with pytest.raises(TrustError):
         vet(library, TrustConfig(allow=["kind"]))
-    assert len(vet(library, TrustConfig(refuse="never"))) == 2
+    never = {verdict.skill: verdict.decision for verdict in vet(library, TrustConfig(refuse="never"))}
+    assert never == {"evil": RECIPE, "kind": FINE}  # not refused, and not passed over in silence either
 
 
 def test_a_name_that_is_no_skills_is_told(skills: Path):
@@ -153,7 +154,7 @@ def test_a_record_keeps_what_the_skills_were_when_the_run_began(tmp_path: Path):
     first = (tmp_path / "trust.json").read_bytes()
     assert record_trust(tmp_path, "high", [verdict(), verdict("t", decision=COMMAND)]) == []
     assert (tmp_path / "trust.json").read_bytes() == first
-    assert overridden(tmp_path) == {"t": "sha256:a"}
+    assert overridden(tmp_path) == {"t": ("sha256:a", COMMAND)}
     for _ in range(2):  # also at the second resumption
         assert record_trust(tmp_path, "high", [verdict(content="sha256:b"), verdict("t", decision=COMMAND)]) == ["s"]
     assert [row.changed for row in trust_rows(tmp_path)] == [True, False]

@@ -59,13 +59,13 @@ def record_trust(run: Path, refuse: str, verdicts: Sequence[Verdict]) -> list[st
     return [row["skill"] for row in rows if "began" in row]
 
 
-def overridden(run: Path) -> dict[str, str]:
-    """The skills that the run uses on somebody's word, and the fingerprints that the word was given for.
+def overridden(run: Path) -> dict[str, tuple[str, str]]:
+    """The skills that the run uses on somebody's word: the fingerprint that the word was given for, and whose it was.
 
     Raises:
         CheckpointError: the record is damaged.
     """
-    return {row["skill"]: row["fingerprint"] for row in _rows(run) if row["decision"] != FINE}
+    return {row["skill"]: (row["fingerprint"], row["decision"]) for row in _rows(run) if row["decision"] != FINE}
 
 
 def trust_rows(run: Path) -> list[TrustRow]:

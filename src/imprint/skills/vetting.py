@@ -42,7 +42,7 @@ class Verdict:
     Attributes:
         fingerprint: of its files, all of them.
         severity: of its gravest finding.
-        findings: those that would have refused it, as `SkillReport.to_json` writes them.
+        findings: those that it would be refused for, but for somebody's word, as `SkillReport.to_json` writes them.
         unparsed: files that the scan could not make sense of.
     """
 
@@ -69,13 +69,22 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Skills that somebody named on the command line; with a fingerprint, only as long as their content is that."""
+    """What somebody said beside the recipe.
+
+    Attributes:
+        names: skills named on the command line.
+        earlier: (fingerprint, decision) of skills that a run was begun with; they hold for that content only.
+    """
 
     names: Collection[str] = ()
-    earlier: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
-    def covers(self, skill: str, content: str) -> bool:
-        return skill in self.names or self.earlier.get(skill) == content
+    def decision(self, skill: str, content: str) -> str | None:
+        """On whose word the skill is used; None on nobody's."""
+        if skill in self.names:
+            return COMMAND
+        then, decision = self.earlier.get(skill, ("", ""))
+        return decision if then == content else None
 
 
 def vet(library: SkillLibrary, config: TrustConfig | None = None, override: Override | None = None) -> list[Verdict]:
@@ -85,10 +94,13 @@ def vet(library: SkillLibrary, config: TrustConfig | None = None, override: Over
         TrustError: a skill is refused (each is named with rule, file, line and the mend), a name that is allowed is no
             skill's, or a folder or the lock cannot be read.
     """
+    from imprint.skills.scan import Severity
+
     config, override = config or TrustConfig(), override or Override()
     _check_names(library, config.allow, "trust.allow")
     _check_names(library, override.names, "--trust")
     lock = read_lock(library.where) if isinstance(library.where, Path) else {}
+    least = Severity.of("high" if config.refuse == "never" else config.refuse)  # what is worth a line in the report
     today = datetime.now(UTC).date().isoformat()
     verdicts, refused = [], []
     for skill in library.skills:
@@ -97,12 +109,14 @@ def vet(library: SkillLibrary, config: TrustConfig | None = None, override: Over
         now = standing(skill, lock, on=today)
         content = fingerprint(now.files)
         report = scanned(skill.path, content)
-        grave = [finding for finding in report.findings if _refuses(config, finding)]
-        decision = FINE
+        grave = [finding for finding in report.findings if finding.severity >= least]
+        decision: str | None = FINE
         if grave:
-            decision = RECIPE if skill.name in config.allow else COMMAND
-            if skill.name not in config.allow and not override.covers(skill.name, content):
-                refused.append((skill, grave))
+            by_recipe = config.refuse == "never" or skill.name in config.allow
+            decision = RECIPE if by_recipe else override.decision(skill.name, content)
+        if decision is None:
+            refused.append((skill, grave))
+            continue
         verdicts.append(
             Verdict(
                 skill.name,
@@ -117,12 +131,6 @@ def vet(library: SkillLibrary, config: TrustConfig | None = None, override: Over
     if refused:
         raise _refusal(refused)
     return verdicts
-
-
-def _refuses(config: TrustConfig, finding: Finding) -> bool:
-    from imprint.skills.scan import Severity
-
-    return config.refuse != "never" and finding.severity >= Severity.of(config.refuse)
 
 
 def _check_names(library: SkillLibrary, names: Iterable[str], key: str) -> None:
