@@ -16,6 +16,7 @@ SECRET: Final = "secret"
 ENVIRONMENT: Final = "environment"  # all of it
 CREDENTIAL_FILE: Final = "credential-file"
 FILE: Final = "file"
+FOLDER: Final = "folder"  # all of it, in an archive or file by file
 VARIABLE: Final = "variable"  # from the environment, but not named like a secret
 FETCHED: Final = "fetched"
 DECODED: Final = "decoded"
@@ -105,6 +106,16 @@ def plain_labels(labels: Iterable[str]) -> set[str]:
     return {label.partition(":")[0] for label in labels}
 
 
+def has(labels: Iterable[str], *kinds: str) -> bool:
+    """Whether any label is of one of the kinds."""
+    return any(label.partition(":")[0] in kinds for label in labels)
+
+
+def only(labels: Iterable[str], *kinds: str) -> frozenset[str]:
+    """The labels of these kinds."""
+    return frozenset(label for label in labels if label.partition(":")[0] in kinds)
+
+
 def secret_names(labels: Iterable[str]) -> list[str]:
     return sorted(label.partition(":")[2] for label in labels if label.startswith(f"{SECRET}:"))
 
@@ -117,6 +128,10 @@ CREDENTIAL_PATH: Final = re.compile(
       | \.config/gh/hosts | \.azure/\w* | \.bash_history\b | \.zsh_history\b | /?etc/shadow\b | \.vault-token\b
       | login\s?data\b | cookies\.sqlite | logins\.json | key4\.db | \.keychain | Library/Keychains | wallet\.dat
       | \.electrum | \.claude/(?:\.credentials|credentials) | \.codex/auth\.json )"""
+)
+WIDE_PATH: Final = re.compile(r"""^(?:\.|\./|\*|/|~/?|\$\{?HOME\}?/?|\$PWD|\$\(pwd\)|/home\S*|/Users\S*|~/(?:Documents|Desktop|Pictures|Downloads)\S*|\.git/?)$""")
+SECRET_SEARCH: Final = re.compile(
+    r"(?i)\*?(?:\.pem|\.key|\.ppk|\.kdbx|\.p12|\.pfx|id_rsa\w*|id_ed25519|\.env\b|wallet\S*|passwords?|credentials?|secrets?|\.aws|\.ssh|cookies|login data)\*?$"
 )
 CONVERSATION_PATH: Final = re.compile(
     r"(?i)\.claude/(?:projects|history|transcripts)|conversation(?:s|_history)?\.json|transcript\.jsonl?"
@@ -152,8 +167,9 @@ def owners(name: str) -> set[str]:
 
 def belongs(name: str, address: str) -> bool:
     """Whether a secret of this name goes to whom it is for: its owner is part of the address."""
-    host = re.sub(r"[^a-z0-9.]", "", host_of(address).lower())
-    if not host:
+    host = host_of(address)
+    host += " " + host.replace(".", "").replace("-", "")
+    if not host.strip():
         return True  # an address that is not known is no evidence
     return any(word in host or _SYNONYMS.get(word, "\0") in host for word in owners(name))
 

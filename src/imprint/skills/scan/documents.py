@@ -31,9 +31,10 @@ _SHEBANG = re.compile(r"^#!.*?\b(python|node|bash|zsh|sh|dash|ksh|deno|bun)[\d.]
 _SHEBANGS = {"python": "python", "node": "javascript", "deno": "javascript", "bun": "javascript"}
 _COMMENT = re.compile(r"<!--(.*?)-->|^[ \t]*\[//\]: # [(\"](.*?)[)\"]\s*$|<(\w+)[^<>]{0,300}(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0|color\s*:\s*(?:white|#fff(?:fff)?))[^<>]{0,300}>(.*?)</\3>", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 _BAD_EXAMPLE = re.compile(
-    r"(?i)❌|✗|🚫|⛔|\b(?:bad|wrong|vulnerable|insecure|unsafe|dangerous|malicious|attack(?:s|er)?|exploit\w*|payloads?|anti-?patterns?|don'?t|do not|never|avoid|"
-    r"red flags?|suspicious|threats?|detect\w*|indicators?|injection|incorrect|weak|bypass\w*|risky|smells?|violations?|flagged|blocked|what not to)\b"
+    r"(?i)❌|✗|🚫|⛔|\b(?:bad|wrong|vulnerable|insecure|unsafe|malicious|attack(?:s|er|ers)?|exploits?|payloads?|anti-?patterns?|"
+    r"red flags?|suspicious|indicators? of|injection|what not to|never (?:run|do|use)|(?:don'?t|do not) (?:run|do|use|write))\b"
 )
+_BAD_COMMENT = re.compile(r"(?i)(?:#|//)\s*(?:❌|bad\b|wrong\b|vulnerable|insecure|malicious|attack|unsafe|dangerous|(?:don'?t|do not|never) do)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ def documents(file: str, text: str) -> Iterator[Document]:
         yield from _json(file, text)
     else:
         yield Document(file, 1, language, text, "file")
+
+
+def is_shell_like(text: str) -> bool:
+    """Whether a line begins with a command that everyone knows."""
+    return bool(_SHELL_LIKE.search(text))
 
 
 def _language(file: str, text: str) -> str:
@@ -126,7 +132,7 @@ def _block(block: Document) -> Iterator[Document]:
             language = "python"
     if block.language in ("console", "shell-session", "terminal") or re.search(r"(?m)^\$ ", text):
         text = re.sub(r"(?m)^(?:\w+@\S+)?[$#>] ", "", text)
-    if re.search(r"(?i)#\s*(?:❌|bad\b|wrong\b|vulnerable|insecure|don'?t|never|malicious|attack|unsafe|dangerous)", text):
+    if _BAD_COMMENT.search(text):
         block = replace(block, about_bad=True)
     if language == "json":
         yield from (replace(found, about_bad=block.about_bad) for found in _json(block.file, text, block.line))

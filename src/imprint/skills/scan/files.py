@@ -13,6 +13,7 @@ MAX_FILES = 3_000
 MAX_FILE_BYTES = 4_000_000
 MAX_TOTAL_BYTES = 40_000_000
 MAX_DEPTH = 30
+HEAD = 4_096  # of what is refused, for signatures
 SKIPPED_FOLDERS = frozenset({".git"})
 
 _CODE_MAGIC = (
@@ -39,7 +40,7 @@ class SkillFile:
     """One file, or one member of an archive (`notes.zip!a/b.txt`).
 
     Attributes:
-        data: its bytes; empty for what is refused.
+        data: its bytes; only the head of what is refused.
         refused: why its content was not read, if it was not, e.g. that it is a compiled program.
         compiled: it is refused because it is code that nobody can read.
     """
@@ -80,7 +81,7 @@ def classify(name: str, data: bytes, depth: int = 0) -> Iterator[SkillFile]:
     """A file's content: itself if it is text, its members if it is an archive, a refusal if it is compiled."""
     compiled = _compiled(name, data)
     if compiled:
-        yield SkillFile(name, refused=compiled, compiled=True)
+        yield SkillFile(name, data[:HEAD], refused=compiled, compiled=True)
     elif is_archive(data):
         yield SkillFile(name, refused="")
         for member, content, problem in archive_members(data):

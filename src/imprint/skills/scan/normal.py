@@ -21,10 +21,9 @@ class Hidden:
 
 
 # Letters of other scripts that look like Latin ones.
-_LOOKALIKES = str.maketrans(
-    "аесорхуіѕјԁԛԝһӏАВЕКМНОРСТХУІЅЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανιρυɡѵ",
-    "aecopxyisjdqwhlABEKMHOPCTXYISJABEZHIKMNOPTYXoavipugv",
-)
+_ALIKE_LETTERS = "аесорхуіѕјԁԛԝһӏАВЕКМНОРСТХУІЅЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανιρυɡѵ"
+_ALIKE = re.compile(f"[{_ALIKE_LETTERS}]")
+_LOOKALIKES = str.maketrans(_ALIKE_LETTERS, "aecopxyisjdqwhlABEKMHOPCTXYISJABEZHIKMNOPTYXoavipugv")
 _ZERO_WIDTH = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad\u180e\u034f\u061c]+")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _TAGS = re.compile("[\U000e0001-\U000e007f]+")
@@ -55,7 +54,10 @@ def normalise(text: str) -> tuple[str, list[Hidden]]:
         if found.group() in "\u202d\u202e":
             hidden.append(Hidden("bidi", _line(text, found.start()), _around(text, found.start())))
     text = _BIDI.sub("", text)
-    text = "\n".join(unicodedata.normalize("NFKC", line) for line in text.split("\n"))
+    if not unicodedata.is_normalized("NFKC", text):
+        text = "\n".join(unicodedata.normalize("NFKC", line) for line in text.split("\n"))
+    if not _ALIKE.search(text):
+        return text, hidden
     return _MIXED.sub(lambda found: _latin(found, text, hidden), text), hidden
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from imprint.skills.scan.documents import Document
-from imprint.skills.scan.report import Finding, Severity, evidence
-from imprint.skills.scan.rules import Rule, load_rules
+from imprint.skills.scan.report import Finding, evidence
+from imprint.skills.scan.rules import load_rules
 
 MAX_CHARACTERS = 1_000_000
 _BREAK = re.compile(r"(?<=[.!?:;])[)\"'*_]*\s+(?=[A-Z*_`\"'(\d-])|\n(?=\s*(?:[-*+>#|]|\d+[.)]\s|\n|$))")
@@ -27,11 +27,12 @@ _BAD_HEADING = re.compile(
 )
 
 
-def scan_prose(document: Document) -> Iterator[tuple[Rule, Finding]]:
-    """What the sentences of a document say, each finding with its rule."""
+def scan_prose(document: Document) -> Iterator[Finding]:
+    """What the sentences of a document say, as far as a rule asks."""
     text = sentences(document.text[:MAX_CHARACTERS])
+    lower = text.lower()
     for rule in load_rules()["prose"]:
-        if rule.pattern is None or (rule.roles and document.role not in rule.roles):
+        if rule.pattern is None or (rule.roles and document.role not in rule.roles) or not rule.may_match(lower):
             continue
         for found in rule.pattern.finditer(text):
             begin, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
@@ -43,16 +44,17 @@ def scan_prose(document: Document) -> Iterator[tuple[Rule, Finding]]:
                 continue
             severity = rule.severity_in(document.role).lowered(_distance(document, text, before, sentence, found))
             line = document.line + document.text.count("\n", 0, found.start())
-            yield rule, Finding(rule.id, severity, document.file, line, evidence(sentence), rule.why)
+            yield Finding(rule.id, severity, document.file, line, evidence(sentence), rule.why)
 
 
 def sentences(text: str) -> str:
     """The same text, character for character, with a line end after each sentence and only there."""
-    breaks = {found.end() - 1 for found in _BREAK.finditer(text) if found.group()}
-    characters = [" " if c == "\n" else c for c in text]
-    for place in breaks:
-        characters[place] = "\n"
-    return "".join(characters)
+    flat, parts, last = text.replace("\n", " "), [], 0
+    for found in _BREAK.finditer(text):
+        if found.group():
+            parts.append(flat[last : found.end() - 1])
+            last = found.end()
+    return "\n".join([*parts, flat[last:]])
 
 
 def _distance(document: Document, text: str, before: str, sentence: str, found: re.Match[str]) -> int:
@@ -73,6 +75,3 @@ def _quoted(before: str, sentence: str) -> bool:
         return True
     return before.count("\u201c") > before.count("\u201d")
 
-
-def gravest(findings: list[Finding]) -> Severity:
-    return max((finding.severity for finding in findings), default=Severity.NONE)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
 import re
 import shlex
 from collections.abc import Callable
@@ -12,19 +10,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imprint.skills.scan.behaviour import (
+    CREDENTIAL_FILE,
     DECODED,
     ENCODED,
     FETCHED,
+    FILE,
+    FOLDER,
     HOST_FACTS,
     NO_LABELS,
     NOTHING,
     SECRET,
+    SECRET_SEARCH,
     VARIABLE,
+    WIDE_PATH,
     Value,
+    has,
     is_secret_name,
     join,
+    only,
     plain_labels,
 )
+from imprint.skills.scan.encodings import decoded_text
 
 if TYPE_CHECKING:
     from imprint.skills.scan.python_code import PythonModule
@@ -93,6 +99,15 @@ def _method_read(call: PythonCall) -> Value:
     return Value(labels, "")
 
 
+def _walk(call: PythonCall) -> Value:
+    """`.rglob()`, `os.walk()`: file by file, a whole folder."""
+    base = call.first if call.dotted.startswith(("os.", "glob.")) else call.base
+    sought = call.first.text
+    if SECRET_SEARCH.search(sought) and base.text.startswith(("~", "/")):
+        return Value(frozenset({f"{CREDENTIAL_FILE}:{sought}"}), base.text)
+    return Value(frozenset({FOLDER if WIDE_PATH.search(base.text.removesuffix("/**").removesuffix("/*")) else FILE}), base.text)
+
+
 def _method_write(call: PythonCall) -> Value:
     call.module.trace.written(call.base.text, call.labels)
     call.note("write", call.labels, "file", f"> {call.base.text} {call.first.text}")
@@ -139,7 +154,7 @@ def _http(call: PythonCall) -> Value:
         if data.labels or (place == "body" and sends):
             call.note("send", data.labels, place, address)
     call.note("fetch", url.labels, "", address)
-    return Value(frozenset({FETCHED}) | (query.labels & {DECODED}), "")
+    return Value(frozenset({f"{FETCHED}:{address}"}) | (query.labels & {DECODED}), "")
 
 
 def _method_send(call: PythonCall) -> Value:
@@ -216,9 +231,9 @@ def _command(call: PythonCall) -> Value:
     labels = found.labels | (call.named["input"].labels if "input" in call.named else NO_LABELS)
     if text:
         call.module.inline("shell", text, call.line, labels)
-    if labels & {FETCHED, DECODED}:
+    if has(labels, FETCHED, DECODED):
         call.note("run", labels, "argument", text)
-    return Value(labels & {FETCHED, DECODED} or _output_labels(text), "")
+    return Value(only(labels, FETCHED, DECODED) or _output_labels(text), "")
 
 
 def _output_labels(text: str) -> frozenset[str]:
@@ -261,22 +276,6 @@ def _facts(call: PythonCall) -> Value:
     return Value(frozenset({HOST_FACTS}), "")
 
 
-def decoded_text(text: str) -> str:
-    """Base64 or hex as text; empty if it is neither, or not text."""
-    compact = re.sub(r"\s+", "", text)
-    if not re.fullmatch(r"[A-Za-z0-9+/_=-]{8,}", compact):
-        return ""
-    try:
-        if re.fullmatch(r"(?:[0-9a-fA-F]{2})+", compact):
-            raw = bytes.fromhex(compact)
-        else:
-            raw = base64.b64decode(compact.replace("-", "+").replace("_", "/") + "=" * (-len(compact) % 4))
-        found = raw.decode("utf-8")
-    except (ValueError, binascii.Error):
-        return ""
-    return found if sum(c.isprintable() or c in "\n\t\r" for c in found) > 0.95 * len(found) else ""
-
-
 def _table() -> dict[str, Known]:
     clients = ("requests", "httpx", "urllib.request", "urllib3", "requests.Session()", "httpx.Client()", "aiohttp")
     table: dict[str, Known] = {f"{client}.{name}": _http for client in clients for name in _HTTP_SENDERS}
@@ -302,6 +301,7 @@ def _table() -> dict[str, Known]:
         (_print, "print sys.stdout.write logging.info logging.debug logging.error logger.info"),
         (_serialise, "json.dumps json.dump yaml.dump pickle.dumps"),
         (_resolve, "socket.gethostbyname socket.getaddrinfo socket.gethostbyname_ex dns.resolver.resolve dns.resolver.query"),
+        (_walk, "os.walk os.listdir os.scandir glob.glob glob.iglob"),
         (_copy, "shutil.copy shutil.copyfile shutil.copy2 shutil.copytree shutil.move os.rename"),
         (_as_command("rm -rf"), "shutil.rmtree"),
         (_as_command("rm"), "os.remove os.unlink"),
@@ -317,6 +317,7 @@ def _table() -> dict[str, Known]:
 
 def _methods() -> dict[str, Known]:
     groups: list[tuple[Known, str]] = [
+        (_walk, "rglob glob iterdir"),
         (_method_read, "read read_text read_bytes readlines readline"),
         (_method_write, "write write_text write_bytes writelines"),
         (_method_format, "format"),

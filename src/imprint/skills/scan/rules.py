@@ -26,6 +26,7 @@ class Rule:
         by_role: another severity in documents of a role, e.g. in what an MCP server declaration starts.
         pattern: for prose, code and commands.
         unless: what makes a match of `pattern` ordinary.
+        needs: a text (in lower case) without any of these cannot match; asked first, for it costs nothing.
         negatable: a negation before a match of prose turns it into its opposite, and it is not reported.
     """
 
@@ -38,8 +39,10 @@ class Rule:
     pattern: re.Pattern[str] | None
     unless: re.Pattern[str] | None
     negatable: bool
+    needs: tuple[str, ...]
     sinks: frozenset[str]
     labels: frozenset[str]
+    without: frozenset[str]
     named: re.Pattern[str] | None
     places: frozenset[str]
     owner: str
@@ -55,13 +58,18 @@ class Rule:
     def severity_in(self, role: str) -> Severity:
         return self.by_role.get(role, self.severity)
 
+    def may_match(self, lower: str) -> bool:
+        """Whether a text in lower case could match at all."""
+        return not self.needs or any(word in lower for word in self.needs)
+
     def fits(self, event: Event, role: str) -> bool:
         """Whether a flow rule holds for an event."""
         if event.sink not in self.sinks or (self.roles and role not in self.roles):
             return False
         if self.places and event.place not in self.places:
             return False
-        if not self.labels <= plain_labels(event.labels):
+        plain = plain_labels(event.labels)
+        if not self.labels <= plain or self.without & plain:
             return False
         if self.named is not None and not any(self.named.search(part) for part in (*event.labels, event.text)):
             return False
@@ -134,9 +142,11 @@ def _rule(kind: str, entry: Mapping[str, Any], words: Mapping[str, str]) -> Rule
         roles=frozenset(entry.get("roles", ())),
         pattern=None if pattern is None else re.compile(_filled(pattern, words), flags),
         unless=None if "unless" not in entry else re.compile(_filled(entry["unless"], words), re.IGNORECASE),
+        needs=tuple(map(str, entry.get("needs", ()))),
         negatable=bool(entry.get("negatable", True)),
         sinks=frozenset(entry.get("sinks", ())),
         labels=frozenset(entry.get("labels", ())),
+        without=frozenset(entry.get("without", ())),
         named=None if "named" not in entry else re.compile(entry["named"], re.IGNORECASE),
         places=frozenset(entry.get("places", ())),
         owner=entry.get("owner", ""),

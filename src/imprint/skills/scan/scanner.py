@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from imprint.skills.scan.code import CodeScan, judge_events, judge_text
 from imprint.skills.scan.documents import Document, documents
+from imprint.skills.scan.encodings import layers
 from imprint.skills.scan.files import SkillFile, read_skill, text_of
+from imprint.skills.scan.intent import Intent, compare, read_intent
 from imprint.skills.scan.normal import Hidden, normalise
 from imprint.skills.scan.prose import scan_prose
-from imprint.skills.scan.report import Finding, SkillReport, evidence, ordered
+from imprint.skills.scan.report import Finding, Severity, SkillReport, evidence, ordered
 from imprint.skills.scan.rules import rule
-from imprint.skills.skill import FILE_NAMES, Skill
+from imprint.skills.skill import FILE_NAMES
 from imprint.skills.tree import find_skills
 
+MAX_LAYERS = 3
+MAX_SIGNATURE = 100_000
 SERVERS = ".mcp.json"
 _TRICKS = {"tags": "P2-invisible", "zero-width": "P2-zero-width", "bidi": "P2-bidi", "homoglyph": "P2-lookalike", "padding": "P2-padding"}
 _CODE = ("shell", "python", "javascript", "other")
@@ -23,31 +29,62 @@ _CODE = ("shell", "python", "javascript", "other")
 
 def scan_skill(folder: Path) -> SkillReport:
     """Read all files of a skill (or of a folder with a `.mcp.json`) and report what they do."""
-    folder = Path(folder)
-    findings: list[Finding] = []
-    errors: list[str] = []
-    found: list[Document] = []
-    for file in read_skill(folder):
-        findings += _refused(file)
-        text = text_of(file.data)
-        if text is None:
-            findings.append(_finding("SC3-unread", file.name, 0, "binary data of no known kind"))
-            continue
+    return _Scan(Path(folder)).report()
+
+
+class _Scan:
+    """One scan of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - a link goes by its own name
+        self.documents: list[Document] = []
+        self.findings: list[Finding] = []
+        self.errors: list[str] = []
+        self.intent, self.page = Intent(), FILE_NAMES[0]
+
+    def report(self) -> SkillReport:
+        for file in read_skill(self.folder):
+            self._read(file)
+        code = CodeScan()
+        events = code.analyse([document for document in self.documents if document.language in _CODE])
+        lenient = self.intent.about_security
+        self.findings += [_raised(document.role, finding) for document, finding in judge_events(events, lenient)]
+        for document in self.documents:
+            found = judge_text(document, lenient) if document.language in _CODE else scan_prose(document)
+            self.findings += [_raised(document.role, finding) for finding in found]
+        self.findings += compare(self.intent, self.page, self.name, events, self.documents)
+        return SkillReport(self.folder, self.name, ordered(self.findings), tuple(self.errors + code.errors))
+
+    def _read(self, file: SkillFile) -> None:
+        self.findings += _refused(file)
+        text = None if file.compiled else text_of(file.data)
+        if text is None:  # no text, but a signature may be in it
+            if not file.compiled:
+                self.findings.append(_finding("SC3-unread", file.name, 0, "binary data of no known kind"))
+            self.documents.append(Document(file.name, 1, "other", file.data[:MAX_SIGNATURE].decode("latin-1"), "file"))
+            return
+        if file.name in FILE_NAMES:
+            self.page = file.name
+            self.intent, problem = read_intent(self.folder / file.name, text)
+            if problem is not None:
+                self.errors.append(f"{file.name}: {problem}")
         clean, tricks = normalise(text)
-        findings += [_trick(file.name, trick) for trick in tricks]
-        found += documents(file.name, clean)
-    code = CodeScan()
-    events = code.analyse([document for document in found if document.language in _CODE])
-    findings += [finding for _, _, finding in judge_events(events)]
-    for document in found:
-        if document.language in _CODE:
-            findings += [finding for _, _, finding in judge_text(document)]
-        else:
-            findings += [_in_place(document, finding) for _, finding in scan_prose(document)]
-    errors += code.errors
-    if any((folder / name).is_file() for name in FILE_NAMES):
-        errors += [problem.describe().splitlines()[0] for problem in Skill.check(folder)]
-    return SkillReport(folder, folder.name, ordered(findings), tuple(errors))
+        self.findings += [_trick(file.name, trick) for trick in tricks]
+        self.documents += documents(file.name, clean)
+        self._unwrap(file.name, clean, 0, 0)
+
+    def _unwrap(self, file: str, text: str, line: int, depth: int) -> None:
+        """What encodings hide in a text, as documents of their own."""
+        for place, said in layers(text) if depth < MAX_LAYERS else ():
+            at = line or text.count("\n", 0, place) + 1
+            if re.match(r"https?://[^\s]+$", said):
+                role = "server" if file.endswith(SERVERS) else ""
+                self.findings.append(_finding("SC3-hidden-url", file, at, said, role))
+                continue
+            for language in ("shell", "python", "prose"):
+                self.documents.append(Document(file, at, language, said, "layer"))
+            self._unwrap(file, said, at, depth + 1)
 
 
 def scan_tree(root: Path) -> list[SkillReport]:
@@ -87,14 +124,15 @@ def _trick(file: str, trick: Hidden) -> Finding:
     return _finding(_TRICKS[trick.kind], file, trick.line, trick.text)
 
 
-def _in_place(document: Document, finding: Finding) -> Finding:
-    """An order in a comment is worse than one that can be read."""
-    if document.role != "comment":
+def _raised(role: str, finding: Finding) -> Finding:
+    """What stands where nobody sees it is worse than what can be read."""
+    name = {"comment": "P2-hidden-order", "layer": "SC3-layer"}.get(role)
+    if name is None or finding.severity < Severity.MEDIUM:
         return finding
-    why = f"{rule('P2-hidden-order').why}: {finding.why}"
-    return Finding("P2-hidden-order", max(finding.severity, rule("P2-hidden-order").severity), finding.file, finding.line, finding.evidence, why)
+    above = rule(name)
+    return replace(finding, rule=name, severity=max(finding.severity, above.severity), why=f"{above.why}: {finding.why}")
 
 
-def _finding(name: str, file: str, line: int, text: str) -> Finding:
+def _finding(name: str, file: str, line: int, text: str, role: str = "") -> Finding:
     found = rule(name)
-    return Finding(name, found.severity, file, line, evidence(text), found.why)
+    return Finding(name, found.severity_in(role), file, line, evidence(text), found.why)

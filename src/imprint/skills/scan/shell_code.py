@@ -18,6 +18,7 @@ from imprint.skills.scan.behaviour import (
     VARIABLE,
     Trace,
     Value,
+    has,
     is_secret_name,
     join,
 )
@@ -192,11 +193,13 @@ class _Shell:
             return Value(frozenset({f"{SECRET}:{name}"}))
         call = Call(self, name, words[0], words[1:], stdin, line)
         ran = self.trace.files.get(words[0].text.removeprefix("./"), NO_LABELS) | words[0].labels
-        if ran & {FETCHED, DECODED}:
+        if has(ran, FETCHED, DECODED):
             self.trace.note("run", line, ran, "file", text)
         command = COMMANDS.get(name)
         if command is not None:
             return command(call)
+        if name.startswith("$") and has(stdin.labels, FETCHED, DECODED):  # a program whose name is put together
+            self.trace.note("run", line, stdin.labels, "stdin", text)
         # An unknown command may print what it was given.
         return Value(join(words[1:]).labels | stdin.labels, "")
 

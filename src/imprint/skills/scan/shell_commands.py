@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imprint.skills.scan.behaviour import (
+    CREDENTIAL_FILE,
     CREDENTIAL_PATH,
     DECODED,
     ENCODED,
     ENVIRONMENT,
     FETCHED,
     FILE,
+    FOLDER,
     HOST_FACTS,
     NO_LABELS,
     NOTHING,
     SECRET,
+    SECRET_SEARCH,
+    WIDE_PATH,
     Value,
+    has,
     is_secret_name,
     join,
 )
+from imprint.skills.scan.encodings import decoded_text
 
 if TYPE_CHECKING:
     from imprint.skills.scan.shell_code import _Shell
@@ -99,7 +104,7 @@ def _code(call: Call) -> Value:
     """`base64` and its like, in either direction."""
     back = call.flags("-d", "-D", "--decode", "-r", "-rp", "-dc", "-dec") or call.name in ("gunzip", "zcat", "uudecode")
     found = _read(call)
-    return Value(found.labels | {DECODED if back else ENCODED}, "")
+    return Value(found.labels | {DECODED if back else ENCODED}, decoded_text(call.stdin.text) if back else "")
 
 
 _DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-urlencode", "--data-ascii", "--json", "-F", "--form",
@@ -133,7 +138,7 @@ def _transfer(call: Call) -> Value:
             pass
         else:
             step = 1
-            if not flag.startswith("-") and flag:
+            if not flag.startswith("-") and (flag or words[at].labels):
                 urls.append(words[at])
             elif re.fullmatch(r"-[a-zA-Z]*o", flag) and call.name == "curl":
                 output, step = value.text, 2
@@ -147,7 +152,7 @@ def _transfer(call: Call) -> Value:
         if data.labels or (place == "body" and data.text):
             call.note("send", data.labels, place, address.text or call.stdin.text or "$")
     call.note("fetch", address.labels, "", address.text)
-    fetched = Value(frozenset({FETCHED}) | (address.labels & {DECODED}), address.text)
+    fetched = Value(frozenset({f"{FETCHED}:{address.text}"}) | (address.labels & {DECODED}), address.text)
     if not output and call.flags("-O", "-OJ", "-LO", "-sLO", "-fsSLO", "-OL") or (call.name == "wget" and not output):
         output = address.text.split("?")[0].rsplit("/", 1)[-1]
     if output and output != "-":
@@ -210,12 +215,12 @@ def _interpret(call: Call) -> Value:
         flag = word.text
         if not flag.startswith("-"):
             ran = call.shell.trace.files.get(flag.removeprefix("./"), NO_LABELS) | word.labels
-            if ran & {FETCHED, DECODED}:
+            if has(ran, FETCHED, DECODED):
                 call.note("run", ran, "file", call.all.text)
             return Value(ran, "")
         if re.fullmatch(r"-[a-z]*c|-e|--eval|-p|-pe|-command|-r", flag, re.I) and at + 1 < len(words):
             program = words[at + 1]
-            if program.labels & {FETCHED, DECODED}:
+            if has(program.labels, FETCHED, DECODED):
                 call.note("run", program.labels, "argument", call.all.text)
             if language == "shell":
                 return call.shell.nested(program, call.line)
@@ -226,9 +231,9 @@ def _interpret(call: Call) -> Value:
             if flag == "-m":
                 return call.stdin
             continue
-    if call.stdin.labels & {FETCHED, DECODED}:
+    if has(call.stdin.labels, FETCHED, DECODED):
         call.note("run", call.stdin.labels, "stdin", f"{call.stdin.text} | {call.name}")
-    elif call.stdin.text:
+    if call.stdin.text and not has(call.stdin.labels, FETCHED):
         if language == "shell":
             return call.shell.nested(call.stdin, call.line)
         if language:
@@ -240,7 +245,7 @@ def _evaluate(call: Call) -> Value:
     """`eval`, `source`: their words are code."""
     found = call.all
     labels = found.labels | (call.shell.trace.files.get(found.text.removeprefix("./"), NO_LABELS) if call.name != "eval" else NO_LABELS)
-    if labels & {FETCHED, DECODED}:
+    if has(labels, FETCHED, DECODED):
         call.note("run", labels, "argument", f"{call.name} {found.text}")
     if call.name == "eval" and found.text:
         return call.shell.nested(found, call.line)
@@ -276,10 +281,16 @@ def _xargs(call: Call) -> Value:
 
 
 def _find(call: Call) -> Value:
-    for at, word in enumerate(call.words):
-        if word.text in ("-exec", "-execdir") and at + 1 < len(call.words):
-            call.shell.call([w for w in call.words[at + 1 :] if w.text not in ("{}", "+", ";")], call.stdin, call.line)
-    return Value(frozenset({FILE}), "")
+    """`find`: what it looks for tells what it will find."""
+    words = call.words
+    for at, word in enumerate(words):
+        if word.text in ("-exec", "-execdir") and at + 1 < len(words):
+            call.shell.call([w for w in words[at + 1 :] if w.text not in ("{}", "+", ";")], call.stdin, call.line)
+    sought = [word.text for at, word in enumerate(words) if at and words[at - 1].text in ("-name", "-iname", "-path")]
+    wide = bool(words) and bool(WIDE_PATH.search(words[0].text))
+    secret = [text for text in sought if SECRET_SEARCH.search(text)]
+    labels = {FILE} | ({f"{CREDENTIAL_FILE}:{secret[0]}"} if secret and wide else set())
+    return Value(frozenset(labels), "")
 
 
 def _tee(call: Call) -> Value:
@@ -292,14 +303,22 @@ def _tee(call: Call) -> Value:
 
 def _pack(call: Call) -> Value:
     """`tar`, `zip`, `cp`: what they read ends in a file they write, or on stdout."""
-    labels = set(call.stdin.labels)
+    labels = set(call.stdin.labels | call.all.labels)
     names = [word.text for word in call.words if word.text and not word.text.startswith("-")]
     for name in names:
         labels |= {label for label in call.shell.trace.read(name) if not label.startswith(FILE)}
+        if WIDE_PATH.search(name) and call.name in ("tar", "zip", "7z"):
+            labels.add(FOLDER)
     targets = names[-1:] if call.name in ("cp", "mv", "ln", "install", "ditto") else names[:2]
     for name in targets:
         call.shell.trace.written(name, frozenset(labels))
+    if call.name in ("cp", "mv", "ln", "install"):
+        call.note("write", frozenset(labels), "file", f"> {names[-1]}" if names else "")
     return Value(frozenset(labels | {FILE}), "")
+
+
+def _reverse(call: Call) -> Value:
+    return Value(call.stdin.labels, call.stdin.text.strip()[::-1])
 
 
 def _facts(call: Call) -> Value:
@@ -347,6 +366,7 @@ def _table() -> dict[str, Command]:
         (_xargs, "xargs parallel"),
         (_find, "find fd"),
         (_tee, "tee"),
+        (_reverse, "rev"),
         (_pack, "tar zip cp mv ln install 7z ditto"),
         (_facts, "whoami hostname id uname ifconfig ip ps last w"),
         (_keychain, "security secret-tool pass"),
@@ -357,8 +377,3 @@ def _table() -> dict[str, Command]:
 
 
 COMMANDS = _table()
-
-
-def command_line(words: list[str]) -> str:
-    """Words as one shell text, with `$NAME` still a variable."""
-    return " ".join(word if re.fullmatch(r"\$\{?\w+\}?", word) else shlex.quote(word) for word in words)

@@ -1,0 +1,116 @@
+"""What a skill says it is and may do, held against what its code does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imprint.errors import SkillError
+from imprint.skills.front import parse_front
+from imprint.skills.scan.behaviour import Event
+from imprint.skills.scan.documents import Document
+from imprint.skills.scan.names import skill_lookalike
+from imprint.skills.scan.report import Finding, evidence
+from imprint.skills.scan.rules import rule
+
+_SECURITY = re.compile(
+    r"(?i)\b(?:vulnerabilit\w+|pen-?test\w*|penetration test\w*|malware|exploit\w*|(?:prompt|code|sql|command) injection|threats?|red.?team\w*|attack\w*|"
+    r"forensic\w*|incident response|hardening|owasp|cves?|yara|semgrep|codeql|fuzz(?:ing|er|ers)|reverse.engineer\w*|jailbreak\w*|ctf|hacking|security (?:audit|review|test)\w*)\b"
+)
+_SHELL = re.compile(r"(?i)\b(?:bash|shell|exec\w*|terminal|command\w*|run\w*)\b|\*")
+_NETWORK = re.compile(r"(?i)\b(?:web\w*|network|http\w*|fetch|internet|browser|mcp\w*|bash|shell)\b|\*")
+_WRITE = re.compile(r"(?i)\b(?:\w*write\w*|\w*edit\w*|bash|shell|filesystem)\b|\*")
+_SAYS_OFFLINE = re.compile(r"(?i)\bno network access\b|\b(?:works|runs) (?:entirely |fully |completely )?offline\b|\b(?:does not|never|doesn't) (?:access|use|need) the (?:network|internet)\b")
+_SAYS_READ_ONLY = re.compile(r"(?i)\b(?:does not|never|doesn't|do not) (?:modify|change|write|edit|alter)s? (?:any |the |your )?files\b|\bread-only (?:tool|skill|helper|operation)\b|\bno write operations\b")
+
+
+@dataclass(slots=True)
+class Intent:
+    """A skill's declaration.
+
+    Attributes:
+        tools: what it declares under `allowed-tools` or `permissions`; None if it declares nothing.
+        strict: declared as `permissions`, which no author writes by habit.
+    """
+
+    name: str = ""
+    description: str = ""
+    tools: str | None = None
+    strict: bool = False
+    lines: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def about_security(self) -> bool:
+        """Whether its subject is attacks, so that its pages name many."""
+        return bool(_SECURITY.search(f"{self.name} {self.description}".replace("-", " ")))
+
+
+def read_intent(page: Path, text: str) -> tuple[Intent, str | None]:
+    """What the front matter declares, and what is wrong with it if it cannot be read."""
+    lines = text.split("\n")
+    if lines[0].rstrip() != "---":
+        return Intent(), "does not start with front matter"
+    end = next((number for number, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), None)
+    if end is None:
+        return Intent(), "the front matter has no end"
+    try:
+        values, places = parse_front(page, "\n".join(lines[1:end]), first_line=2)
+    except SkillError as error:
+        return Intent(), f"line {error.line or 1}: {error.problem}"
+    except RecursionError:
+        return Intent(), "the front matter is nested too deeply"
+    key = "permissions" if "permissions" in values else "allowed-tools"
+    declared = values.get(key)
+    tools = None if declared is None else _words(declared)
+    return Intent(_words(values.get("name", "")), _words(values.get("description", "")), tools, key == "permissions", places), None
+
+
+def compare(intent: Intent, page: str, name: str, events: list[tuple[Document, Event]], documents: list[Document]) -> Iterator[Finding]:
+    """Findings where what is done departs from what is said."""
+    imitated = skill_lookalike(name) or skill_lookalike(intent.name)
+    if imitated is not None:
+        yield _finding("SC1-lookalike-name", page, intent.lines.get("name", 1), f"{intent.name or name} for {imitated}")
+    line = intent.lines.get("permissions", intent.lines.get("allowed-tools", 1))
+    if intent.tools is not None:
+        if re.search(r"(?:^|\s)\*(?:\s|$)|\bBash\(\*\)", intent.tools):
+            yield _finding("PE1-everything", page, line, intent.tools)
+        for what, declared, places in _done(events, documents):
+            if not declared.search(intent.tools):
+                yield _finding("PE1-beyond" if intent.strict else "PE1-undeclared", places[0].file, places[1], f"{what}, declared: {intent.tools or 'nothing'}")
+    said = " ".join(document.text for document in documents if document.role == "page" and document.file == page)
+    for what, declared, places in _done(events, documents, scripts=True):
+        if (declared is _NETWORK and _SAYS_OFFLINE.search(said)) or (declared is _WRITE and _SAYS_READ_ONLY.search(said)):
+            yield _finding("PE1-contradicts", places[0].file, places[1], what)
+
+
+def _done(
+    events: list[tuple[Document, Event]], documents: list[Document], scripts: bool = False
+) -> Iterator[tuple[str, re.Pattern[str], tuple[Document, int]]]:
+    """What the code does that a declaration should name, with the first place of each."""
+    kinds: dict[str, tuple[str, re.Pattern[str], tuple[Document, int]]] = {}
+    for document, event in events:
+        if document.role not in (("file",) if scripts else ("file", "block")):
+            continue
+        if event.sink in ("send", "fetch"):
+            kinds.setdefault("network", ("calls other machines", _NETWORK, (document, event.line)))
+        elif event.sink == "command" and not event.text.startswith("python-"):
+            kinds.setdefault("shell", ("runs commands", _SHELL, (document, event.line)))
+        elif event.sink == "write" and document.language in ("python", "javascript"):
+            kinds.setdefault("write", ("writes files", _WRITE, (document, event.line)))
+    yield from kinds.values()
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(_words(part) for part in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_words(part)}" for key, part in value.items())
+    return str(value)
+
+
+def _finding(name: str, file: str, line: int, text: str) -> Finding:
+    found = rule(name)
+    return Finding(name, found.severity, file, line, evidence(text), found.why)
