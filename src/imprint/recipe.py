@@ -16,6 +16,7 @@ from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig, Transfer
 from imprint.policy.config import EndpointConfig
 from imprint.rewards import RewardConfig
+from imprint.skills.vetting import TrustConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,6 +81,7 @@ class Recipe(_Section):
     )
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
     skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
+    trust: TrustConfig = TrustConfig()
     seed: int = 0
     steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")
     env_steps: int | None = Field(

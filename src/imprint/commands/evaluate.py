@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.seeds import check_seeds, evaluate_seeds
-from imprint.commands.shared import EndpointUrl, Sets, Subject, console, say, success_table, write_figures
+from imprint.commands.shared import EndpointUrl, Sets, Subject, Trusted, console, say, success_table, write_figures
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -67,6 +67,7 @@ def evaluate(
         typer.Option(help="Several, e.g. 0-2: success by family as the mean over them.", show_default=False),
     ] = None,
     changes: Sets = None,
+    trust: Trusted = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     record: Annotated[
         bool,
@@ -85,11 +86,11 @@ def evaluate(
     """
     several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
-    subject = Subject(model, recipe, on_games(games, overrides), endpoint)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint, trust)
     _check_record(record, subject, games)
     from imprint.engine import make_engine
 
-    engine = make_engine(subject.recipe, model=subject.model)
+    engine = make_engine(subject.recipe, subject.model, subject.trust)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
     played = spread(engine, chosen_split, count)

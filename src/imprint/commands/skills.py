@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands import banks
+from imprint.commands import banks, budget, find, groups, trust
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
 from imprint.commands.shared import console, grid, say
@@ -24,6 +23,11 @@ app = typer.Typer(
 )
 app.command("helpfulness")(helpfulness)
 app.command("validate")(validate)
+app.command("find")(find.find)
+app.command("groups")(groups.groups)
+app.command("budget")(budget.budget)
+app.command("trust")(trust.trust)
+app.command("lock")(trust.lock)
 app.command("scan")(scan)
 
 
@@ -34,20 +38,16 @@ def list_skills(folder: Folder = OURS) -> None:
     Example: `imprint skills list my-skills`
     """
     from imprint.context.pages import load_templates, render_pages
+    from imprint.policy.counting import TINY, token_counter
     from imprint.skills.library import load_library
 
     library = load_library(folder)
-    count, templates = _token_counter(), load_templates("plain")
+    count, templates = token_counter(TINY).count, load_templates("plain")
     rows = [
-        [
-            skill.name,
-            served(skill),
-            skill.words,
-            *([] if count is None else [f"{count(render_pages(templates, [skill])):,}"]),
-        ]
+        [skill.name, served(skill), skill.words, f"{count(render_pages(templates, [skill])):,}"]
         for skill in library.skills
     ]
-    header = ["skill", "tasks", "words", *([] if count is None else ["tokens (imprint-tiny)"])]
+    header = ["skill", "tasks", "words", f"tokens ({TINY})"]
     console().print(grid(f"{len(rows)} skills in {folder}", header, rows, words=2))
 
 
@@ -78,14 +78,3 @@ def page(skill: Skill) -> str:
 def served(skill: Skill) -> str:
     """The tasks that a skill serves, as its front matter names them."""
     return "all" if skill.general else ", ".join(skill.tasks) or "none"
-
-
-def _token_counter() -> Any:
-    """Counts tokens as `imprint-tiny` reads them; None where its tokenizer is not in the package."""
-    place = resources.files("imprint.policy") / "tiny" / "tokenizer.json"
-    if not place.is_file():
-        return None
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(place.read_text(encoding="utf-8"))
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
