@@ -264,7 +264,8 @@ def test_eval_through_the_gate_shows_all_ways_side_by_side(
         assert never["successes"] == 0  # so the oracle sends every task on, and both attempts are paid
         assert oracle["successes"] == always["successes"] and oracle["tried_again"] == [1.0, 0.0]
         assert read[2] == pytest.approx(read[0] + read[1])
-    assert "--gate" in call("eval", model, "--withdrawn", run, status=2).stderr
+    assert "add --gate" in call("eval", model, "--withdrawn", run, status=2).stderr
+    assert "does not go with --arm" in call("eval", model, "--gate", "--arm", "with", status=2).stderr
 
 
 def test_eval_of_a_model_folder_on_a_folder_of_games(model: Path, tmp_path: Path) -> None:

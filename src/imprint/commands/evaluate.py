@@ -103,7 +103,7 @@ def evaluate(
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     subject = Subject(model, recipe, on_games(games, overrides), endpoint)
     _check_record(record, subject, games)
-    check_gate(gate, withdrawn, record)
+    check_gate(gate, withdrawn, record=record, arm=arm is not Arm.BOTH)
     from imprint.engine import make_engine
 
     engine = make_engine(subject.recipe, model=subject.model)

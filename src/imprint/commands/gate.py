@@ -21,16 +21,17 @@ Row = Mapping[str, Any]  # an `Outcome` record whose arm is a way to use the ski
 NEVER, ALWAYS, WITHDRAWN = "never", "always", "withdrawn"
 
 
-def check_gate(gate: bool, withdrawn: Path | None, record: bool) -> None:
-    """Whether the options go together.
+def check_gate(gate: bool, withdrawn: Path | None, **others: bool) -> None:
+    """Whether the options go together; `others` are those that do not go with --gate, and whether they are given.
 
     Raises:
         RecipeError: they do not.
     """
     if withdrawn is not None and not gate:
         raise RecipeError("is a row of the table of --gate", key="--withdrawn", mend="add --gate, or leave it out")
-    if gate and record:
-        raise RecipeError("does not go with --record", key="--gate", mend="leave one of them out")
+    for name, given in others.items():
+        if gate and given:
+            raise RecipeError(f"does not go with --{name}", key="--gate", mend="leave one of them out")
 
 
 def evaluate_gate(
