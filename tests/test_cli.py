@@ -252,7 +252,9 @@ def test_eval_through_the_gate_shows_all_ways_side_by_side(
 ) -> None:
     recipe, run, _ = trained
     file = tmp_path / "gate.json"
-    options = ["--recipe", recipe, "--gate", "--tasks", 6, "--seeds", "0,1", "--quiet"]
+    options = ["--recipe", recipe, "--gate", "--tasks", 2, "--seeds", "0,1", "--quiet", "--set"]
+    assert "no gated+" in call("eval", model, *options, "env.max_turns=2").stderr  # which is not enough to solve any
+    options += ["env.max_turns=12"]
     result = call("eval", model, *options, "--withdrawn", run, "--json", file)
     ways = ("never", "always", "gated by confidence", "gated+ by confidence", "oracle gate", "withdrawn")
     assert all(way in result.output for way in ways) and "drawn by lot" in result.output

@@ -153,7 +153,7 @@ def test_exemplars_follow_the_pages_in_the_first_message_and_make_another_episod
 @pytest.mark.parametrize("method", ["skic", "adaptmi"])
 def test_methods_that_only_measure_take_a_served_model(server, tmp_path, method):
     server.set(needs=NEEDS)
-    file = recipe_file(server, tmp_path, method=method, gate={"scorer": "validity", "t2": 0.5})
+    file = recipe_file(server, tmp_path, method=method, skic={"exemplars": 1}, gate={"scorer": "validity"})
     call("train", file, "--out", tmp_path / "run", "--quiet")
     rows = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
     found = {row["arm"]: row["successes"] for row in rows if row["family"] == "all"}

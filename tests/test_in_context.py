@@ -114,7 +114,7 @@ def test_a_world_without_solutions_or_with_too_few_is_named():
     with pytest.raises(RecipeError, match=r"env\.name.*'doors' does not show"):
         draw_exemplars(DoorWorld(), LIBRARY, DoorWorld().tasks("train"), "red", 2, 0)
     world = TeachingDoors()
-    with pytest.raises(RecipeError, match=r"4 exemplars of 'red' are needed; of 4 training tasks 3"):
+    with pytest.raises(RecipeError, match=r"of 4 training tasks of 'red' 3 are solved: too few for 4"):
         draw_exemplars(world, LIBRARY, world.tasks("train"), "red", 4, 0)
     assert len(draw_exemplars(world, LIBRARY, world.tasks("train"), "red", 4, 0, least=1)) == 3
 

@@ -52,7 +52,7 @@ def draw_exemplars(
     needed = count if least is None else least
     if len(found) < needed:
         raise RecipeError(
-            f"{needed} exemplars of {category!r} are needed; of {len(order)} training tasks {len(found)} are solved",
+            f"of {len(order)} training tasks of {category!r} {len(found)} are solved: too few for {needed} exemplars",
             key="env",
             mend="give the world more training tasks or turns, or ask for fewer exemplars (skic.exemplars)",
         )

@@ -72,16 +72,18 @@ def evaluate_gate(
 
 
 def make_gates(engine: Engine) -> dict[str, Gate]:
-    """The recipe's gate, as AdaptMI and (where the world shows how tasks are done) as AdaptMI+, and the oracle's."""
-    from imprint.envs.base import TeachingWorld
+    """The recipe's gate, as AdaptMI and (where the world shows solutions) as AdaptMI+, and the oracle's."""
     from imprint.gate import GateConfig
     from imprint.methods.adaptmi import Gate
 
     config, tasks = engine.recipe.gate or GateConfig(), engine.world.tasks("train")
-    shows = ("all", "missing") if isinstance(engine.world, TeachingWorld) else ("all",)
-    settings = {f"gated{'+' * (show == 'missing')} by {config.scorer}": {"show": show} for show in shows}
-    settings["oracle gate"] = {"show": "all", "scorer": "oracle"}
-    return {name: Gate(engine, config.model_copy(update=changes), tasks) for name, changes in settings.items()}
+    gates = {f"gated by {config.scorer}": Gate(engine, config.model_copy(update={"show": "all"}), tasks)}
+    try:
+        gates[f"gated+ by {config.scorer}"] = Gate(engine, config.model_copy(update={"show": "missing"}), tasks)
+    except RecipeError as error:
+        say(f"note: no gated+: {error.problem}", stderr=True)
+    gates["oracle gate"] = Gate(engine, config.model_copy(update={"show": "all", "scorer": "oracle"}), tasks)
+    return gates
 
 
 def without_skills(subject: Subject, run: Path) -> Engine:
