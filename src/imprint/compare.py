@@ -29,7 +29,7 @@ from imprint.compare_table import Grid, Row, comparison_tables
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.files import atomic_write, read_jsonl
 from imprint.progress import Progress
-from imprint.recipe import Recipe, load_recipe
+from imprint.recipe import Recipe, load_recipe, parse_recipe
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run, recipe_differences
 from imprint.runs.trust import overridden
@@ -37,7 +37,7 @@ from imprint.skills.library import load_library
 from imprint.skills.vetting import Override, vet
 from imprint.train import check_endpoint, run_name
 
-KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "env_steps")
+KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "turns", "env_steps")
 TEST, REAL, ALL = "test", "real", "all"  # splits, and the family that is all of them
 TAIL = 15  # lines of a failed run's log
 GRACE = 20.0  # seconds that a run has to write where it stopped
@@ -172,7 +172,8 @@ def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ..
 def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
     if not (folder / "recipe.yaml").exists():
         return
-    differences = recipe_differences(Run.open(folder).recipe, recipe.model_dump(mode="json"))
+    stored = parse_recipe(Run.open(folder).recipe, folder / "recipe.yaml")  # a key that is younger has its default
+    differences = recipe_differences(stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
     if differences:
         raise CheckpointError(
             f"this run was made by another recipe: {'; '.join(differences[:3])}",

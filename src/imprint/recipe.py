@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imprint.context.config import ContextConfig
+from imprint.context.config import ContextConfig, SkicConfig
 from imprint.curriculum import CurriculumConfig
 from imprint.errors import RecipeError
+from imprint.gate import GateConfig
 from imprint.learning.config import LearnerConfig, Transfer
 from imprint.policy.config import EndpointConfig
 from imprint.rewards import RewardConfig
@@ -99,6 +100,8 @@ class Recipe(_Section):
     curriculum: CurriculumConfig = CurriculumConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     transfer: Transfer = Transfer()
+    skic: SkicConfig | None = Field(default=None, description="Of the method `skic`; null: its defaults.")
+    gate: GateConfig | None = Field(default=None, description="Of the method `adaptmi`; null: its defaults.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int | None = Field(

@@ -100,7 +100,7 @@ def check_endpoint(recipe: Recipe) -> None:
         raise RecipeError(
             f"the method {recipe.method!r} trains, and a model behind an endpoint cannot be trained",
             key="method",
-            mend="choose method: zero_shot (or few_shot), or give a local model and no endpoint",
+            mend="choose one that only measures (zero_shot, few_shot, skic, adaptmi), or a local model and no endpoint",
         )
 
 

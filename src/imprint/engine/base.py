@@ -60,7 +60,7 @@ class Engine:
         raise RecipeError(
             "a model behind an endpoint cannot be trained",
             key="endpoint",
-            mend="choose method: zero_shot (or few_shot), or a local model",
+            mend="choose a method that only measures (zero_shot, few_shot, skic, adaptmi), or a local model",
         )
 
     def tasks(self, split: str, count: int | None = None) -> Sequence[Task]:
