@@ -103,3 +103,11 @@ def test_where_the_reference_has_no_verdict_ours_is_invalid(tmp_path, name):
     (folder / "SKILL.md").write_bytes(NO_VERDICT[name])
     assert reference_says(folder, seconds=1.0) is None
     assert not validate(folder).valid
+
+
+def test_where_the_reference_stumbles_over_a_comment_ours_goes_by_the_rules(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "SKILL.md").write_text(HEAD + "license:\n\n- # c\n---\nx")
+    assert reference_says(folder) is None
+    assert validate(folder).valid

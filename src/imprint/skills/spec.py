@@ -110,7 +110,8 @@ def _page_of(folder: Path) -> Path:
     if not folder.is_dir():
         raise _StopError(finding("page-missing", "is not a folder", folder, mend="give the folder that holds SKILL.md"))
     try:
-        near = [entry.name for entry in os.scandir(folder) if entry.name.lower() == FILE_NAMES[1]]
+        with os.scandir(folder) as entries:
+            near = [entry.name for entry in entries if entry.name.lower() == FILE_NAMES[1]]
     except OSError as error:
         raise _StopError(_unreadable(folder, error)) from error
     mend = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
@@ -119,12 +120,16 @@ def _page_of(folder: Path) -> Path:
 
 def _read(page: Path) -> bytes:
     """The bytes of a plain file; a pipe or a device is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
-        handle = os.open(os.path.realpath(page), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
+        handle = os.open(os.path.realpath(page), flags)
+        try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise _StopError(finding("page-unreadable", "is not a file", page, mend="put the page here as a file"))
-            data = file.read(MAX_FILE + 1)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                data = file.read(MAX_FILE + 1)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise _StopError(_unreadable(page, error)) from error
     if len(data) > MAX_FILE:
