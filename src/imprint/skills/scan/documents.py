@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from imprint.skills.scan.hidden import hidden_parts
+
 _SUFFIXES = {
     ".py": "python", ".pyw": "python", ".sh": "shell", ".bash": "shell", ".zsh": "shell", ".command": "shell", ".js": "javascript",
     ".mjs": "javascript", ".cjs": "javascript", ".jsx": "javascript", ".ts": "javascript", ".tsx": "javascript",
@@ -29,7 +31,6 @@ _INLINE = re.compile(r"`([^`\n]{8,400})`")
 _INLINE_SHELL = re.compile(r"^\$?\s*(?:curl|wget|bash|sh|zsh|nc|ncat|sudo|cat|env|printenv|echo|eval|source|rm|chmod|base64|tar|python3?|node|scp|dig|export|crontab|ssh|socat|find)\b")
 _SHEBANG = re.compile(r"^#!.*?\b(python|node|bash|zsh|sh|dash|ksh|deno|bun)[\d.]*\b")
 _SHEBANGS = {"python": "python", "node": "javascript", "deno": "javascript", "bun": "javascript"}
-_COMMENT = re.compile(r"<!--(.*?)-->|^[ \t]*\[//\]: # [(\"](.*?)[)\"]\s*$|<(\w+)[^<>]{0,300}(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0|color\s*:\s*(?:white|#fff(?:fff)?))[^<>]{0,300}>(.*?)</\3>", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 _BAD_EXAMPLE = re.compile(
     r"(?i)❌|✗|🚫|⛔|\b(?:bad|wrong|vulnerable|insecure|unsafe|malicious|attack(?:s|er|ers)?|exploits?|payloads?|anti-?patterns?|"
     r"red flags?|suspicious|indicators? of|injection|what not to|never (?:run|do|use)|(?:don'?t|do not) (?:run|do|use|write))\b"
@@ -107,13 +108,11 @@ def _markdown(file: str, text: str) -> Iterator[Document]:
                 heading = line.strip("# ")
             prose.append(line)
     page = "\n".join(prose)
-    hidden = list(_COMMENT.finditer(page)) if "<" in page or "[//]" in page else []
-    for found in hidden:
-        said = next((group for group in found.group(1, 2, 4) if group), "")
-        yield Document(file, page.count("\n", 0, found.start()) + 1, "prose", said, "comment")
-    for found in reversed(hidden):
-        blank = "\n" * found.group().count("\n")
-        page = page[: found.start()] + blank + page[found.end() :]
+    hidden = hidden_parts(page)
+    for start, _, said in hidden:
+        yield Document(file, page.count("\n", 0, start) + 1, "prose", said, "comment")
+    for start, end, _ in reversed(hidden):
+        page = page[:start] + "\n" * page.count("\n", start, end) + page[end:]
     yield Document(file, 1, "prose", page, "page")
     for found in _INLINE.finditer(page):
         if _INLINE_SHELL.match(found.group(1)):

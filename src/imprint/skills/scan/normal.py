@@ -29,7 +29,10 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _TAGS = re.compile("[\U000e0001-\U000e007f]+")
 _SELECTORS = re.compile("[\U000e0100-\U000e01ef]{4,}|[\ufe00-\ufe0e]{4,}")
 _MIXED = re.compile(r"[^\W\d_]+")
-_PADDING = re.compile(r"\n(?:[ \t\r]*\n){%d,}|[ \t\u00a0\u3000]{%d,}(?=\S)" % (MIN_BLANK_LINES, MIN_BLANK_SPACES))
+_BLANK = r"[ \t\u00a0\u3000]"
+_PADDING = re.compile(
+    r"\n(?:[ \t\r]*+\n){%d,}+|(?<!%s)%s{%d,}+(?=\S)" % (MIN_BLANK_LINES, _BLANK, _BLANK, MIN_BLANK_SPACES)
+)
 
 
 def normalise(text: str) -> tuple[str, list[Hidden]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from imprint.skills.scan.documents import Document
@@ -10,7 +11,8 @@ from imprint.skills.scan.report import Finding, evidence
 from imprint.skills.scan.rules import load_rules
 
 MAX_CHARACTERS = 1_000_000
-_BREAK = re.compile(r"(?<=[.!?:;])[)\"'*_]*\s+(?=[A-Z*_`\"'(\d-])|\n(?=\s*(?:[-*+>#|]|\d+[.)]\s|\n|$))")
+NEAR = 800  # characters of a sentence on either side of a match
+_BREAK = re.compile(r"(?<=[.!?:;])[)\"'*_]{0,8}\s++(?=[A-Z*_`\"'(\d-])|\n(?=[ \t]*(?:[-*+>#|]|\d+[.)]\s|\n|$))")
 _NEGATION = re.compile(
     r"(?i)\b(?:never|not|n't|don't|cannot|can't|avoid|without|refuse to|must not|should not|shouldn't|no|prevent\w*|prohibit\w*|forbid\w*|"
     r"instead of|rather than|refrain\w*|stop|neither|nor|unauthori[sz]ed|block\w*|protects? against)\b(?:\W+\w+){0,6}\W*$"
@@ -29,22 +31,49 @@ _BAD_HEADING = re.compile(
 
 def scan_prose(document: Document) -> Iterator[Finding]:
     """What the sentences of a document say, as far as a rule asks."""
-    text = sentences(document.text[:MAX_CHARACTERS])
+    source = document.text[:MAX_CHARACTERS]
+    text = sentences(source)
     lower = text.lower()
+    places = Places(source)
     for rule in load_rules()["prose"]:
         if rule.pattern is None or (rule.roles and document.role not in rule.roles) or not rule.may_match(lower):
             continue
         for found in rule.pattern.finditer(text):
-            begin, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
-            sentence = text[begin : end if end >= 0 else len(text)]
+            begin, sentence = _sentence(text, found)
+            before = text[begin : found.start()]
             if rule.unless is not None and rule.unless.search(sentence):
                 continue
-            before = text[begin : found.start()]
             if rule.negatable and _NEGATION.search(before):
                 continue
-            severity = rule.severity_in(document.role).lowered(_distance(document, text, before, sentence, found))
-            line = document.line + document.text.count("\n", 0, found.start())
+            lost = 0 if document.role == "comment" else _lost(places.heading(found.start()), before, sentence, found)
+            severity = rule.severity_in(document.role).lowered(lost)
+            line = document.line + places.line(found.start())
             yield Finding(rule.id, severity, document.file, line, evidence(sentence), rule.why)
+
+
+class Places:
+    """Lines and headings of a text by index, found without reading it again."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = [found.start() for found in re.finditer("\n", text)]
+        headings = list(re.finditer(r"^#{1,6} (.*)$", text, re.MULTILINE))
+        self._headings, self._titles = [found.start() for found in headings], [found.group(1) for found in headings]
+
+    def line(self, index: int) -> int:
+        """How many lines lie before."""
+        return bisect_left(self._lines, index)
+
+    def heading(self, index: int) -> str:
+        """The heading under which an index lies, empty before the first."""
+        place = bisect_right(self._headings, index)
+        return self._titles[place - 1] if place else ""
+
+
+def _sentence(text: str, found: re.Match[str]) -> tuple[int, str]:
+    """Where the sentence around a match begins, and the sentence; of a very long one, what is near."""
+    begin = max(text.rfind("\n", max(0, found.start() - NEAR), found.start()) + 1, found.start() - NEAR, 0)
+    end = text.find("\n", found.end(), found.end() + NEAR)
+    return begin, text[begin : end if end >= 0 else found.end() + NEAR]
 
 
 def sentences(text: str) -> str:
@@ -57,19 +86,15 @@ def sentences(text: str) -> str:
     return "\n".join([*parts, flat[last:]])
 
 
-def _distance(document: Document, text: str, before: str, sentence: str, found: re.Match[str]) -> int:
+def _lost(heading: str, before: str, sentence: str, found: re.Match[str]) -> int:
     """How many steps a finding loses because the sentence talks about such an order instead of giving it."""
-    if document.role == "comment":
-        return 0  # nobody explains an attack to readers in what they do not see
     rest = sentence.replace(found.group(), " ")
-    if _quoted(before, sentence) or _DESCRIBES.search(rest) or sentence.lstrip().startswith("|"):
+    if _quoted(before) or _DESCRIBES.search(rest) or sentence.lstrip().startswith("|") or _BAD_HEADING.search(heading):
         return 2
-    heading = max(text.rfind("\n#", 0, found.start()), 0)
-    title = text[heading : text.find("\n", heading + 1)]
-    return 2 if _BAD_HEADING.search(title) and title.lstrip().startswith("#") else 0
+    return 0
 
 
-def _quoted(before: str, sentence: str) -> bool:
+def _quoted(before: str) -> bool:
     """Whether the match begins inside quotation marks or code."""
     if before.count("`") % 2 or before.count('"') % 2:
         return True
