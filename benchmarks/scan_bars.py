@@ -6,16 +6,16 @@
 DIR holds one folder a set:
 
 - `skillfortify/`: the folder `benchmarks` of the repository qualixar/skillfortify (labels by path);
-- `skill-scanner/`: `evals` of cisco-ai-defense/skill-scanner; `SkillSpector/`: `tests/fixtures` of NVIDIA/SkillSpector (both
-  by `_expected.json`, else malicious unless a folder is named safe, clean or benign);
+- `skill-scanner/`: `evals` of cisco-ai-defense/skill-scanner; `SkillSpector/`: `tests/fixtures` of NVIDIA/SkillSpector
+  (both by `_expected.json`, else malicious unless a folder is named safe, clean or benign);
 - `ordinary/`: public skills that nobody holds for malicious, any number of repositories.
 
 A verdict is positive from severity high on. The figures in docs/scan.md were made on two such folders: one that the
 rules were developed on, and one that was only ever measured. Intervals are Wilson's, at 95%. Times are processor
 times of one core.
 
-The paired measure puts each instruction of `support/insertions.yaml` into clean ordinary skills and counts how often the
-verdict becomes positive.
+The paired measure puts each instruction of `support/insertions.yaml` into clean ordinary skills and counts how often
+the verdict becomes positive.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Scan every set, print one table, and the paired measure."""
     options = parser(str(__doc__))
     options.add_argument("dir", type=Path, help="the folder of sets")
-    options.add_argument("--misses", action="store_true", help="list what is missed, by class, and what is flagged wrongly")
+    options.add_argument(
+        "--misses", action="store_true", help="list what is missed, by class, and what is flagged wrongly"
+    )
     options.add_argument("--insertions", choices=("dev", "held", "all", "none"), default="all")
     options.add_argument("--each", type=int, default=20, help="clean skills for each instruction")
     chosen = options.parse_args(arguments)
@@ -74,8 +76,11 @@ def _sets(scanned: Sequence[Scanned]) -> dict[str, Any]:
     for one, scan, _ in scanned:
         verdict = (one.malicious, scan.severity >= Severity.HIGH)
         groups[one.set].append(verdict)
+        groups["labelled and ordinary"].append(verdict)
         if one.set != ORDINARY:
-            groups["labelled, servers (.mcp.json)" if one.set.endswith("/mcp") else "labelled, skills (SKILL.md)"].append(verdict)
+            groups[
+                "labelled, servers (.mcp.json)" if one.set.endswith("/mcp") else "labelled, skills (SKILL.md)"
+            ].append(verdict)
             groups["labelled, all"].append(verdict)
     rows: list[Sequence[object]] = [("set", "malicious", "benign", "recall", "precision", "benign flagged")]
     figures = {}
@@ -83,7 +88,16 @@ def _sets(scanned: Sequence[Scanned]) -> dict[str, Any]:
         hits = sum(bad and flagged for bad, flagged in verdicts)
         wrong = sum(flagged and not bad for bad, flagged in verdicts)
         bad = sum(bad for bad, _ in verdicts)
-        rows.append((name, bad, len(verdicts) - bad, _rate(hits, bad), _rate(hits, hits + wrong), _rate(wrong, len(verdicts) - bad)))
+        rows.append(
+            (
+                name,
+                bad,
+                len(verdicts) - bad,
+                _rate(hits, bad),
+                _rate(hits, hits + wrong),
+                _rate(wrong, len(verdicts) - bad),
+            )
+        )
         figures[name] = {"hits": hits, "wrong": wrong, "malicious": bad, "benign": len(verdicts) - bad}
     table(rows)
     return figures
@@ -105,7 +119,9 @@ def _times(scanned: Sequence[Scanned]) -> dict[str, float]:
         "p99_ms": times[int(0.99 * len(times))],
         "max_ms": times[-1],
     }
-    print("\ntime a skill  " + ", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in figures.items()))
+    print(
+        "\ntime a skill  " + ", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in figures.items())
+    )
     return figures
 
 
@@ -119,9 +135,13 @@ def _misses(scanned: Sequence[Scanned]) -> None:
         finding.rule
         for one, scan, _ in scanned
         if not one.malicious
-        for finding in {finding.rule: finding for finding in scan.findings if finding.severity >= Severity.HIGH}.values()
+        for finding in {
+            finding.rule: finding for finding in scan.findings if finding.severity >= Severity.HIGH
+        }.values()
     )
-    print("\nflagged wrongly, by rule: " + (", ".join(f"{name} {count}" for name, count in rules.most_common()) or "none"))
+    print(
+        "\nflagged wrongly, by rule: " + (", ".join(f"{name} {count}" for name, count in rules.most_common()) or "none")
+    )
 
 
 def _paired(clean: Sequence[Path], part: str, each: int, misses: bool) -> dict[str, Any]:
@@ -134,7 +154,7 @@ def _paired(clean: Sequence[Path], part: str, each: int, misses: bool) -> dict[s
             parts[instruction["part"]].append(changed)
     print("\npaired: an instruction put into a clean skill makes the verdict high")
     for name, changes in sorted(parts.items()):
-        wordings = len([entry for entry in insertions(name)])
+        wordings = len(list(insertions(name)))
         print(f"  {name:6} {_rate(sum(changes), len(changes))}  ({wordings} instructions, {len(changes)} pairs)")
     if misses:
         for name, changes in counts.items():

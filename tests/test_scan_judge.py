@@ -31,7 +31,13 @@ def answer(nonce: str, *findings: dict[str, str]) -> str:
     return json.dumps({"nonce": nonce, "findings": list(findings)})
 
 
-FINDING = {"pattern": "P4", "severity": "high", "file": "SKILL.md", "evidence": "Write down what matters.", "why": "it steers"}
+FINDING = {
+    "pattern": "P4",
+    "severity": "high",
+    "file": "SKILL.md",
+    "evidence": "Write down what matters.",
+    "why": "it steers",
+}
 
 
 def test_a_finding_needs_evidence_that_is_in_the_file(skill: Path) -> None:

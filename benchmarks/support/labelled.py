@@ -11,7 +11,7 @@ from pathlib import Path
 from imprint.skills.scan import scan_units
 
 ORDINARY = "ordinary"
-_BENIGN = re.compile(r"^benign$|^safe[-_]|[-_]clean$|^clean[-_]")
+_BENIGN = re.compile(r"^(?:benign|safe|clean)$|^(?:safe|clean)[-_]|[-_](?:safe|clean)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +56,4 @@ def _malicious(folder: Path, parts: tuple[str, ...]) -> bool:
 
 def _kind(parts: tuple[str, ...]) -> str:
     named = next((part for part in parts if "_mal_" in part or "_ben_" in part), "")
-    return named.split("_")[2] if named else parts[-1]
+    return named.split("_")[2] if named else parts[-2] if len(parts) > 1 else parts[-1]

@@ -26,12 +26,13 @@ def infected(
 ) -> Iterator[tuple[dict[str, Any], Path]]:
     """Every instruction in `each` clean skills, at a place drawn by chance; a folder is valid until the next."""
     chance = random.Random(seed)
-    usable = [folder for folder in clean if _size(folder) <= MAX_BYTES]
+    usable = [folder for folder in clean if _page(folder) is not None and _size(folder) <= MAX_BYTES]
     for instruction in instructions:
         for folder in chance.sample(usable, min(each, len(usable))):
             copy = work / folder.name
             shutil.copytree(folder, copy, symlinks=True)
-            page = next(path for path in copy.iterdir() if path.name.lower() == "skill.md")
+            page = _page(copy)
+            assert page is not None
             text = page.read_text(encoding="utf-8", errors="replace")
             page.write_text(insert(text, hidden(instruction), chance), encoding="utf-8")
             yield instruction, copy
@@ -61,6 +62,10 @@ def hidden(instruction: dict[str, Any]) -> str:
     if instruction.get("hide") == "zero-width":
         return re.sub(r"(\w)(\w)", "\\1\u200b\\2", text)
     return text
+
+
+def _page(folder: Path) -> Path | None:
+    return next((path for path in folder.iterdir() if path.name.lower() == "skill.md"), None)
 
 
 def _size(folder: Path) -> int:

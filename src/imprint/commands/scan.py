@@ -45,7 +45,7 @@ def scan(
         str | None,
         typer.Option(
             metavar="URL",
-            help="An OpenAI-compatible server whose model also reads each skill; it can add findings, never remove any. "
+            help="An OpenAI-compatible server whose model reads each skill too; it can add findings, never remove any. "
             "Needs `pip install 'imprint[openai]'`.",
             show_default=False,
         ),
@@ -94,7 +94,9 @@ def _units(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         units = scan_units(path)
         if not units:
-            raise LibraryError("holds no skill", where=path, mend="a skill is a folder with a SKILL.md or .mcp.json in it")
+            raise LibraryError(
+                "holds no skill", where=path, mend="a skill is a folder with a SKILL.md or .mcp.json in it"
+            )
         found |= dict.fromkeys(units)
     return list(found)
 

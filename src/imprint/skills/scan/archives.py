@@ -15,6 +15,7 @@ from collections.abc import Iterator
 MAX_MEMBERS = 500
 MAX_MEMBER_BYTES = 2_000_000
 MAX_UNPACKED = 16_000_000
+MAX_MEMORY = 256_000_000  # an xz file may ask for gigabytes
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"%PDF")
 _OFFICE = re.compile(r"^(?:word|xl|ppt)/.*\.xml$|^content\.xml$|^docProps/.*\.xml$|^customXml/.*\.xml$|^meta\.xml$")
 _TOO_MUCH = "holds more than a scan unpacks"
@@ -81,13 +82,12 @@ def _tar(data: bytes) -> Iterator[Member]:
 
 
 def _compressed(data: bytes) -> Iterator[Member]:
-    opened: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
     if data.startswith(b"\x1f\x8b"):
-        opened = gzip.GzipFile(fileobj=io.BytesIO(data))
+        content = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_UNPACKED + 1)
+    elif data.startswith(b"BZh"):
+        content = bz2.BZ2Decompressor().decompress(data, MAX_UNPACKED + 1)
     else:
-        opened = bz2.BZ2File(io.BytesIO(data)) if data.startswith(b"BZh") else lzma.LZMAFile(io.BytesIO(data))
-    with opened as file:
-        content = file.read(MAX_UNPACKED + 1)
+        content = lzma.LZMADecompressor(memlimit=MAX_MEMORY).decompress(data, MAX_UNPACKED + 1)
     if len(content) > MAX_UNPACKED:
         yield "", b"", _TOO_MUCH
     elif content[257:262] == b"ustar":

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
 from typing import Final
+
+import yaml
 
 # Labels. One with a name after a colon says which: `secret:OPENAI_API_KEY`, `credential-file:~/.ssh/id_rsa`.
 SECRET: Final = "secret"
@@ -78,9 +82,7 @@ class Trace:
     files: dict[str, frozenset[str]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
-    def note(
-        self, sink: str, line: int, labels: frozenset[str] = NO_LABELS, place: str = "", text: str = ""
-    ) -> None:
+    def note(self, sink: str, line: int, labels: frozenset[str] = NO_LABELS, place: str = "", text: str = "") -> None:
         self.events.append(Event(sink, line, labels, place, text[:2_000]))
 
     def written(self, path: str, labels: frozenset[str]) -> None:
@@ -129,9 +131,12 @@ CREDENTIAL_PATH: Final = re.compile(
       | login\s?data\b | cookies\.sqlite | logins\.json | key4\.db | \.keychain | Library/Keychains | wallet\.dat
       | \.electrum | \.claude/(?:\.credentials|credentials) | \.codex/auth\.json )"""
 )
-WIDE_PATH: Final = re.compile(r"""^(?:\.|\./|\*|/|~/?|\$\{?HOME\}?/?|\$PWD|\$\(pwd\)|/home\S*|/Users\S*|~/(?:Documents|Desktop|Pictures|Downloads)\S*|\.git/?)$""")
+WIDE_PATH: Final = re.compile(
+    r"""^(?:\.|\./|\*|/|~/?|\$\{?HOME\}?/?|\$PWD|\$\(pwd\)|/home\S*|/Users\S*|~/(?:Documents|Desktop|Pictures|Downloads)\S*|\.git/?)$"""
+)
 SECRET_SEARCH: Final = re.compile(
-    r"(?i)\*?(?:\.pem|\.key|\.ppk|\.kdbx|\.p12|\.pfx|id_rsa\w*|id_ed25519|\.env\b|wallet\S*|passwords?|credentials?|secrets?|\.aws|\.ssh|cookies|login data)\*?$"
+    r"(?i)\*?(?:\.pem|\.key|\.ppk|\.kdbx|\.p12|\.pfx|id_rsa\w*|id_ed25519|\.env\b|wallet\S*|passwords?|"
+    r"credentials?|secrets?|\.aws|\.ssh|cookies|login data)\*?$"
 )
 CONVERSATION_PATH: Final = re.compile(
     r"(?i)\.claude/(?:projects|history|transcripts)|conversation(?:s|_history)?\.json|transcript\.jsonl?"
@@ -141,18 +146,9 @@ _SECRET_NAME: Final = re.compile(
     r"auth(?:_?key)?|service_account(?:_key)?|client_secret|webhook_url|jwt|dsn|database_url|connection_string|pat)"
     r"(?:s|_id|_file)?(?:$|_|\b)"
 )
-_NOT_SECRET: Final = re.compile(r"(?i)max_?tokens|token_?(?:count|limit|izer|type|url)|num_tokens|_path$|tokens?_(?:in|out|used)|author")
-# Words of a name that do not say whose the secret is.
-_GENERIC: Final = frozenset(
-    "api key keys secret token tokens access auth password passwd pass client id private public bearer refresh service account "
-    "app my user username admin db database url dsn jwt credential credentials session webhook bot connection string "
-    "your the session live test prod dev env pat ssh deploy server base project master root file encryption signing x".split()
+_NOT_SECRET: Final = re.compile(
+    r"(?i)max_?tokens|token_?(?:count|limit|izer|type|url)|num_tokens|_path$|tokens?_(?:in|out|used)|author"
 )
-_SYNONYMS: Final = {
-    "gh": "github", "aws": "amazonaws", "gcp": "google", "anthropic": "claude", "hf": "huggingface", "azure": "microsoft",
-    "gemini": "google", "msft": "microsoft", "npm": "npmjs", "twitter": "x.com", "youtube": "google", "vertex": "google",
-    "gmail": "google",
-}  # fmt: skip
 
 
 def is_secret_name(name: str) -> bool:
@@ -160,9 +156,18 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and not _NOT_SECRET.search(name)
 
 
+@lru_cache(maxsize=1)
+def _names() -> tuple[frozenset[str], dict[str, str]]:
+    """Words of a name that do not say whose the secret is, and what services are called elsewhere."""
+    path = resources.files("imprint.skills.scan") / "rules" / "owners.yaml"
+    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return frozenset(loaded["generic"]), loaded["also"]
+
+
 def owners(name: str) -> set[str]:
     """Whose secret it is, as far as its name tells: `SLACK_BOT_TOKEN` is Slack's."""
-    return {word for word in re.split(r"[^a-z0-9]+", name.lower()) if word and word not in _GENERIC and len(word) > 1}
+    generic, _ = _names()
+    return {word for word in re.split(r"[^a-z0-9]+", name.lower()) if len(word) > 1 and word not in generic}
 
 
 def belongs(name: str, address: str) -> bool:
@@ -171,10 +176,13 @@ def belongs(name: str, address: str) -> bool:
     host += " " + host.replace(".", "").replace("-", "")
     if not host.strip():
         return True  # an address that is not known is no evidence
-    return any(word in host or _SYNONYMS.get(word, "\0") in host for word in owners(name))
+    _, also = _names()
+    return any(word in host or also.get(word, "\0") in host for word in owners(name))
 
 
-_HOST: Final = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]*:)?//(?:[^/@\s]*@)?([^/:?#\s'\"]+)|^([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?=[/:]|$)")
+_HOST: Final = re.compile(
+    r"(?i)(?:[a-z][a-z0-9+.-]*:)?//(?:[^/@\s]*@)?([^/:?#\s'\"]+)|^([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?=[/:]|$)"
+)
 
 
 def host_of(address: str) -> str:

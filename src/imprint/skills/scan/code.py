@@ -17,7 +17,10 @@ from imprint.skills.scan.shell_code import analyse_shell
 
 MAX_SHELL = 300_000
 MAX_INLINE = 200
-_INSTALLS = re.compile(r"^(?:sudo )?(?:npx|npm (?:i|install|exec)|pnpm (?:add|dlx)|yarn (?:add|dlx)|bunx?|pip3? install|uv pip install|uv add|uvx|pipx run)\b(.*)")
+_INSTALLS = re.compile(
+    r"^(?:sudo )?(?:npx|npm (?:i|install|exec)|pnpm (?:add|dlx)|yarn (?:add|dlx)|bunx?|pip3? install|"
+    r"uv pip install|uv add|uvx|pipx run)\b(.*)"
+)
 
 
 @dataclass(slots=True)
@@ -58,7 +61,11 @@ class CodeScan:
                 self.errors.append(f"{document.file}:{error.lineno or 1}: is not Python that parses")
             return None
         module = PythonModule(
-            tree, trace, lambda *found: self.inline(trace, *found), document.line, self.modules if document.role == "file" else {}
+            tree,
+            trace,
+            lambda *found: self.inline(trace, *found),
+            document.line,
+            self.modules if document.role == "file" else {},
         )
         if document.role == "file":
             self.modules[document.file.rpartition("/")[2].removesuffix(".py")] = module
@@ -103,30 +110,34 @@ def judge_events(events: list[tuple[Document, Event]], lenient: bool = False) ->
             yield from ((document, finding) for finding in _judge_command(rules["commands"], document, event, lenient))
         if event.sink == "command":
             continue
-        for rule in rules["flows"]:
-            if rule.fits(event, document.role):
-                finding = _finding(rule, document, event.line, f"{event.sink} {event.text}", lenient)
-                known = rule.id == "SC2-fetch-and-run" and _known_source(event)
+        for flow in rules["flows"]:
+            if flow.fits(event, document.role):
+                finding = _finding(flow, document, event.line, f"{event.sink} {event.text}", lenient)
+                known = flow.id == "SC2-fetch-and-run" and _known_source(event)
                 yield document, replace(finding, severity=finding.severity.lowered(1)) if known else finding
 
 
 def judge_text(document: Document, lenient: bool = False) -> Iterator[Finding]:
     """The findings of the rules for raw code."""
     lower = document.text.lower()
-    for rule in load_rules()["code"]:
-        if rule.pattern is None or not rule.may_match(lower):
+    for raw in load_rules()["code"]:
+        if raw.pattern is None or not raw.may_match(lower):
             continue
-        for found in rule.pattern.finditer(document.text):
+        for found in raw.pattern.finditer(document.text):
             line = document.line + document.text.count("\n", 0, found.start())
             begin, end = document.text.rfind("\n", 0, found.start()) + 1, document.text.find("\n", found.end())
-            yield _finding(rule, document, line, document.text[begin : end if end >= 0 else None], lenient)
+            yield _finding(raw, document, line, document.text[begin : end if end >= 0 else None], lenient)
 
 
 def _judge_command(rules: tuple[Rule, ...], document: Document, event: Event, lenient: bool) -> Iterator[Finding]:
     for found in rules:
         if found.roles and document.role not in found.roles:
             continue
-        if found.pattern is None or not found.pattern.search(event.text) or (found.unless and found.unless.search(event.text)):
+        if (
+            found.pattern is None
+            or not found.pattern.search(event.text)
+            or (found.unless and found.unless.search(event.text))
+        ):
             continue
         yield _finding(found, document, event.line, event.text, lenient)
     installs = _INSTALLS.match(event.text)

@@ -9,33 +9,36 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imprint.skills.scan.hidden import hidden_parts
+from imprint.skills.scan.rules import context
 
-_SUFFIXES = {
-    ".py": "python", ".pyw": "python", ".sh": "shell", ".bash": "shell", ".zsh": "shell", ".command": "shell", ".js": "javascript",
-    ".mjs": "javascript", ".cjs": "javascript", ".jsx": "javascript", ".ts": "javascript", ".tsx": "javascript",
-    ".md": "markdown", ".mdx": "markdown", ".markdown": "markdown", ".txt": "markdown", ".rst": "markdown", ".html": "markdown",
-    ".json": "json", ".ps1": "other", ".rb": "other", ".pl": "other", ".php": "other", ".lua": "other", ".bat": "other",
-    ".cmd": "other", ".go": "other", ".rs": "other", ".java": "other", ".c": "other", ".r": "other", ".vbs": "other",
-}  # fmt: skip
-_FENCES = {
-    "bash": "shell", "sh": "shell", "shell": "shell", "zsh": "shell", "console": "shell", "shell-session": "shell", "terminal": "shell",
-    "python": "python", "py": "python", "python3": "python", "javascript": "javascript", "js": "javascript", "node": "javascript",
-    "typescript": "javascript", "ts": "javascript", "jsx": "javascript", "tsx": "javascript", "json": "json", "jsonc": "json",
-    "powershell": "other", "ps1": "other", "ruby": "other", "php": "other", "perl": "other", "html": "other",
-}  # fmt: skip
+_SUFFIXES_OF = {
+    "python": ".py .pyw",
+    "shell": ".sh .bash .zsh .command",
+    "javascript": ".js .mjs .cjs .jsx .ts .tsx",
+    "markdown": ".md .mdx .markdown .txt .rst .html",
+    "json": ".json",
+}
+_FENCES_OF = {
+    "shell": "bash sh shell zsh console shell-session terminal",
+    "python": "python py python3",
+    "javascript": "javascript js node typescript ts jsx tsx",
+    "json": "json jsonc",
+    "other": "powershell ps1 ruby php perl html",
+}
+_SUFFIXES = {suffix: language for language, suffixes in _SUFFIXES_OF.items() for suffix in suffixes.split()}
+_FENCES = {name: language for language, names in _FENCES_OF.items() for name in names.split()}
 _FENCE = re.compile(r"^[ \t>]*(?:[-*+]\s+|\d+\.\s+)?(`{3,}|~{3,})\s*\{?\.?([\w+-]*)(.*)$")
 _SHELL_LIKE = re.compile(
-    r"(?m)^\s*\$?\s*(?:curl|wget|sudo|bash|sh|pip3?|npm|npx|cat|echo|export|chmod|rm|git|python3?|nc|tar|cd|source|env|eval|ssh|scp|find)\s"
+    r"(?m)^\s*\$?\s*(?:curl|wget|sudo|bash|sh|pip3?|npm|npx|cat|echo|export|chmod|rm|git|python3?|nc|tar|cd|"
+    r"source|env|eval|ssh|scp|find)\s"
 )
 _INLINE = re.compile(r"`([^`\n]{8,400})`")
-_INLINE_SHELL = re.compile(r"^\$?\s*(?:curl|wget|bash|sh|zsh|nc|ncat|sudo|cat|env|printenv|echo|eval|source|rm|chmod|base64|tar|python3?|node|scp|dig|export|crontab|ssh|socat|find)\b")
+_INLINE_SHELL = re.compile(
+    r"^\$?\s*(?:curl|wget|bash|sh|zsh|nc|ncat|sudo|cat|env|printenv|echo|eval|source|rm|chmod|base64|tar|"
+    r"python3?|node|scp|dig|export|crontab|ssh|socat|find)\b"
+)
 _SHEBANG = re.compile(r"^#!.*?\b(python|node|bash|zsh|sh|dash|ksh|deno|bun)[\d.]*\b")
 _SHEBANGS = {"python": "python", "node": "javascript", "deno": "javascript", "bun": "javascript"}
-_BAD_EXAMPLE = re.compile(
-    r"(?i)❌|✗|🚫|⛔|\b(?:bad|wrong|vulnerable|insecure|unsafe|malicious|attack(?:s|er|ers)?|exploits?|payloads?|anti-?patterns?|"
-    r"red flags?|suspicious|indicators? of|injection|what not to|never (?:run|do|use)|(?:don'?t|do not) (?:run|do|use|write))\b"
-)
-_BAD_COMMENT = re.compile(r"(?i)(?:#|//)\s*(?:❌|bad\b|wrong\b|vulnerable|insecure|malicious|attack|unsafe|dangerous|(?:don'?t|do not|never) do)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _markdown(file: str, text: str) -> Iterator[Document]:
         elif found is not None:
             fence, name, begin = found.group(1), found.group(2).lower(), number + 1
             before = [part for part in prose[-4:] if part.strip()][-2:]
-            bad = bool(_BAD_EXAMPLE.search(" ".join([heading, *before])))
+            bad = bool(context("bad_example").search(" ".join([heading, *before])))
             prose.append("")
         else:
             if line.startswith("#"):
@@ -117,21 +120,23 @@ def _markdown(file: str, text: str) -> Iterator[Document]:
     for found in _INLINE.finditer(page):
         if _INLINE_SHELL.match(found.group(1)):
             start = page.rfind("\n", 0, found.start()) + 1
-            about = bool(_BAD_EXAMPLE.search(page[max(start, found.start() - 200) : found.start()]))
-            line = page.count("\n", 0, found.start()) + 1
-            yield Document(file, line, "shell", found.group(1).lstrip("$ "), "inline", about)
+            about = bool(context("bad_example").search(page[max(start, found.start() - 200) : found.start()]))
+            at = page.count("\n", 0, found.start()) + 1
+            yield Document(file, at, "shell", found.group(1).lstrip("$ "), "inline", about)
 
 
 def _block(block: Document) -> Iterator[Document]:
     language = _FENCES.get(block.language, "")
     text = block.text
     if not language and block.language in ("", "text", "txt", "plaintext", "markdown", "md", "yaml", "yml"):
-        language = "shell" if _SHELL_LIKE.search(text) and block.language not in ("markdown", "md", "yaml", "yml") else "prose"
+        language = (
+            "shell" if _SHELL_LIKE.search(text) and block.language not in ("markdown", "md", "yaml", "yml") else "prose"
+        )
         if block.language in ("", "text", "txt", "plaintext") and re.match(r"\s*(?:import |from \w+ import )", text):
             language = "python"
     if block.language in ("console", "shell-session", "terminal") or re.search(r"(?m)^\$ ", text):
         text = re.sub(r"(?m)^(?:\w+@\S+)?[$#>] ", "", text)
-    if _BAD_COMMENT.search(text):
+    if context("bad_comment").search(text):
         block = replace(block, about_bad=True)
     if language == "json":
         yield from (replace(found, about_bad=block.about_bad) for found in _json(block.file, text, block.line))

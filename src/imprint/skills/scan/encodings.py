@@ -38,7 +38,9 @@ def decoded_text(text: str) -> str:
 def layers(text: str) -> Iterator[tuple[int, str]]:
     """Each encoded run of a text that decodes to readable text: its index, and what it says."""
     count = 0
-    for pattern, decode in _KINDS:
+    for mark, pattern, decode in _KINDS:
+        if mark not in text:
+            continue
         for found in pattern.finditer(text):
             said = decode(found)
             if said and _says_something(said):
@@ -46,6 +48,15 @@ def layers(text: str) -> Iterator[tuple[int, str]]:
                 count += 1
                 if count >= MAX_LAYERS:
                     return
+
+
+def unescaped(text: str) -> str:
+    """`\\x68` and `\\150` as `printf` prints them."""
+
+    def character(found: re.Match[str]) -> str:
+        return chr(int(found.group(1), 16) if found.group(1) else int(found.group(2), 8) & 0xFF)
+
+    return re.sub(r"\\(?:x([0-9a-fA-F]{1,2})|0?([0-7]{3}))", character, text)
 
 
 def _readable(raw: bytes) -> str:
@@ -91,11 +102,11 @@ def _from_rot13(found: re.Match[str]) -> str:
     return codecs.decode(found.group(1), "rot13")
 
 
-_KINDS = (
-    (_BASE64, _whole),
-    (_HEX, _whole),
-    (_ESCAPES, _from_escapes),
-    (_PERCENT, _from_percent),
-    (_CODES, _from_codes),
-    (_ROT13, _from_rot13),
+_KINDS = (  # what a text must hold for it to be worth looking, the pattern, and how to read it
+    ("", _BASE64, _whole),
+    ("", _HEX, _whole),
+    ("\\x", _ESCAPES, _from_escapes),
+    ("%", _PERCENT, _from_percent),
+    (",", _CODES, _from_codes),
+    ("rot", _ROT13, _from_rot13),
 )

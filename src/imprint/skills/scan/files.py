@@ -27,11 +27,26 @@ _CODE_MAGIC = (
     (b"\x1bLua", "Lua bytecode"),
     (b"!<arch>\n", "compiled code"),
 )
-_CODE_SUFFIXES = (".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".exe", ".class", ".jar", ".node", ".bin", ".wasm", ".o", ".a")
+_CODE_SUFFIXES = (
+    ".pyc",
+    ".pyo",
+    ".pyd",
+    ".so",
+    ".dll",
+    ".dylib",
+    ".exe",
+    ".class",
+    ".jar",
+    ".node",
+    ".bin",
+    ".wasm",
+    ".o",
+    ".a",
+)
 # Data that cannot act by itself and holds no text worth reading.
 _MEDIA_MAGIC = (
-    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"\x00\x01\x00\x00\x00", b"OTTO", b"wOFF", b"wOF2", b"true\x00", b"ttcf",
-    b"ID3", b"OggS", b"fLaC", b"\x00\x00\x01\x00", b"BM", b"II*\x00", b"MM\x00*", b"8BPS", b"\x1aE\xdf\xa3",
+    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"\x00\x01\x00\x00\x00", b"OTTO", b"wOFF", b"wOF2", b"true\x00",
+    b"ttcf", b"ID3", b"OggS", b"fLaC", b"\x00\x00\x01\x00", b"BM", b"II*\x00", b"MM\x00*", b"8BPS", b"\x1aE\xdf\xa3",
 )  # fmt: skip
 
 

@@ -14,17 +14,11 @@ from imprint.skills.scan.behaviour import Event
 from imprint.skills.scan.documents import Document
 from imprint.skills.scan.names import skill_lookalike
 from imprint.skills.scan.report import Finding, evidence
-from imprint.skills.scan.rules import rule
+from imprint.skills.scan.rules import context, rule
 
-_SECURITY = re.compile(
-    r"(?i)\b(?:vulnerabilit\w+|pen-?test\w*|penetration test\w*|malware|exploit\w*|(?:prompt|code|sql|command) injection|threats?|red.?team\w*|attack\w*|"
-    r"forensic\w*|incident response|hardening|owasp|cves?|yara|semgrep|codeql|fuzz(?:ing|er|ers)|reverse.engineer\w*|jailbreak\w*|ctf|hacking|security (?:audit|review|test)\w*)\b"
-)
 _SHELL = re.compile(r"(?i)\b(?:bash|shell|exec\w*|terminal|command\w*|run\w*)\b|\*")
 _NETWORK = re.compile(r"(?i)\b(?:web\w*|network|http\w*|fetch|internet|browser|mcp\w*|bash|shell)\b|\*")
 _WRITE = re.compile(r"(?i)\b(?:\w*write\w*|\w*edit\w*|bash|shell|filesystem)\b|\*")
-_SAYS_OFFLINE = re.compile(r"(?i)\bno network access\b|\b(?:works|runs) (?:entirely |fully |completely )?offline\b|\b(?:does not|never|doesn't) (?:access|use|need) the (?:network|internet)\b")
-_SAYS_READ_ONLY = re.compile(r"(?i)\b(?:does not|never|doesn't|do not) (?:modify|change|write|edit|alter)s? (?:any |the |your )?files\b|\bread-only (?:tool|skill|helper|operation)\b|\bno write operations\b")
 
 
 @dataclass(slots=True)
@@ -45,7 +39,7 @@ class Intent:
     @property
     def about_security(self) -> bool:
         """Whether its subject is attacks, so that its pages name many."""
-        return bool(_SECURITY.search(f"{self.name} {self.description}".replace("-", " ")))
+        return bool(context("security_topic").search(f"{self.name} {self.description}".replace("-", " ")))
 
 
 def read_intent(page: Path, text: str) -> tuple[Intent, str | None]:
@@ -65,10 +59,14 @@ def read_intent(page: Path, text: str) -> tuple[Intent, str | None]:
     key = "permissions" if "permissions" in values else "allowed-tools"
     declared = values.get(key)
     tools = None if declared is None else _words(declared)
-    return Intent(_words(values.get("name", "")), _words(values.get("description", "")), tools, key == "permissions", places), None
+    return Intent(
+        _words(values.get("name", "")), _words(values.get("description", "")), tools, key == "permissions", places
+    ), None
 
 
-def compare(intent: Intent, page: str, name: str, events: list[tuple[Document, Event]], documents: list[Document]) -> Iterator[Finding]:
+def compare(
+    intent: Intent, page: str, name: str, events: list[tuple[Document, Event]], documents: list[Document]
+) -> Iterator[Finding]:
     """Findings where what is done departs from what is said."""
     imitated = skill_lookalike(name) or skill_lookalike(intent.name)
     if imitated is not None:
@@ -79,10 +77,17 @@ def compare(intent: Intent, page: str, name: str, events: list[tuple[Document, E
             yield _finding("PE1-everything", page, line, intent.tools)
         for what, declared, places in _done(events, documents):
             if not declared.search(intent.tools):
-                yield _finding("PE1-beyond" if intent.strict else "PE1-undeclared", places[0].file, places[1], f"{what}, declared: {intent.tools or 'nothing'}")
+                yield _finding(
+                    "PE1-beyond" if intent.strict else "PE1-undeclared",
+                    places[0].file,
+                    places[1],
+                    f"{what}, declared: {intent.tools or 'nothing'}",
+                )
     said = " ".join(document.text for document in documents if document.role == "page" and document.file == page)
     for what, declared, places in _done(events, documents, scripts=True):
-        if (declared is _NETWORK and _SAYS_OFFLINE.search(said)) or (declared is _WRITE and _SAYS_READ_ONLY.search(said)):
+        if (declared is _NETWORK and context("says_offline").search(said)) or (
+            declared is _WRITE and context("says_read_only").search(said)
+        ):
             yield _finding("PE1-contradicts", places[0].file, places[1], what)
 
 

@@ -32,10 +32,21 @@ MAX_DEPTH = 80
 MAX_NODES = 60_000
 Scope = MutableMapping[str, Value]
 Inline = Callable[[str, str, int, frozenset[str]], None]
-_FUNCTIONS = ("function_declaration", "arrow_function", "function_expression", "method_definition", "generator_function_declaration")
-_SENDS = re.compile(r"^(?:axios|got|ky|superagent|needle|request|\$|http|https)(?:\.(?:post|put|patch|request|get|delete|head))?$|^(?:fetch|node-fetch|window\.fetch|globalThis\.fetch|undici\.(?:fetch|request)|navigator\.sendBeacon)$")
+_FUNCTIONS = (
+    "function_declaration",
+    "arrow_function",
+    "function_expression",
+    "method_definition",
+    "generator_function_declaration",
+)
+_SENDS = re.compile(
+    r"^(?:axios|got|ky|superagent|needle|request|\$|http|https)(?:\.(?:post|put|patch|request|get|delete|"
+    r"head))?$|^(?:fetch|node-fetch|window\.fetch|globalThis\.fetch|undici\.(?:fetch|request)|navigator\.sendBeacon)$"
+)
 _RUNS = re.compile(r"^(?:eval|Function|vm\.run\w+|globalThis\.eval|window\.eval)$")
-_COMMANDS = re.compile(r"(?:^|\.)(?:exec|execSync|spawn|spawnSync|execFile|execFileSync)$|^(?:\$|execa|Bun\.spawn|Deno\.run)$")
+_COMMANDS = re.compile(
+    r"(?:^|\.)(?:exec|execSync|spawn|spawnSync|execFile|execFileSync)$|^(?:\$|execa|Bun\.spawn|Deno\.run)$"
+)
 _READS = re.compile(r"(?:^|\.)(?:readFileSync|readFile|createReadStream|readTextFile|readTextFileSync)$")
 _WRITES = re.compile(r"(?:^|\.)(?:writeFileSync|writeFile|appendFileSync|appendFile|createWriteStream)$")
 _FACTS = re.compile(r"^os\.(?:hostname|userInfo|networkInterfaces|platform|homedir)$")
@@ -60,14 +71,14 @@ class _JavaScript:
         self.trace, self.inline, self.first_line = trace, inline, first_line
         self.names: dict[str, str] = {}  # what a name stands for: `cp` is `child_process`
         self.functions: dict[str, Node] = {}
-        self.entered: set[str] = set()
+        self.results: dict[str, Value] = {}  # of calls, by name and arguments
         self.depth = self.nodes = 0
 
     def run(self, root: Node) -> None:
         scope: Scope = {}
         self.value(root, scope)
         for name, function in list(self.functions.items()):
-            if not any(key.startswith(f"{name}(") for key in self.entered):
+            if not any(key.startswith(f"{name}(") for key in self.results):
                 self.enter(name, function, [], scope)
 
     def value(self, node: Node | None, scope: Scope) -> Value:
@@ -216,13 +227,14 @@ class _JavaScript:
 
     def enter(self, name: str, function: Node, args: list[Value], scope: Scope) -> Value:
         key = f"{name}({[sorted(value.labels) for value in args]})"
-        if key in self.entered or self.depth > MAX_DEPTH // 2:
-            return NOTHING
-        self.entered.add(key)
+        if key in self.results or self.depth > MAX_DEPTH // 2:
+            return self.results.get(key, NOTHING)
+        self.results[key] = NOTHING  # for as long as it runs, should it call itself
         parameters = function.child_by_field_name("parameters") or function.child_by_field_name("parameter")
         names = re.findall(r"\w+", _text(parameters)) if parameters is not None else []
         inner: Scope = ChainMap(dict(zip(names, args, strict=False)), scope)
-        return self.value(function.child_by_field_name("body"), inner)
+        self.results[key] = self.value(function.child_by_field_name("body"), inner)
+        return self.results[key]
 
     def _call(self, node: Node, dotted: str, base: Value, scope: Scope) -> Value:
         listed = node.child_by_field_name("arguments")
@@ -252,7 +264,9 @@ class _JavaScript:
         function = self.functions.get(dotted.removeprefix("this."))
         if function is not None:
             return self.enter(dotted.removeprefix("this."), function, args, scope)
-        if name in ("send", "write", "end", "post", "put") and labels & _SENSITIVE_LABELS or (name == "send" and labels):
+        if (name in ("send", "write", "end", "post", "put") and labels & _SENSITIVE_LABELS) or (
+            name == "send" and labels
+        ):
             self.trace.note("send", line, labels, "body", base.text if "://" in base.text else "$")
         return Value(base.labels | labels)
 
@@ -262,7 +276,9 @@ class _JavaScript:
         labels = join(args).labels
         if dotted in ("path.join", "path.resolve"):
             return join(args, "/")
-        if dotted == "atob" or (dotted == "Buffer.from" and len(args) > 1 and args[1].text in ("base64", "hex", "base64url")):
+        if dotted == "atob" or (
+            dotted == "Buffer.from" and len(args) > 1 and args[1].text in ("base64", "hex", "base64url")
+        ):
             return Value(first.labels | {DECODED}, decoded_text(first.text))
         if dotted == "btoa" or (name == "toString" and first.text in ("base64", "hex")):
             return Value(base.labels | labels | {ENCODED})
@@ -314,7 +330,11 @@ class _JavaScript:
         return found
 
     def _command(self, args: list[Value], labels: frozenset[str], line: int) -> Value:
-        text = join(args[:2], " ").text if len(args) > 1 and args[1].text and not args[1].text.startswith("${") else (args[0].text if args else "")
+        text = (
+            join(args[:2], " ").text
+            if len(args) > 1 and args[1].text and not args[1].text.startswith("${")
+            else (args[0].text if args else "")
+        )
         if text:
             self.inline("shell", text, line, labels)
         if has(labels, FETCHED, DECODED):
@@ -358,5 +378,6 @@ def _text(node: Node | None) -> str:
 
 def _escaped(text: str) -> str:
     """`\\x68` and `\\u0068` as the characters that they are."""
-    return re.sub(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))", lambda found: chr(int(found.group(1) or found.group(2), 16)), text)
-
+    return re.sub(
+        r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))", lambda found: chr(int(found.group(1) or found.group(2), 16)), text
+    )

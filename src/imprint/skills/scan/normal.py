@@ -13,7 +13,7 @@ MIN_BLANK_SPACES = 200
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """A trick in a text: its kind (`tags`, `zero-width`, `bidi`, `homoglyph`, `padding`), line, and what it hides."""
+    """A trick in a text, and what it hides; `kind` is one of tags, zero-width, bidi, terminal, homoglyph, padding."""
 
     kind: str
     line: int
@@ -24,15 +24,14 @@ class Hidden:
 _ALIKE_LETTERS = "аесорхуіѕјԁԛԝһӏАВЕКМНОРСТХУІЅЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανιρυɡѵ"
 _ALIKE = re.compile(f"[{_ALIKE_LETTERS}]")
 _LOOKALIKES = str.maketrans(_ALIKE_LETTERS, "aecopxyisjdqwhlABEKMHOPCTXYISJABEZHIKMNOPTYXoavipugv")
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]{0,40}[ -/]{0,10}[@-~]|\][^\x07\x1b\n]{0,300}(?:\x07|\x1b\\)|.)")
 _ZERO_WIDTH = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad\u180e\u034f\u061c]+")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _TAGS = re.compile("[\U000e0001-\U000e007f]+")
 _SELECTORS = re.compile("[\U000e0100-\U000e01ef]{4,}|[\ufe00-\ufe0e]{4,}")
 _MIXED = re.compile(r"[^\W\d_]+")
 _BLANK = r"[ \t\u00a0\u3000]"
-_PADDING = re.compile(
-    r"\n(?:[ \t\r]*+\n){%d,}+|(?<!%s)%s{%d,}+(?=\S)" % (MIN_BLANK_LINES, _BLANK, _BLANK, MIN_BLANK_SPACES)
-)
+_PADDING = re.compile(rf"\n(?:[ \t\r]*+\n){{{MIN_BLANK_LINES},}}+|(?<!{_BLANK}){_BLANK}{{{MIN_BLANK_SPACES},}}+(?=\S)")
 
 
 def normalise(text: str) -> tuple[str, list[Hidden]]:
@@ -42,6 +41,12 @@ def normalise(text: str) -> tuple[str, list[Hidden]]:
         for found in _PADDING.finditer(text)
         if text[found.end() :].strip()
     ]
+    if "\x1b" in text:
+        hidden += [
+            Hidden("terminal", _line(text, found.start()), found.group())
+            for found in list(_TERMINAL.finditer(text))[:20]
+        ]
+        text = _TERMINAL.sub("", text)
     if text.isascii():
         return text, hidden
     text = _without_tags(text, hidden)
@@ -49,7 +54,13 @@ def normalise(text: str) -> tuple[str, list[Hidden]]:
         hidden.append(Hidden("tags", _line(text, found.start()), _selected(found.group())))
     for found in _ZERO_WIDTH.finditer(text):
         before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
-        inside = before.isascii() and before.isalpha() and after.isascii() and after.isalpha() and "\u00ad" not in found.group()
+        inside = (
+            before.isascii()
+            and before.isalpha()
+            and after.isascii()
+            and after.isalpha()
+            and "\u00ad" not in found.group()
+        )
         if inside or len(found.group()) >= MIN_HIDDEN_RUN:
             hidden.append(Hidden("zero-width", _line(text, found.start()), _around(text, found.start())))
     text = _ZERO_WIDTH.sub("", text)

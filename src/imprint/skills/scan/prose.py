@@ -8,25 +8,12 @@ from collections.abc import Iterator
 
 from imprint.skills.scan.documents import Document
 from imprint.skills.scan.report import Finding, evidence
-from imprint.skills.scan.rules import load_rules
+from imprint.skills.scan.rules import context, load_rules
 
 MAX_CHARACTERS = 1_000_000
+_NEAR = r"(?:\W+\w+){0,6}\W*$"
 NEAR = 800  # characters of a sentence on either side of a match
 _BREAK = re.compile(r"(?<=[.!?:;])[)\"'*_]{0,8}\s++(?=[A-Z*_`\"'(\d-])|\n(?=[ \t]*(?:[-*+>#|]|\d+[.)]\s|\n|$))")
-_NEGATION = re.compile(
-    r"(?i)\b(?:never|not|n't|don't|cannot|can't|avoid|without|refuse to|must not|should not|shouldn't|no|prevent\w*|prohibit\w*|forbid\w*|"
-    r"instead of|rather than|refrain\w*|stop|neither|nor|unauthori[sz]ed|block\w*|protects? against)\b(?:\W+\w+){0,6}\W*$"
-)
-_DESCRIBES = re.compile(
-    r"(?i)\b(?:attack(?:er|ers|s)?|adversar\w+|malicious\w*|detect\w*|flag(?:s|ged)?|injection\w*|jailbreak\w*|attempts?|attempting|vulnerab\w+|exploit\w*|"
-    r"threats?|scan(?:s|ner|ning)? for|look(?:s|ing)? for|red flags?|suspicious|example of|for example|e\.g\.|such as|risk(?:s|y)?|phish\w*|"
-    r"might|could (?:be|try|attempt)|patterns? like|reject(?:s|ed)?|refuse|protect\w*|guard against|mitigat\w*|test cases?|compromised?|untrusted|"
-    r"sanitiz\w*|anti-?patterns?|red team\w*|would|evil|evaluat\w+|assess\w*|bad:|wrong:|if (?:a|the|any|some) \w+ (?:tries|asks|attempts|contains))\b|❌|✗|🚫"
-)
-_BAD_HEADING = re.compile(
-    r"(?i)\b(?:red flags?|anti-?patterns?|threats?|attacks?|what not|don'?ts?|avoid|bad|mistakes?|security|safety|injection|vulnerab\w*|risks?|never|"
-    r"detect\w*|examples? of|prohibited|forbidden|limitations?|pitfalls?|abuse|rationali[sz]ations?)\b"
-)
 
 
 def scan_prose(document: Document) -> Iterator[Finding]:
@@ -36,14 +23,14 @@ def scan_prose(document: Document) -> Iterator[Finding]:
     lower = text.lower()
     places = Places(source)
     for rule in load_rules()["prose"]:
-        if rule.pattern is None or (rule.roles and document.role not in rule.roles) or not rule.may_match(lower):
+        if rule.pattern is None or (rule.roles and document.role not in rule.roles):
             continue
-        for found in rule.pattern.finditer(text):
+        for found in rule.candidates(text, lower):
             begin, sentence = _sentence(text, found)
             before = text[begin : found.start()]
             if rule.unless is not None and rule.unless.search(sentence):
                 continue
-            if rule.negatable and _NEGATION.search(before):
+            if rule.negatable and context("negation", _NEAR).search(before):
                 continue
             lost = 0 if document.role == "comment" else _lost(places.heading(found.start()), before, sentence, found)
             severity = rule.severity_in(document.role).lowered(lost)
@@ -89,7 +76,12 @@ def sentences(text: str) -> str:
 def _lost(heading: str, before: str, sentence: str, found: re.Match[str]) -> int:
     """How many steps a finding loses because the sentence talks about such an order instead of giving it."""
     rest = sentence.replace(found.group(), " ")
-    if _quoted(before) or _DESCRIBES.search(rest) or sentence.lstrip().startswith("|") or _BAD_HEADING.search(heading):
+    if (
+        _quoted(before)
+        or context("describes").search(rest)
+        or sentence.lstrip().startswith("|")
+        or context("bad_heading").search(heading)
+    ):
         return 2
     return 0
 
@@ -99,4 +91,3 @@ def _quoted(before: str) -> bool:
     if before.count("`") % 2 or before.count('"') % 2:
         return True
     return before.count("\u201c") > before.count("\u201d")
-

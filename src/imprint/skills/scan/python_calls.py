@@ -35,7 +35,19 @@ from imprint.skills.scan.encodings import decoded_text
 if TYPE_CHECKING:
     from imprint.skills.scan.python_code import PythonModule
 
-_HTTP_SENDERS = ("post", "put", "patch", "request", "urlopen", "get", "delete", "head", "stream", "Request", "urlretrieve")
+_HTTP_SENDERS = (
+    "post",
+    "put",
+    "patch",
+    "request",
+    "urlopen",
+    "get",
+    "delete",
+    "head",
+    "stream",
+    "Request",
+    "urlretrieve",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,9 @@ def _walk(call: PythonCall) -> Value:
     sought = call.first.text
     if SECRET_SEARCH.search(sought) and base.text.startswith(("~", "/")):
         return Value(frozenset({f"{CREDENTIAL_FILE}:{sought}"}), base.text)
-    return Value(frozenset({FOLDER if WIDE_PATH.search(base.text.removesuffix("/**").removesuffix("/*")) else FILE}), base.text)
+    return Value(
+        frozenset({FOLDER if WIDE_PATH.search(base.text.removesuffix("/**").removesuffix("/*")) else FILE}), base.text
+    )
 
 
 def _method_write(call: PythonCall) -> Value:
@@ -145,11 +159,15 @@ def _http(call: PythonCall) -> Value:
         arguments = arguments[1:]
     url = call.named.get("url", arguments[0] if arguments else NOTHING)
     others = arguments[1:]
-    body = join([*(call.named[key] for key in ("data", "json", "files", "content", "body") if key in call.named), *others])
+    body = join(
+        [*(call.named[key] for key in ("data", "json", "files", "content", "body") if key in call.named), *others]
+    )
     header = join([call.named[key] for key in ("headers", "auth", "cookies") if key in call.named])
     query = join([url, call.named.get("params", NOTHING)])
     address = url.text or "$"
-    sends = name not in ("get", "head") and any(key in call.named for key in ("data", "json", "files", "content", "body"))
+    sends = name not in ("get", "head") and any(
+        key in call.named for key in ("data", "json", "files", "content", "body")
+    )
     for place, data in (("body", body), ("header", header), ("url", query)):
         if data.labels or (place == "body" and sends):
             call.note("send", data.labels, place, address)
@@ -284,23 +302,31 @@ def _table() -> dict[str, Known]:
         (_open, "open io.open codecs.open pathlib.Path().open os.open aiofiles.open"),
         (_path, "pathlib.Path Path os.path.join pathlib.PurePath"),
         (_home, "pathlib.Path.home Path.home"),
-        (_same, "os.path.expanduser os.path.expandvars os.path.abspath str bytes bytearray list dict tuple set sorted reversed os.fspath "
-                "shlex.quote urllib.parse.quote urllib.parse.urlencode json.loads yaml.safe_load textwrap.dedent repr map iter next"),
-        (_decode, "base64.b64decode base64.urlsafe_b64decode base64.b32decode base64.b85decode base64.a85decode base64.decodebytes "
-                  "binascii.unhexlify binascii.a2b_base64 bytes.fromhex bytearray.fromhex codecs.decode zlib.decompress "
+        (_same, "os.path.expanduser os.path.expandvars os.path.abspath str bytes bytearray list dict tuple set "
+                "sorted reversed os.fspath "
+                "shlex.quote urllib.parse.quote urllib.parse.urlencode json.loads yaml.safe_load "
+                "textwrap.dedent repr map iter next"),
+        (_decode, "base64.b64decode base64.urlsafe_b64decode base64.b32decode base64.b85decode "
+                  "base64.a85decode base64.decodebytes "
+                  "binascii.unhexlify binascii.a2b_base64 bytes.fromhex bytearray.fromhex codecs.decode "
+                  "zlib.decompress "
                   "gzip.decompress lzma.decompress bz2.decompress marshal.loads"),
         (_encode, "base64.b64encode base64.urlsafe_b64encode base64.b32encode base64.b85encode base64.encodebytes "
                   "binascii.hexlify codecs.encode zlib.compress gzip.compress binascii.b2a_base64"),
-        (_hash, "hashlib.sha256 hashlib.md5 hashlib.sha1 hmac.new len bool isinstance hash type any all int float id min max sum"),
-        (_run, "exec eval pickle.loads pickle.load marshal.load dill.loads cloudpickle.loads types.FunctionType builtins.exec builtins.eval"),
+        (_hash, "hashlib.sha256 hashlib.md5 hashlib.sha1 hmac.new len bool isinstance hash type any all int "
+                "float id min max sum"),
+        (_run, "exec eval pickle.loads pickle.load marshal.load dill.loads cloudpickle.loads "
+               "types.FunctionType builtins.exec builtins.eval"),
         (_compile, "compile builtins.compile"),
         (_import, "__import__ importlib.import_module"),
-        (_command, "os.system os.popen subprocess.run subprocess.call subprocess.check_output subprocess.check_call subprocess.Popen "
+        (_command, "os.system os.popen subprocess.run subprocess.call subprocess.check_output "
+                   "subprocess.check_call subprocess.Popen "
                    "subprocess.getoutput subprocess.getstatusoutput commands.getoutput asyncio.create_subprocess_shell "
                    "pty.spawn os.execv os.execl os.execvp"),
         (_print, "print sys.stdout.write logging.info logging.debug logging.error logger.info"),
         (_serialise, "json.dumps json.dump yaml.dump pickle.dumps"),
-        (_resolve, "socket.gethostbyname socket.getaddrinfo socket.gethostbyname_ex dns.resolver.resolve dns.resolver.query"),
+        (_resolve, "socket.gethostbyname socket.getaddrinfo socket.gethostbyname_ex dns.resolver.resolve "
+                   "dns.resolver.query"),
         (_walk, "os.walk os.listdir os.scandir glob.glob glob.iglob"),
         (_copy, "shutil.copy shutil.copyfile shutil.copy2 shutil.copytree shutil.move os.rename"),
         (_as_command("rm -rf"), "shutil.rmtree"),
@@ -322,10 +348,12 @@ def _methods() -> dict[str, Known]:
         (_method_write, "write write_text write_bytes writelines"),
         (_method_format, "format"),
         (_method_join, "join"),
-        (_method_text, "encode decode strip lower upper replace expanduser resolve rstrip lstrip absolute as_posix copy joinpath "
+        (_method_text, "encode decode strip lower upper replace expanduser resolve rstrip lstrip absolute "
+                       "as_posix copy joinpath "
                        "removeprefix removesuffix split splitlines items values keys get hex"),
         (_method_append, "append update extend add setdefault insert"),
-        (_method_send, "post put patch request urlopen send sendall sendto sendmail send_message upload_file put_object publish "
+        (_method_send, "post put patch request urlopen send sendall sendto sendmail send_message upload_file "
+                       "put_object publish "
                        "upload_from_filename upload_blob storbinary"),
         (_method_receive, "recv recvfrom"),
         (_connect, "connect"),

@@ -55,7 +55,7 @@ class PythonModule:
     functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = field(default_factory=dict)
     depth: int = 0
     steps: int = 0
-    running: set[str] = field(default_factory=set)
+    results: dict[str, Value] = field(default_factory=dict)  # of calls, by name and arguments
 
     def __post_init__(self) -> None:
         for node in ast.walk(self.tree):
@@ -74,21 +74,27 @@ class PythonModule:
         """Follow the module's own statements, then each function with nothing known of its arguments."""
         self.body(self.tree.body, self.globals)
         for name, function in self.functions.items():
-            if not any(key.startswith(f"{name}(") for key in self.running):
+            if not any(key.startswith(f"{name}(") for key in self.results):
                 self.enter(function, [], {})
 
-    def enter(self, function: ast.FunctionDef | ast.AsyncFunctionDef, args: list[Value], named: dict[str, Value]) -> Value:
+    def enter(
+        self, function: ast.FunctionDef | ast.AsyncFunctionDef, args: list[Value], named: dict[str, Value]
+    ) -> Value:
         """Follow a function's body with what its arguments are known to hold."""
-        key = f"{function.name}({[sorted(value.labels) for value in args]}{sorted((k, sorted(v.labels)) for k, v in named.items())})"
-        if key in self.running or self.depth > MAX_DEPTH // 3:
-            return NOTHING
-        self.running.add(key)  # and stays there: the same call again tells nothing new
+        known = [sorted(value.labels) for value in args], sorted((k, sorted(v.labels)) for k, v in named.items())
+        key = f"{function.name}({known})"
+        if key in self.results or self.depth > MAX_DEPTH // 3:
+            return self.results.get(key, NOTHING)
+        self.results[key] = NOTHING  # for as long as it runs, should it call itself
         names = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
         if names[:1] in (["self"], ["cls"]):
             names = names[1:]
         scope: Scope = ChainMap({}, self.globals)
-        scope |= dict(zip(names, args, strict=False)) | {name: value for name, value in named.items() if name in names}
-        return self.body(function.body, scope)
+        scope.update(
+            dict(zip(names, args, strict=False)) | {name: value for name, value in named.items() if name in names}
+        )
+        self.results[key] = self.body(function.body, scope)
+        return self.results[key]
 
     def body(self, statements: list[ast.stmt], scope: Scope) -> Value:
         """Follow statements in their order; gives what they return."""
@@ -159,7 +165,9 @@ class PythonModule:
                 parts = source.elts if isinstance(source, ast.Tuple | ast.List) else []
                 for place, element in enumerate(elements):
                     same = len(parts) == len(elements)
-                    self.assign(element, self.value(parts[place], scope) if same else Value(value.labels), scope, source)
+                    self.assign(
+                        element, self.value(parts[place], scope) if same else Value(value.labels), scope, source
+                    )
             case ast.Subscript(value=base):
                 name = self.dotted(base)
                 scope[name] = Value(scope.get(name, NOTHING).labels | value.labels, "")
@@ -288,12 +296,15 @@ class PythonModule:
             case ast.Attribute(value=base, attr=attribute):
                 inner = self.dotted(base) if self.depth < MAX_DEPTH else ""
                 return f"{inner}.{attribute}"
-            case ast.Call(func=ast.Name(id="__import__"), args=[name, *_]) | ast.Call(
-                func=ast.Attribute(attr="import_module"), args=[name, *_]
+            case (
+                ast.Call(func=ast.Name(id="__import__"), args=[name, *_])
+                | ast.Call(func=ast.Attribute(attr="import_module"), args=[name, *_])
             ):
                 return self.value(name, self.globals).text
             case ast.Call(func=ast.Name(id="getattr"), args=[base, name, *_]):
-                return f"{self.dotted(base)}.{self.value(name, self.globals).text}".removeprefix("builtins.").removeprefix("__builtins__.")
+                return f"{self.dotted(base)}.{self.value(name, self.globals).text}".removeprefix(
+                    "builtins."
+                ).removeprefix("__builtins__.")
             case ast.Call(func=function):
                 self.depth += 1
                 try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -58,6 +58,23 @@ class Rule:
     def severity_in(self, role: str) -> Severity:
         return self.by_role.get(role, self.severity)
 
+    def candidates(self, text: str, lower: str) -> Iterator[re.Match[str]]:
+        """The matches in a text whose sentences are lines: only those with a word that it needs are looked at."""
+        assert self.pattern is not None
+        if not self.needs or len(lower) != len(text):
+            yield from self.pattern.finditer(text)
+            return
+        begins: dict[int, int] = {}
+        for word in self.needs:
+            at = lower.find(word)
+            while at >= 0:
+                end = text.find("\n", at)
+                end = len(text) if end < 0 else end
+                begins[text.rfind("\n", 0, at) + 1] = end
+                at = lower.find(word, end)
+        for begin, end in sorted(begins.items()):
+            yield from self.pattern.finditer(text, begin, end)
+
     def may_match(self, lower: str) -> bool:
         """Whether a text in lower case could match at all."""
         return not self.needs or any(word in lower for word in self.needs)
@@ -103,6 +120,18 @@ def load_rules() -> Mapping[str, tuple[Rule, ...]]:
     return {kind: tuple(_rule(kind, entry, known) for entry in _yaml(folder / f"{kind}.yaml")) for kind in KINDS}
 
 
+@cache
+def context(name: str, after: str = "") -> re.Pattern[str]:
+    """A list of `rules/context.yaml` as one pattern, with what has to follow it."""
+    return re.compile(f"(?:{'|'.join(_contexts()[name])}){after}", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1)
+def _contexts() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = _yaml(resources.files("imprint.skills.scan") / "rules" / "context.yaml")
+    return found
+
+
 def rule(identifier: str) -> Rule:
     """The rule of this id.
 
@@ -124,13 +153,13 @@ def _by_id() -> dict[str, Rule]:
 
 def _yaml(path: Any) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader, and our own file
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
 
 
 def _rule(kind: str, entry: Mapping[str, Any], words: Mapping[str, str]) -> Rule:
     pattern = entry.get("pattern")
     if isinstance(pattern, list):  # parts of one sentence, in this order
-        gap = r"[^\n]{0,%d}?" % int(entry.get("near", 90))
+        gap = rf"[^\n]{{0,{int(entry.get('near', 90))}}}?"
         pattern = gap.join(rf"(?:{part})" for part in pattern)
     flags = re.IGNORECASE if kind == "prose" or entry.get("any_case") else re.NOFLAG
     return Rule(

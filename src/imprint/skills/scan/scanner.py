@@ -23,7 +23,14 @@ from imprint.skills.tree import find_skills
 MAX_LAYERS = 3
 MAX_SIGNATURE = 100_000
 SERVERS = ".mcp.json"
-_TRICKS = {"tags": "P2-invisible", "zero-width": "P2-zero-width", "bidi": "P2-bidi", "homoglyph": "P2-lookalike", "padding": "P2-padding"}
+_TRICKS = {
+    "tags": "P2-invisible",
+    "zero-width": "P2-zero-width",
+    "bidi": "P2-bidi",
+    "terminal": "P2-terminal",
+    "homoglyph": "P2-lookalike",
+    "padding": "P2-padding",
+}
 _CODE = ("shell", "python", "javascript", "other")
 
 
@@ -130,7 +137,9 @@ def _raised(role: str, finding: Finding) -> Finding:
     if name is None or finding.severity < Severity.MEDIUM:
         return finding
     above = rule(name)
-    return replace(finding, rule=name, severity=max(finding.severity, above.severity), why=f"{above.why}: {finding.why}")
+    return replace(
+        finding, rule=name, severity=max(finding.severity, above.severity), why=f"{above.why}: {finding.why}"
+    )
 
 
 def _finding(name: str, file: str, line: int, text: str, role: str = "") -> Finding:

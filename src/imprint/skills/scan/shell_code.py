@@ -133,7 +133,11 @@ class _Shell:
             else:
                 target = redirect.child_by_field_name("destination")
                 path = NOTHING if target is None else self.word(target)
-                sign = redirect.children[0].type if redirect.children[0].type != "file_descriptor" else redirect.children[1].type
+                sign = (
+                    redirect.children[0].type
+                    if redirect.children[0].type != "file_descriptor"
+                    else redirect.children[1].type
+                )
                 if sign in ("<", "<&"):
                     stdin = Value(self.trace.read(path.text) | path.labels, "")
                 else:
@@ -148,7 +152,10 @@ class _Shell:
                 for child in redirect.named_children:
                     if child.type in ("pipeline", "command", "list"):
                         found = self.run(child, found)
-                    elif child.type == "file_redirect" and (target := child.child_by_field_name("destination")) is not None:
+                    elif (
+                        child.type == "file_redirect"
+                        and (target := child.child_by_field_name("destination")) is not None
+                    ):
                         path = self.word(target)
                         self.trace.written(path.text, found.labels)
                         self.trace.note("write", self._line(node), found.labels, "file", f"> {path.text} {found.text}")

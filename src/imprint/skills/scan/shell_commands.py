@@ -27,7 +27,7 @@ from imprint.skills.scan.behaviour import (
     is_secret_name,
     join,
 )
-from imprint.skills.scan.encodings import decoded_text
+from imprint.skills.scan.encodings import decoded_text, unescaped
 
 if TYPE_CHECKING:
     from imprint.skills.scan.shell_code import _Shell
@@ -67,6 +67,8 @@ Command = Callable[[Call], Value]
 
 def _print(call: Call) -> Value:
     found = call.all
+    if call.name == "printf" or call.flags("-e"):
+        found = Value(found.labels, unescaped(found.text))
     call.note("print", found.labels, "stdout", found.text)
     return found
 
@@ -108,11 +110,13 @@ def _code(call: Call) -> Value:
 
 
 _DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-urlencode", "--data-ascii", "--json", "-F", "--form",
-         "-T", "--upload-file", "--post-data", "--post-file", "--body-data", "--body-file", "--form-string")  # fmt: skip
+         "-T", "--upload-file", "--post-data", "--post-file", "--body-data", "--body-file",
+         "--form-string")  # fmt: skip
 _HEADER = ("-H", "--header", "-u", "--user", "-b", "--cookie", "--oauth2-bearer", "-A", "--user-agent", "-e")
 _OUTPUT = ("-o", "--output", "-O", "--output-document")
 _OTHER = ("-X", "--request", "-m", "--max-time", "--retry", "-w", "--write-out", "-x", "--proxy", "--connect-timeout",
-          "--cacert", "--cert", "--key", "-c", "--cookie-jar", "-K", "-t", "--timeout", "--tries", "--method", "-P")  # fmt: skip
+          "--cacert", "--cert", "--key", "-c", "--cookie-jar", "-K", "-t", "--timeout", "--tries", "--method",
+          "-P")  # fmt: skip
 
 
 def _transfer(call: Call) -> Value:
@@ -153,7 +157,7 @@ def _transfer(call: Call) -> Value:
             call.note("send", data.labels, place, address.text or call.stdin.text or "$")
     call.note("fetch", address.labels, "", address.text)
     fetched = Value(frozenset({f"{FETCHED}:{address.text}"}) | (address.labels & {DECODED}), address.text)
-    if not output and call.flags("-O", "-OJ", "-LO", "-sLO", "-fsSLO", "-OL") or (call.name == "wget" and not output):
+    if (not output and call.flags("-O", "-OJ", "-LO", "-sLO", "-fsSLO", "-OL")) or (call.name == "wget" and not output):
         output = address.text.split("?")[0].rsplit("/", 1)[-1]
     if output and output != "-":
         call.shell.trace.written(output, fetched.labels)
@@ -225,7 +229,8 @@ def _interpret(call: Call) -> Value:
             if language == "shell":
                 return call.shell.nested(program, call.line)
             if language:
-                call.shell.inline(language, program.text, call.line)
+                printed = _inline(call, language, program.text)
+                return Value(program.labels | printed.labels, printed.text)
             return Value(program.labels, "")
         if flag in ("-m", "-i", "-l", "--version", "-V", "-h", "--help"):
             if flag == "-m":
@@ -237,14 +242,26 @@ def _interpret(call: Call) -> Value:
         if language == "shell":
             return call.shell.nested(call.stdin, call.line)
         if language:
-            call.shell.inline(language, call.stdin.text, call.line)
+            return _inline(call, language, call.stdin.text)
     return Value(call.stdin.labels, "")
+
+
+def _inline(call: Call, language: str, program: str) -> Value:
+    """A program in another language, run; gives what it prints."""
+    events = call.shell.trace.events
+    before = len(events)
+    call.shell.inline(language, program, call.line)
+    printed = [event for event in events[before:] if event.sink == "print"]
+    labels = frozenset().union(*(event.labels for event in printed))
+    return Value(labels, "\n".join(event.text for event in printed))
 
 
 def _evaluate(call: Call) -> Value:
     """`eval`, `source`: their words are code."""
     found = call.all
-    labels = found.labels | (call.shell.trace.files.get(found.text.removeprefix("./"), NO_LABELS) if call.name != "eval" else NO_LABELS)
+    labels = found.labels | (
+        call.shell.trace.files.get(found.text.removeprefix("./"), NO_LABELS) if call.name != "eval" else NO_LABELS
+    )
     if has(labels, FETCHED, DECODED):
         call.note("run", labels, "argument", f"{call.name} {found.text}")
     if call.name == "eval" and found.text:
@@ -252,7 +269,14 @@ def _evaluate(call: Call) -> Value:
     return NOTHING
 
 
-_PREFIX_VALUES = {"sudo": ("-u", "-g", "-h", "-p"), "timeout": ("-k", "-s"), "nice": ("-n",), "doas": ("-u",), "ionice": ("-c", "-n"), "stdbuf": ("-o", "-e", "-i")}
+_PREFIX_VALUES = {
+    "sudo": ("-u", "-g", "-h", "-p"),
+    "timeout": ("-k", "-s"),
+    "nice": ("-n",),
+    "doas": ("-u",),
+    "ionice": ("-c", "-n"),
+    "stdbuf": ("-o", "-e", "-i"),
+}
 
 
 def _prefix(call: Call) -> Value:
@@ -262,9 +286,11 @@ def _prefix(call: Call) -> Value:
         text = call.words[at].text
         if text in takes:
             at += 2
-        elif text.startswith("-") or ("=" in text and not text.startswith("/")):
-            at += 1
-        elif call.name == "timeout" and re.fullmatch(r"[\d.]+[smhd]?", text):
+        elif (
+            text.startswith("-")
+            or ("=" in text and not text.startswith("/"))
+            or (call.name == "timeout" and re.fullmatch(r"[\d.]+[smhd]?", text))
+        ):
             at += 1
         else:
             break
@@ -377,7 +403,8 @@ def _table() -> dict[str, Command]:
         (_pack, "tar zip cp mv ln install 7z ditto"),
         (_facts, "whoami hostname id uname ifconfig ip ps last w"),
         (_keychain, "security secret-tool pass"),
-        (_quiet, "cd mkdir touch chmod chown rm rmdir test [ [[ true false exit return sleep read shift trap kill ls pwd "
+        (_quiet, "cd mkdir touch chmod chown rm rmdir test [ [[ true false exit return sleep read shift trap "
+                 "kill ls pwd "
                  "git npm npx pip pip3 uv cargo make docker brew apt apt-get yarn pnpm go which"),
     ]  # fmt: skip
     return {name: command for command, names in groups for name in names.split()}
