@@ -10,6 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests keep scans of skills in a folder of their own, and so do the processes that they start."""
+    os.environ["IMPRINT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def alfworld_data() -> Path:
     """The folder with ALFWorld's games (`json_2.1.1/`, `train.jsonl.gz`); the test is skipped without it."""

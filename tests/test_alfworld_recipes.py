@@ -25,6 +25,7 @@ from imprint.train import train_run
 from imprint.types import Episode, StopReason, Task, Turn
 
 RECIPES = sorted((ROOT / "recipes" / "alfworld").glob("*.yaml"))
+TINY = sorted((ROOT / "recipes" / "alfworld" / "tiny").glob("*.yaml"))
 # As Qwen's own: a turn ends with a token that is not the end of the text.
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -125,6 +126,17 @@ def test_a_recipe_starts_on_a_tiny_model_of_the_same_architecture(path: Path, mo
         assert (active[0], active[-1]) == (6, 0)
     if changes:
         check_checkpoint(run.checkpoint_path(3), model)
+
+
+@pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("at_home")
+def test_a_recipe_for_a_million_weights_starts_from_the_base_beside_it(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == recipe.method == path.stem
+    assert (recipe.env.options["max_turns"], recipe.env.options["splits"]["test"]) == (50, "valid_seen")
+    steps = ["steps=3"] if recipe.steps else []
+    assert train_run(small(path, ROOT / recipe.model, *steps), tmp_path / "run", quiet=True)
+    assert Run.open(tmp_path / "run").status()["state"] == "finished"
 
 
 def check_checkpoint(checkpoint: Path, model: Path) -> None:

@@ -127,6 +127,18 @@ def test_recipes_that_are_not_tested_alike_are_named(tmp_path: Path) -> None:
     assert "env.size" in difference and "medium" in difference and "other" in difference
 
 
+def test_a_run_that_is_older_than_a_key_goes_with_the_keys_default(tmp_path: Path) -> None:
+    a = recipe_file(tmp_path, "a")
+    (job,) = plan([a], [0], tmp_path)
+    FakeTraining(job).poll()
+    written = yaml.safe_load((job.folder / "recipe.yaml").read_text())
+    del written["reward"]["invalid"], written["gate"]
+    (job.folder / "recipe.yaml").write_text(yaml.safe_dump(written))
+    assert is_finished(plan([a], [0], tmp_path)[0])
+    with pytest.raises(CheckpointError, match=r"another recipe: reward\.invalid"):
+        plan([a], [0], tmp_path, ["reward.invalid=format"])
+
+
 # --- going through it ---
 
 
@@ -235,6 +247,7 @@ def test_rows_are_the_last_test_of_each_finished_run(tmp_path: Path) -> None:
         "episodes",
         "successes",
         "context_tokens",
+        "turns",
         "env_steps",
     }
     assert (tmp_path / "compare.png").stat().st_size > 1000 and (tmp_path / "compare.svg").is_file()
@@ -298,9 +311,9 @@ def test_the_methods_table_has_means_and_t_intervals() -> None:
         student.ppf(0.975, 2) * math.sqrt(((6 - 22 / 3) ** 2 + (7 - 22 / 3) ** 2 + (9 - 22 / 3) ** 2) / 2 / 3) / 10,
     )
     assert x[:3] == ("x", "3", f"{100 * mean:.1f} [{100 * (mean - half):.1f}, {100 * min(1, mean + half):.1f}]")
-    assert x[4:] == ("80 / 200", "50")
+    assert x[4:] == ("80 / 200", "240 / 600", "50")
     pooled = wilson(15, 30)  # its seeds agree: chance, and no certainty
-    assert y[2:] == (f"50.0 [{100 * pooled.low:.1f}, {100 * pooled.high:.1f}]", "–", "100 / –", "50")
+    assert y[2:] == (f"50.0 [{100 * pooled.low:.1f}, {100 * pooled.high:.1f}]", "–", "100 / –", "300 / –", "50")
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -315,6 +328,12 @@ def test_differences_are_paired_by_seed() -> None:
     only = [r for r in ROWS if r["method"] == "x" or r["seed"] == 2]
     points = {cells[0]: cells[1] for cells in table("Differences", only).rows}
     assert points["x (without) - y (without)"] == "+40.0 [one seed]"
+
+
+def test_rows_older_than_the_count_of_turns_have_no_tokens_per_task() -> None:
+    old = [{key: value for key, value in r.items() if key != "turns"} for r in ROWS]
+    x, _ = table("Methods", old).rows
+    assert x[4:] == ("80 / 200", "– / –", "50")
 
 
 def test_families_and_markdown() -> None:

@@ -27,6 +27,7 @@ from imprint.engine.endpoint import EndpointEngine
 from imprint.envs.household.world import HouseholdWorld
 from imprint.episodes import Request
 from imprint.errors import CheckpointError, ImprintError, PolicyError, RecipeError
+from imprint.exemplars import draw_exemplars
 from imprint.policy.endpoint import Endpoint
 from imprint.policy.sampling import Sampling
 from imprint.recipe import parse_recipe
@@ -126,6 +127,37 @@ def test_a_conversation_is_the_page_and_the_task_then_answers_and_observations_i
     for turn, answer, following in zip(episode.turns, longest[1::2], longest[2::2], strict=False):
         assert answer["content"] == turn.response
         assert following["content"] == turn.observation
+
+
+def test_exemplars_follow_the_pages_in_the_first_message_and_make_another_episode(server, tmp_path):
+    server.set(needs=NEEDS)
+    rollout = rollout_of(server, tmp_path)
+    task = next(task for task in rollout.world.tasks("test") if task.category == HEAT)
+    drawn = draw_exemplars(rollout.world, LIBRARY, rollout.world.tasks("train"), HEAT, 1, 0)
+    request = Request(task, 7, LIBRARY.serving(HEAT))
+    for exemplars in (drawn, ()):
+        (episode,) = rollout.play([replace(request, exemplars=exemplars)], Sampling(0.4, 64))
+        assert episode.success
+    assert len(rollout.store) == 2
+    shown, bare = (row["messages"][0]["content"] for row in server.asked() if len(row["messages"]) == 1)
+    before, exemplar, after = shown.partition("## Example\n" + drawn[0].first_observation)
+    assert exemplar and before + after.partition("You act in a text world")[2] == bare.replace(
+        "You act in a text world", "", 1
+    )
+    said = [f"I use the skill {step.skill}.</think><action>{step.command}</action>" for step in drawn[0].steps]
+    assert [line in after for line in said] == [True] * len(said)
+    rollout.play([request], Sampling(0.4, 64))  # from the store
+    assert rollout.endpoint.meter.reused_episodes == 1
+
+
+@pytest.mark.parametrize("method", ["skic", "adaptmi"])
+def test_methods_that_only_measure_take_a_served_model(server, tmp_path, method):
+    server.set(needs=NEEDS)
+    file = recipe_file(server, tmp_path, method=method, skic={"exemplars": 1}, gate={"scorer": "validity"})
+    call("train", file, "--out", tmp_path / "run", "--quiet")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
+    found = {row["arm"]: row["successes"] for row in rows if row["family"] == "all"}
+    assert found == {"with": 12 if method == "skic" else 10, "without": 10}  # to look, as it does, is a valid command
 
 
 def test_what_goes_wrong_on_the_way_changes_no_episode(server, tmp_path):

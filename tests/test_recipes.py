@@ -15,7 +15,7 @@ from imprint.skills.library import load_library
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 PRETRAIN = sorted((RECIPES / "pretrain").glob("*.yaml"))
-ALFWORLD = sorted((RECIPES / "alfworld").glob("*.yaml"))  # test_alfworld_recipes.py has games for them
+ALFWORLD = sorted((RECIPES / "alfworld").rglob("*.yaml"))  # test_alfworld_recipes.py has games for them
 RUNS = sorted(set(RECIPES.rglob("*.yaml")) - set(PRETRAIN) - set(ALFWORLD))
 
 

@@ -47,8 +47,6 @@ def test_a_good_skill_is_read(tmp_path):
         ("---\nname: my-skill\ndescription: d\nauthor: me\n---\nx", 4, "author", "unknown key"),
         ("---\nname: my-skill\ndescription: d\nname: my-skill\n---\nx", 4, "name", "given twice"),
         ("---\nname: my-skill\ndescription: d\nmetadata: [1]\n---\nx", 4, "metadata", "map of string"),
-        (HEAD + "metadata:\n  n: 1\n---\nx", 5, "metadata.n", "not text but int"),
-        (HEAD + "metadata:\n  1: n\n---\nx", 5, "metadata.1", "key is not text but int"),
         (HEAD + "metadata:\n  a: {b: c}\n---\nx", 5, "metadata.a", "not text but dict"),
         (HEAD + "metadata:\n  tasks: a\n  tasks: b\n---\nx", 6, "metadata.tasks", "given twice"),
         (HEAD + "compatibility: " + "c" * 501 + "\n---\nx", 4, "compatibility", "501 characters"),
@@ -58,14 +56,14 @@ def test_a_good_skill_is_read(tmp_path):
         (HEAD + "yes: x\n---\nx", 4, "yes", "unknown key"),
         (HEAD + "? [a]\n: b\n---\nx", 4, None, "not a word"),
         ("---\nname: my-skill\n<<: {description: d}\n---\nx", 3, "<<", "merged maps"),
-        (HEAD + "license: 2020-99-99\n---\nx", 4, None, "broken YAML: month"),
+        (HEAD + 'license: "\\UFFFFFFFF"\n---\nx', 2, None, "broken YAML: Python int too large"),
         (HEAD + "license: a\x07\n---\nx", 4, None, "special characters"),
         ('---\nname: my-skill\ndescription: "a\\eb"\n---\nx', 3, "description", "control character U\\+001B"),
         (HEAD + 'metadata:\n  a: "\\ud800"\n---\nx', 5, "metadata.a", "control character U\\+D800"),
         (HEAD + '"\\e[31m": x\n---\nx', 4, "\\x1b[31m", "unknown key"),
-        (HEAD + "license: !!python/object/apply:os.system [id]\n---\nx", 4, None, "constructor"),
+        (HEAD + "license: !!python/object/apply:os.system [id]\n---\nx", 4, None, "tags are not allowed"),
         (f"---\nname: {'n' * 65}\ndescription: d\n---\nx", 2, "name", "65 characters"),
-        ("---\nname: my-skill\ndescription: 3\n---\nx", 3, "description", "not text"),
+        ("---\nname: my-skill\ndescription: [d]\n---\nx", 3, "description", "not text"),
         ("---\nname: my-skill\ndescription: a: b\n---\nx", 3, None, "broken YAML"),
         ("---\nname: my-skill\ndescription: d\nmetadata: &a {x: *a}\n---\nx", 4, None, "anchors"),
         ("---\nname: my-skill\ndescription: d\n---\n \n", 5, None, "page is empty"),
@@ -146,6 +144,24 @@ def test_no_front_matter_escapes_with_another_error(tmp_path_factory, front):
 def test_all_problems_are_listed_at_once(tmp_path):
     folder = write(tmp_path, "---\nname: Bad\nextra: 1\n---\n")
     assert {problem.key for problem in Skill.check(folder)} == {"name", "extra", "description", None}
+
+
+def test_every_scalar_is_text(tmp_path):
+    front = "---\nname: 123\ndescription: no\nlicense: 2020-99-99\nmetadata:\n  version: 1.0\n  1: ~\n---\nx"
+    skill = Skill.read(write(tmp_path, front, name="123"))
+    assert (skill.name, skill.description, skill.license) == ("123", "no", "2020-99-99")
+    assert skill.metadata == {"version": "1.0", "1": "~"}
+
+
+def test_names_are_of_any_script_and_compared_in_one_form(tmp_path):
+    wide = "\uff41\uff42-\u00e9"  # full-width letters
+    skill = Skill.read(
+        write(tmp_path, f"---\nname: {wide}\ndescription: d\n---\nx", name="abe\u0301".replace("b", "b-"))
+    )
+    assert skill.name == "ab-\u00e9"
+    assert Skill.read(skill.write(tmp_path / "out")) == skill
+    with pytest.raises(SkillError, match="form in which names are compared"):
+        Skill(wide, "d", "b").write(tmp_path)
 
 
 def test_a_value_with_dashes_does_not_end_the_front_matter(tmp_path):

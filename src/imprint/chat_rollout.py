@@ -89,7 +89,7 @@ class ChatRollout:
 
     async def _play_one(self, chat: Chat, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
         talk = self._open(request)
-        said = self.context.start(request.skills, talk.first)
+        said = self.context.start(request.skills, talk.first, request.exemplars)
         while talk.stop is StopReason.RUNNING:
             talk.messages.append({"role": "user", "content": said})
             try:
@@ -156,6 +156,7 @@ class ChatRollout:
 
     def _key(self, request: Request, sampling: Sampling) -> str:
         task, config = request.task, self.endpoint.config
+        exemplars = self.context.exemplars(request.exemplars)
         return episode_key(
             server=config.base_url,
             model=self.endpoint.model,
@@ -168,14 +169,15 @@ class ChatRollout:
             game=_content(self.world, task),
             turns=self.world.max_turns,
             seed=request.seed,
+            **({"exemplars": exemplars} if exemplars else {}),
         )
 
     def _does_not_fit(self, request: Request, error: ContextFullError) -> PolicyError:
         return PolicyError(
-            f"task {request.task.id!r} with {len(request.skills)} skills does not fit the model's context: {error}",
+            f"task {request.task.id!r} with {request.shown} does not fit the model's context: {error}",
             where=self.endpoint.model,
             key="model",
-            mend="use a model with a longer context, or fewer or shorter skills",
+            mend=f"use a model with a longer context, or {request.shorter}",
         )
 
 

@@ -26,15 +26,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imprint.compare_table import Grid, Row, comparison_tables
-from imprint.errors import CheckpointError, RecipeError
+from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.files import atomic_write, read_jsonl
 from imprint.progress import Progress
-from imprint.recipe import Recipe, load_recipe
+from imprint.recipe import Recipe, load_recipe, parse_recipe
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run, recipe_differences
+from imprint.runs.trust import overridden
+from imprint.skills.library import load_library
+from imprint.skills.vetting import Override, vet
 from imprint.train import check_endpoint, run_name
 
-KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "env_steps")
+KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "turns", "env_steps")
 TEST, REAL, ALL = "test", "real", "all"  # splits, and the family that is all of them
 TAIL = 15  # lines of a failed run's log
 GRACE = 20.0  # seconds that a run has to write where it stopped
@@ -51,6 +54,7 @@ class Job:
     steps: int
     env_steps: int | None = None
     overrides: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,10 +92,17 @@ Start = Callable[[Job], Process]
 # --- what to do ---
 
 
-def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Sequence[str] = ()) -> list[Job]:
+def plan(
+    recipes: Sequence[Path],
+    seeds: Sequence[int],
+    out: Path,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> list[Job]:
     """One job per recipe and seed; all methods with the first seed come first.
 
     Raises:
+        TrustError: a skill of a recipe is refused and not named in `trust`, or a name there is no recipe's skill.
         RecipeError: a recipe does not load or has no test, two have the same name, or a seed is given twice.
         CheckpointError: a run in `out` was made by another recipe (the keys are named), or `out` is a file.
     """
@@ -123,7 +134,12 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], out: Path, overrides: Se
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
             _refuse_other_run(folder, recipe)
-            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, tuple(overrides)))
+            trusted = _vetted(recipe, folder, trust)
+            changes = tuple(overrides)
+            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
+    for name in trust:
+        if not any(name in job.trust for job in jobs):
+            raise TrustError(f"no skill of any recipe is called {name!r}", key="--trust", mend="check the name")
     return jobs
 
 
@@ -145,10 +161,19 @@ def unlike_tests(jobs: Sequence[Job]) -> list[str]:
     ]
 
 
+def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
+    """The names of `trust` that are skills of this recipe, once none of its skills is refused."""
+    library = load_library(recipe.skills)
+    mine = tuple(name for name in trust if name in library)
+    vet(library, recipe.trust, Override(mine, overridden(folder)))
+    return mine
+
+
 def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
     if not (folder / "recipe.yaml").exists():
         return
-    differences = recipe_differences(Run.open(folder).recipe, recipe.model_dump(mode="json"))
+    stored = parse_recipe(Run.open(folder).recipe, folder / "recipe.yaml")  # a key that is younger has its default
+    differences = recipe_differences(stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
     if differences:
         raise CheckpointError(
             f"this run was made by another recipe: {'; '.join(differences[:3])}",
@@ -187,6 +212,7 @@ def games_played(job: Job) -> int:
 def start_training(job: Job, threads: int) -> Process:
     """`imprint train` in a process of its own, whose output goes to the job's log."""
     changes = [part for change in job.overrides for part in ("--set", change)]
+    changes += [part for name in job.trust for part in ("--trust", name)]
     return _start(job, ["train", str(job.recipe), "--out", str(job.folder), "--seed", str(job.seed), *changes], threads)
 
 

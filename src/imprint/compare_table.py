@@ -70,6 +70,11 @@ class Figures:
         values = [r[key] for r in self.by_seed(method, arm).values() if r.get(key) is not None]
         return f"{fmean(values):,.0f}" if values else "–"
 
+    def tokens_per_task(self, method: str, arm: str) -> str:
+        """All that is read for a task, turn by turn: where it is tried twice, in both attempts."""
+        rows = [r for r in self.by_seed(method, arm).values() if r.get("context_tokens") is not None and r.get("turns")]
+        return f"{fmean(r['context_tokens'] * r['turns'] for r in rows):,.0f}" if rows else "–"
+
     def difference(self, first: tuple[str, str], second: tuple[str, str]) -> tuple[str, int] | None:
         """first - second, each a (method, arm): points with a t interval, and the number of seeds both have."""
         a, b = self.by_seed(*first), self.by_seed(*second)
@@ -106,16 +111,18 @@ def _method_table(figures: Figures, tasks: str) -> Grid:
             figures.success(method, "without"),
             figures.success(method, "with"),
             " / ".join(figures.mean_of("context_tokens", method, arm) for arm in ("without", "with")),
+            " / ".join(figures.tokens_per_task(method, arm) for arm in ("without", "with")),
             figures.mean_of("env_steps", method, "without"),
         )
         for method in figures.methods
     ]
-    header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn", "env steps")
+    header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn", "tokens/task", "env steps")
     counts = sorted({row["episodes"] for row in figures.rows if row["family"] == ALL})
     note = (
         f"Success on {' or '.join(map(str, counts))} {tasks}: mean over seeds and its 95% interval "
         "(Student's t; with one seed Wilson's, which says nothing about other seeds). "
-        "Tokens read per turn: without / with skills."
+        "Tokens read per turn, and in all turns of a task (of both attempts, where a method makes two): "
+        "without / with skills."
     )
     return Grid("Methods", header, tuple(body), note)
 

@@ -10,16 +10,28 @@ from typing import Any, Protocol
 from imprint.envs.base import Environment
 from imprint.policy.sampling import Sampling
 from imprint.skills.skill import Skill
-from imprint.types import Episode, StepResult, StopReason, Task, Turn
+from imprint.types import Episode, Exemplar, StepResult, StopReason, Task, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One episode to play: a task, a seed, and the skills to show."""
+    """One episode to play: a task, a seed, and the skills and solved tasks to show."""
 
     task: Task
     seed: int
     skills: tuple[Skill, ...] = ()
+    exemplars: tuple[Exemplar, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """What stands in the context beside the task, for an error to tell."""
+        exemplars = f" and {len(self.exemplars)} exemplars" if self.exemplars else ""
+        return f"{len(self.skills)} skills{exemplars}"
+
+    @property
+    def shorter(self) -> str:
+        """What to do when that is too much."""
+        return "fewer or shorter skills" + (" or exemplars (skic.exemplars)" if self.exemplars else "")
 
 
 class Player(Protocol):

@@ -73,3 +73,7 @@ class CheckpointError(ImprintError):
 
 class PolicyError(ImprintError):
     """A policy that cannot be loaded or cannot do what is asked of it."""
+
+
+class TrustError(ImprintError):
+    """A skill that is not trusted enough for what is asked of it, or a trust record that is damaged."""

@@ -69,16 +69,18 @@ class Evaluator:
         chosen = set(active)
         return tuple(skill.name for skill in self.library.serving(task.category) if skill.name in chosen)
 
+    def request(self, task: Task, shown: Names) -> Request:
+        """The episode of `task` that shows these skills."""
+        seed = derive_seed(self.seed, "evaluate", task.id)
+        return Request(task, seed, tuple(self.library[name] for name in shown))
+
     def play(
         self, wanted: Iterable[tuple[Task, Names]], progress: Progress | None = None
     ) -> dict[tuple[str, Names], Episode]:
         """Play every distinct (task, shown skills) not played since `forget`; keyed by (task id, shown skills)."""
         asked = {(task.id, shown): task for task, shown in wanted}
         distinct = {key: task for key, task in asked.items() if key not in self._played}
-        requests = [
-            Request(task, derive_seed(self.seed, "evaluate", task.id), tuple(self.library[name] for name in shown))
-            for (_, shown), task in distinct.items()
-        ]
+        requests = [self.request(task, shown) for (_, shown), task in distinct.items()]
         episodes = self.rollout.play(requests, self.sampling, progress)
         self._played.update(zip(distinct, episodes, strict=True))
         return {key: self._played[key] for key in asked}

@@ -10,12 +10,14 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imprint.context.config import ContextConfig
+from imprint.context.config import ContextConfig, SkicConfig
 from imprint.curriculum import CurriculumConfig
 from imprint.errors import RecipeError
+from imprint.gate import GateConfig
 from imprint.learning.config import LearnerConfig, Transfer
 from imprint.policy.config import EndpointConfig
 from imprint.rewards import RewardConfig
+from imprint.skills.vetting import TrustConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,6 +82,7 @@ class Recipe(_Section):
     )
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
     skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
+    trust: TrustConfig = TrustConfig()
     seed: int = 0
     steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")
     env_steps: int | None = Field(
@@ -97,6 +100,8 @@ class Recipe(_Section):
     curriculum: CurriculumConfig = CurriculumConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     transfer: Transfer = Transfer()
+    skic: SkicConfig | None = Field(default=None, description="Of the method `skic`; null: its defaults.")
+    gate: GateConfig | None = Field(default=None, description="Of the method `adaptmi`; null: its defaults.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int | None = Field(

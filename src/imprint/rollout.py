@@ -95,14 +95,14 @@ class Rollout:
     def _open(self, request: Request, sampling: Sampling) -> _Tokens:
         environment = self.world.environment()
         first = environment.reset(request.task, request.seed)
-        prompt = self.context.start(request.skills, first)
+        prompt = self.context.start(request.skills, first, request.exemplars)
         if len(prompt.ids) + sampling.max_new_tokens > self.policy.max_context:
             raise PolicyError(
-                f"task {request.task.id!r} with {len(request.skills)} skills begins with {len(prompt.ids)} tokens; "
+                f"task {request.task.id!r} with {request.shown} begins with {len(prompt.ids)} tokens; "
                 f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
                 where=self.policy.name,
                 key="model",
-                mend="use a model with a longer context, or fewer or shorter skills",
+                mend=f"use a model with a longer context, or {request.shorter}",
             )
         return _Tokens(request, environment, first, prompt=prompt)
 

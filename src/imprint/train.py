@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from imprint.methods import make_method
 from imprint.progress import Progress
 from imprint.recipe import Recipe
 from imprint.runs.run import RECORDS, Run
+from imprint.runs.trust import FILE_NAME as TRUST
+from imprint.runs.trust import overridden, record_trust
+from imprint.skills.vetting import Override
 
 __all__ = ["check_endpoint", "check_recipe", "remove_run", "run_name", "train_run"]
 
@@ -21,6 +25,7 @@ __all__ = ["check_endpoint", "check_recipe", "remove_run", "run_name", "train_ru
 RUN_FILES = frozenset(
     {
         *("recipe.yaml", "status.json", "report.html", "episodes", "checkpoints", "tensorboard", "wandb", ".lock"),
+        TRUST,
         *(f"{record}.jsonl" for record in RECORDS),
     }
 )
@@ -31,8 +36,11 @@ def run_name(name: str, seed: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('.-') or 'run'}-s{seed}"
 
 
-def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
+def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False, trust: Sequence[str] = ()) -> bool:
     """Train `recipe` in `folder`, going on where it stopped; False if it was finished before.
+
+    Skills named in `trust` are used whatever was found in them; so are those that the run was begun with on somebody's
+    word, as long as their files stay what they were.
 
     Raises:
         ImprintError: the recipe does not hold together (a new folder is then removed), or the folder holds
@@ -44,9 +52,11 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
         with Run.create(folder, text, resume=True) as run:
             if run.status().get("state") == "finished":
                 return False
-    engine = make_engine(recipe)
+    engine = make_engine(recipe, trust=Override(trust, overridden(folder)))
     is_new = not (folder / "recipe.yaml").exists()
     with Run.create(folder, text, resume=True) as run, Progress(recipe.name, quiet=quiet) as progress:
+        for name in record_trust(run.path, recipe.trust.refuse, engine.verdicts):
+            progress.note(f"note: the skill {name} has changed since this run began")
         try:
             job = method(engine, run, progress)
         except ImprintError:
@@ -69,7 +79,7 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False) -> bool:
     return True
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe, trust: Sequence[str] = ()) -> None:
     """See that all parts of a run can be had, without beginning one.
 
     Raises:
@@ -77,7 +87,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     check_endpoint(recipe)
     make_method(recipe.method)
-    make_engine(recipe)
+    make_engine(recipe, trust=Override(trust))
 
 
 def check_endpoint(recipe: Recipe) -> None:
@@ -90,7 +100,7 @@ def check_endpoint(recipe: Recipe) -> None:
         raise RecipeError(
             f"the method {recipe.method!r} trains, and a model behind an endpoint cannot be trained",
             key="method",
-            mend="choose method: zero_shot (or few_shot), or give a local model and no endpoint",
+            mend="choose one that only measures (zero_shot, few_shot, skic, adaptmi), or a local model and no endpoint",
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Episode", "StepResult", "StopReason", "Task", "Turn"]
+__all__ = ["Episode", "Exemplar", "StepResult", "StopReason", "Task", "Turn", "WorkedStep"]
 
 
 class StopReason(StrEnum):
@@ -65,6 +65,31 @@ class StepResult:
     @property
     def done(self) -> bool:
         return self.terminated or self.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedStep:
+    """One step of an exemplar: a command and what it led to.
+
+    Attributes:
+        serves: what the step is a step of, in the words of a skill's `metadata.tasks`: the task's own category, or "*"
+            for what any task asks for.
+        skill: the name of the skill that it follows, where a library is known; "" if none does.
+    """
+
+    command: str
+    observation: str
+    serves: str
+    skill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A task solved step by step, to be shown to a policy that has another task to do."""
+
+    task: Task
+    first_observation: str
+    steps: tuple[WorkedStep, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, console, grid, say
+from imprint.commands.shared import Sets, Trusted, console, grid, say
 from imprint.errors import RecipeError
 
 
@@ -27,6 +27,7 @@ def compare(
         ),
     ] = None,
     changes: Sets = None,
+    trust: Trusted = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the tables.")] = False,
 ) -> None:
     """Train every recipe with every seed, and print one table with intervals.
@@ -38,7 +39,7 @@ def compare(
     from imprint import compare as job
     from imprint.progress import Progress
 
-    planned = job.plan(recipes, parse_seeds(seeds), out, changes or [])
+    planned = job.plan(recipes, parse_seeds(seeds), out, changes or [], trust or [])
     notes = [f"Not tested alike: {line}." for line in job.unlike_tests(planned)]
     for note in notes:
         say(f"note: {note}", stderr=True)

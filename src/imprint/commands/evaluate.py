@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.gate import check_gate, evaluate_gate
 from imprint.commands.seeds import check_seeds, evaluate_seeds
-from imprint.commands.shared import EndpointUrl, Sets, Subject, console, say, success_table, write_figures
+from imprint.commands.shared import EndpointUrl, Sets, Subject, Trusted, console, say, success_table, write_figures
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -67,11 +68,24 @@ def evaluate(
         typer.Option(help="Several, e.g. 0-2: success by family as the mean over them.", show_default=False),
     ] = None,
     changes: Sets = None,
+    trust: Trusted = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     record: Annotated[
         bool,
         typer.Option("--record", help="Keep the figures of --games in the run, as the split `real`, for its report."),
     ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Skills never, always, and where a first attempt looks difficult, side by side."),
+    ] = False,
+    withdrawn: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="With --gate: this run's last policy too, which has the skills in its weights.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Measure success with and without skills, on the same tasks with the same seeds.
@@ -80,19 +94,29 @@ def evaluate(
 
     On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games alfworld --seeds 0-2`
 
+    Skills where a first attempt looks difficult: `imprint eval imprint-tiny --recipe recipes/household/adaptmi.yaml
+    --gate --seeds 0-4`
+
     A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe recipes/demo.yaml --tasks 60`;
     stopped, the same command goes on, and no finished episode is asked for twice.
     """
     several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
-    subject = Subject(model, recipe, on_games(games, overrides), endpoint)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint, trust)
     _check_record(record, subject, games)
+    check_gate(gate, withdrawn, record=record, arm=arm is not Arm.BOTH)
     from imprint.engine import make_engine
 
-    engine = make_engine(subject.recipe, model=subject.model)
+    engine = make_engine(subject.recipe, subject.model, subject.trust)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
     count = tasks if tasks is not None or games is not None else subject.recipe.evaluation.test_tasks or None
     played = spread(engine, chosen_split, count)
+    if gate:
+        chosen_seeds = [engine.recipe.seed] if several is None else several
+        evaluate_gate(
+            engine, subject, played, chosen_seeds, split=chosen_split, withdrawn=withdrawn, output=output, quiet=quiet
+        )
+        return
     if several is not None:
         evaluate_seeds(engine, subject, played, several, split=chosen_split, arm=arm, output=output, quiet=quiet)
         return

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from imprint.commands.compare import parse_seeds
 from imprint.commands.evaluate import REAL_SPLIT, on_games, playing, spread
-from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, console, grid, say
+from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, Trusted, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -79,6 +79,7 @@ def helpfulness(
         typer.Option(help="Each task is played once per seed, e.g. 0-2.  [default: the recipe's]", show_default=False),
     ] = None,
     changes: Sets = None,
+    trust: Trusted = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -91,11 +92,11 @@ def helpfulness(
     A served model: `imprint skills helpfulness qwen3-8b --skills my-skills --endpoint http://localhost:8000/v1`
     """
     overrides = [*(changes or []), *([] if skills is None else [f"skills={json.dumps(skills)}"])]
-    subject = Subject(model, recipe, on_games(games, overrides), endpoint)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint, trust)
     chosen_seeds = [subject.recipe.seed] if seeds is None else parse_seeds(seeds)
     from imprint.engine import make_engine
 
-    engine = make_engine(subject.recipe, model=subject.model)
+    engine = make_engine(subject.recipe, subject.model, subject.trust)
     chosen_split = split or ("validation" if games is None else REAL_SPLIT)
     chosen = spread(engine, chosen_split, tasks or subject.recipe.evaluation.tasks)
     found = measure(engine, chosen, chosen_seeds, kind.value, subject.title, quiet)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.shared import Sets, Subject, say
+from imprint.commands.shared import Sets, Subject, Trusted, say
 from imprint.commands.skills import page
 from imprint.errors import RecipeError
 
@@ -39,6 +39,7 @@ def play(
     seed: Annotated[int, typer.Option(help="Chooses the task, and the model's draws.")] = 0,
     auto: Annotated[bool, typer.Option("--auto", help="Do not wait for Enter between a model's turns.")] = False,
     changes: Sets = None,
+    trust: Trusted = None,
 ) -> None:
     """Play a task at a prompt, or watch a model play it turn by turn.
 
@@ -49,7 +50,7 @@ def play(
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
         overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
-    subject = Subject(model or "imprint-tiny", recipe, overrides)
+    subject = Subject(model or "imprint-tiny", recipe, overrides, trust=trust)
     chosen_split = split or ("test" if games is None else "valid_seen")
     if model is None:
         from imprint.envs.base import make_world
@@ -59,7 +60,7 @@ def play(
         return
     from imprint.engine import make_engine
 
-    engine = make_engine(subject.recipe, model=subject.model)
+    engine = make_engine(subject.recipe, subject.model, subject.trust)
     watch(engine, choose_task(engine.world, chosen_split, task, family, seed), seed, skills=skills, auto=auto)
 
 

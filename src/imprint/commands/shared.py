@@ -38,6 +38,15 @@ EndpointUrl = Annotated[
         show_default=False,
     ),
 ]
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="SKILL",
+        help="Use this skill although a scan finds something grave in it; you have read it. May be repeated.",
+        show_default=False,
+    ),
+]
 # Control characters, and those that reorder or hide text without being seen.
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
@@ -126,6 +135,7 @@ class Subject:
         recipe_path: in place of the run's own recipe.
         overrides: as `--set` takes them.
         endpoint: the address of a server that has the model; so may the recipe say. `name` is then any name.
+        trust: skills that are used whatever was found in them, beside those that the run was trained on so.
 
     Raises:
         CheckpointError: nothing is there, or the run has no checkpoint.
@@ -133,10 +143,17 @@ class Subject:
     """
 
     def __init__(
-        self, name: str, recipe_path: Path | None, overrides: Sequence[str], endpoint: str | None = None
+        self,
+        name: str,
+        recipe_path: Path | None,
+        overrides: Sequence[str],
+        endpoint: str | None = None,
+        trust: Sequence[str] | None = None,
     ) -> None:
         from imprint.recipe import load_recipe, override, parse_recipe
         from imprint.runs.run import Run
+        from imprint.runs.trust import overridden
+        from imprint.skills.vetting import Override
 
         if endpoint is not None:
             overrides = [*overrides, f"endpoint.base_url={json.dumps(endpoint)}"]
@@ -160,6 +177,7 @@ class Subject:
             self.step = int(checkpoint.name.removeprefix("step-"))
         elif not path.exists():
             _refuse_missing_path(name)
+        self.trust = Override(trust or (), {} if self.run is None else overridden(self.run.path))
         self.recipe: Recipe
         if loaded is not None:
             self.recipe = loaded

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands import banks
+from imprint.commands import banks, budget, find, groups, trust
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
 from imprint.commands.shared import console, grid, say
-from imprint.errors import LibraryError
+from imprint.commands.validate import OURS, validate
 
 if TYPE_CHECKING:
     from imprint.skills.skill import Skill
 
-OURS = "household"
 Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +22,12 @@ app = typer.Typer(
     help="List, check and read skills, and turn banks into skills and back.\n\nExample: `imprint skills list`",
 )
 app.command("helpfulness")(helpfulness)
+app.command("validate")(validate)
+app.command("find")(find.find)
+app.command("groups")(groups.groups)
+app.command("budget")(budget.budget)
+app.command("trust")(trust.trust)
+app.command("lock")(trust.lock)
 app.command("scan")(scan)
 
 
@@ -35,68 +38,17 @@ def list_skills(folder: Folder = OURS) -> None:
     Example: `imprint skills list my-skills`
     """
     from imprint.context.pages import load_templates, render_pages
+    from imprint.policy.counting import TINY, token_counter
     from imprint.skills.library import load_library
 
     library = load_library(folder)
-    count, templates = _token_counter(), load_templates("plain")
+    count, templates = token_counter(TINY).count, load_templates("plain")
     rows = [
-        [
-            skill.name,
-            served(skill),
-            skill.words,
-            *([] if count is None else [f"{count(render_pages(templates, [skill])):,}"]),
-        ]
+        [skill.name, served(skill), skill.words, f"{count(render_pages(templates, [skill])):,}"]
         for skill in library.skills
     ]
-    header = ["skill", "tasks", "words", *([] if count is None else ["tokens (imprint-tiny)"])]
+    header = ["skill", "tasks", "words", f"tokens ({TINY})"]
     console().print(grid(f"{len(rows)} skills in {folder}", header, rows, words=2))
-
-
-@app.command()
-def validate(
-    folder: Folder = OURS,
-    env: Annotated[
-        str | None,
-        typer.Option(
-            help="Check too that each task of this world has a skill and each skill a task, e.g. household.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """Check skill folders against the rules of agentskills.io; status 1 if anything is wrong.
-
-    Example: `imprint skills validate my-skills --env household`
-    """
-    from imprint.envs.base import make_world
-    from imprint.skills.library import load_library
-    from imprint.skills.skill import FILE_NAMES, Skill
-
-    root = _folder_of(folder)
-    candidates = (
-        [root]
-        if any((root / name).is_file() for name in FILE_NAMES)
-        else sorted(p for p in root.iterdir() if _may_be_skill(p))
-    )
-    if not candidates:
-        raise LibraryError("holds no skill folder", where=root, mend="a skill is a folder with a SKILL.md in it")
-    problems = 0
-    for candidate in candidates:
-        found = Skill.check(candidate)
-        problems += len(found)
-        for error in found:
-            say(error.describe())
-        if not found:
-            say(f"{candidate.name}: right")
-    if not problems and candidates != [root]:
-        library = load_library(folder)  # what only shows in company: two skills of one name, for example
-        if env is not None:
-            library.check(make_world(env).categories)
-    if problems:
-        say(
-            f"{problems} problem{'' if problems == 1 else 's'} in {len(candidates)} skill folders",
-            stderr=True,
-        )
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -126,27 +78,3 @@ def page(skill: Skill) -> str:
 def served(skill: Skill) -> str:
     """The tasks that a skill serves, as its front matter names them."""
     return "all" if skill.general else ", ".join(skill.tasks) or "none"
-
-
-def _folder_of(folder: str) -> Path:
-    from imprint.skills.library import load_library
-
-    path = Path(load_library(OURS).where or "") if folder == OURS else Path(folder)
-    if not path.is_dir():
-        raise LibraryError("is not a folder", where=path, mend="give a folder of SKILL.md folders")
-    return path
-
-
-def _may_be_skill(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith((".", "_"))
-
-
-def _token_counter() -> Any:
-    """Counts tokens as `imprint-tiny` reads them; None where its tokenizer is not in the package."""
-    place = resources.files("imprint.policy") / "tiny" / "tokenizer.json"
-    if not place.is_file():
-        return None
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(place.read_text(encoding="utf-8"))
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, console, say, success_table
+from imprint.commands.shared import Sets, Trusted, console, say, success_table
 
 if TYPE_CHECKING:
     from imprint.runs.run import Run
@@ -30,6 +30,7 @@ def train(
         Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-sSEED]", show_default=False)
     ] = None,
     changes: Sets = None,
+    trust: Trusted = None,
     seed: Annotated[int | None, typer.Option(help="In place of the recipe's seed.")] = None,
     resume: Annotated[
         bool,
@@ -54,10 +55,10 @@ def train(
     config = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
     folder = out or Path("runs") / run_name(config.name, config.seed)
     if not resume:
-        check_recipe(config)  # before anything is removed
+        check_recipe(config, trust or [])  # before anything is removed
         remove_run(folder)
     try:
-        if not train_run(config, folder, quiet=quiet):
+        if not train_run(config, folder, quiet=quiet, trust=trust or []):
             say(f"{folder}: this run is finished already; --fresh trains it anew", stderr=True)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"stopped; the same command goes on from the last checkpoint in {folder}") from error

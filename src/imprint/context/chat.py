@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imprint.context.config import ContextConfig
-from imprint.context.pages import load_templates, render_pages, render_result
+from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
 from imprint.context.prompt import parse_tags
 from imprint.errors import RecipeError
 from imprint.skills.skill import Skill
-from imprint.types import StepResult
+from imprint.types import Exemplar, StepResult
 
 
 class ChatContext:
@@ -34,9 +34,13 @@ class ChatContext:
         self.config = config
         self._templates = load_templates("chat", templates)
 
-    def start(self, skills: Sequence[Skill], first: StepResult) -> str:
-        """The first message: the skills, then the task."""
-        return render_pages(self._templates, skills) + self._render("first.j2", first)
+    def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> str:
+        """The first message: the skills, then the exemplars, then the task."""
+        return render_pages(self._templates, skills) + self.exemplars(exemplars) + self._render("first.j2", first)
+
+    def exemplars(self, exemplars: Sequence[Exemplar]) -> str:
+        """The part of the first message that shows `exemplars`; "" without any."""
+        return render_exemplars(self._templates, exemplars)
 
     def follow(self, result: StepResult) -> str:
         """The message after a command."""
@@ -47,7 +51,7 @@ class ChatContext:
         return parse_tags(response)
 
     def sources(self) -> list[str]:
-        """The texts of the templates: what a conversation's words depend on."""
+        """The texts of the templates: what a conversation's words depend on, beside its exemplars."""
         loader = self._templates.loader
         assert loader is not None
         return [loader.get_source(self._templates, f"{name}.j2")[0] for name in ("skill", "first", "next")]

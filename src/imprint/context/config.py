@@ -19,3 +19,11 @@ class ContextConfig(BaseModel):
     show_admissible: bool = Field(
         default=False, description="List the possible commands at every turn, as published prompts do (many tokens)."
     )
+
+
+class SkicConfig(BaseModel):
+    """The recipe's `skic` section (method `skic`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exemplars: int = Field(default=2, ge=1, description="Solved tasks of the same family after the skills.")

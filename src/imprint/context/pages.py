@@ -1,4 +1,4 @@
-"""Skills as the text that a policy reads."""
+"""Skills and exemplars as the text that a policy reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from imprint.skills.skill import Skill
-from imprint.types import StepResult
+from imprint.types import Exemplar, StepResult
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,6 +27,14 @@ def render_pages(templates: Environment, skills: Sequence[Skill]) -> str:
     return "".join(
         template.render(name=skill.name, description=skill.description, body=skill.body.strip()) + "\n\n"
         for skill in skills
+    )
+
+
+def render_exemplars(templates: Environment, exemplars: Sequence[Exemplar]) -> str:
+    """The exemplars, one after the other; without any, nothing at all is asked of the templates."""
+    return "".join(
+        templates.get_template("exemplar.j2").render(first_observation=one.first_observation, steps=one.steps) + "\n\n"
+        for one in exemplars
     )
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from imprint.context.config import ContextConfig
-from imprint.context.pages import load_templates, render_pages, render_result
+from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy.sampling import Prompt
 from imprint.skills.skill import Skill
-from imprint.types import StepResult
+from imprint.types import Exemplar, StepResult
 
 if TYPE_CHECKING:  # it brings PyTorch along, which an endpoint does not need
     from imprint.policy.model import Policy
@@ -68,17 +68,18 @@ class Context:
         """Tokens that end a response: the line's end (plain), the chat template's end of turn, and the model's own."""
         return set(self._ends)
 
-    def start(self, skills: Sequence[Skill], first: StepResult) -> Prompt:
-        """The tokens before the first action; the part that holds the skills is marked as shared."""
+    def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> Prompt:
+        """The tokens before the first action; the part that holds the skills and exemplars is marked as shared."""
+        pages = render_pages(self._templates, skills) + render_exemplars(self._templates, exemplars)
         if self.style == "plain":
-            shared = self._plain_skills(skills)
+            shared = self._page_tokens(pages)
             rest = self.policy.encode(self._render("first.j2", first) + CUE)
             return Prompt((*shared, *rest), len(shared))
-        pages, opening = render_pages(self._templates, skills), self._render("first.j2", first)
+        opening = self._render("first.j2", first)
         before, after = self._chat_text(pages + opening)
         read = [*self.policy.encode(before, special=True), *self.policy.encode(pages)]
         rest = [*self.policy.encode(opening), *self.policy.encode(after, special=True)]
-        return Prompt((*read, *rest), len(read) if skills else 0)
+        return Prompt((*read, *rest), len(read) if pages else 0)
 
     def follow(self, result: StepResult, last: int) -> list[int]:
         """The tokens between a response and the next one: the observation in its wrapping.
@@ -99,9 +100,6 @@ class Context:
             command = response.strip().split("\n", 1)[0].rstrip()  # some tokens hold a line's end and more
             return command, bool(command)
         return parse_tags(response)
-
-    def _plain_skills(self, skills: Sequence[Skill]) -> tuple[int, ...]:
-        return self._page_tokens(render_pages(self._templates, skills))
 
     def _encode_pages(self, text: str) -> tuple[int, ...]:
         bos = self.policy.tokenizer.bos_token_id

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
     from imprint.recipe import Recipe
+    from imprint.skills.vetting import Override
 
 __all__ = ["make_engine"]
 
 
-def make_engine(recipe: Recipe, model: str | Path | None = None) -> Engine:
-    """The engine that a recipe asks for; `model` is in place of the recipe's.
+def make_engine(recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> Engine:
+    """The engine that a recipe asks for; `model` is in place of the recipe's, `trust` names skills beside the recipe's.
 
     Raises:
+        TrustError: a skill is refused.
         ImprintError: any part of the recipe that cannot be had.
     """
     if recipe.endpoint is not None:
         from imprint.engine.endpoint import EndpointEngine
 
-        return EndpointEngine(recipe, model)
+        return EndpointEngine(recipe, model, trust)
     from imprint.engine.local import LocalEngine
 
-    return LocalEngine(recipe, model)
+    return LocalEngine(recipe, model, trust)

@@ -13,6 +13,7 @@ from imprint.policy.sampling import Sampling
 from imprint.policy.usage import Meter
 from imprint.recipe import Recipe
 from imprint.skills.library import load_library
+from imprint.skills.vetting import Override, vet
 from imprint.types import Task
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Engine:
     Attributes:
         rollout: who plays; given by the engine's kind.
         meter: what the model was asked and what that costs, where somebody counts.
+        verdicts: what was decided about each skill, before a model sees any of them.
     """
 
     rollout: Player
@@ -35,11 +37,12 @@ class Engine:
     evaluator: Evaluator
     meter: Meter | None = None
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, trust: Override | None = None) -> None:
         self.recipe = recipe
         self.world: World = make_world(recipe.env.name, **recipe.env.options)
         self.library = load_library(recipe.skills)
         self.library.check(self.world.categories)
+        self.verdicts = vet(self.library, recipe.trust, trust)
 
     def _seat(self, rollout: Player, longest: int) -> None:
         """Let `rollout` play, for training and for evaluation; answers have at most `longest` tokens by default."""
@@ -57,7 +60,7 @@ class Engine:
         raise RecipeError(
             "a model behind an endpoint cannot be trained",
             key="endpoint",
-            mend="choose method: zero_shot (or few_shot), or a local model",
+            mend="choose a method that only measures (zero_shot, few_shot, skic, adaptmi), or a local model",
         )
 
     def tasks(self, split: str, count: int | None = None) -> Sequence[Task]:

@@ -10,6 +10,7 @@ from imprint.engine.base import ANSWER, Engine
 from imprint.errors import RecipeError
 from imprint.policy.endpoint import Endpoint
 from imprint.recipe import Recipe
+from imprint.skills.vetting import Override
 from imprint.store import EpisodeStore
 
 
@@ -18,13 +19,14 @@ class EndpointEngine(Engine):
 
     Args:
         model: in place of the recipe's model.
+        trust: skills that are used whatever was found in them.
 
     Raises:
         ImprintError: any part of the recipe that cannot be had; the server is asked when the first episode begins.
     """
 
-    def __init__(self, recipe: Recipe, model: str | Path | None = None) -> None:
-        super().__init__(recipe)
+    def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
+        super().__init__(recipe, trust)
         if recipe.endpoint is None:
             raise RecipeError("there is no endpoint", key="endpoint", mend="set endpoint.base_url")
         self.context = ChatContext(recipe.context, getattr(self.world, "templates", None))

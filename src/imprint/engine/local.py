@@ -13,6 +13,7 @@ from imprint.learning.learner import Learner
 from imprint.policy.model import Policy
 from imprint.recipe import Recipe
 from imprint.rollout import Rollout
+from imprint.skills.vetting import Override
 
 
 class LocalEngine(Engine):
@@ -20,15 +21,16 @@ class LocalEngine(Engine):
 
     Args:
         model: a folder to load in place of the recipe's model (a checkpoint to evaluate).
+        trust: skills that are used whatever was found in them.
 
     Raises:
         ImprintError: any part of the recipe that cannot be had, before anything is trained.
     """
 
-    def __init__(self, recipe: Recipe, model: str | Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
-        super().__init__(recipe)
+        super().__init__(recipe, trust)
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype)
         self.context = Context(self.policy, recipe.context, getattr(self.world, "templates", None))
         rollout = Rollout(self.policy, self.world, self.context, batch=recipe.rollout.batch)

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import TypeAdapter, ValidationError
 
 from imprint.errors import RecipeError
-from imprint.types import StepResult, Task
+from imprint.types import Exemplar, StepResult, Task
 
 SPLITS = ("train", "validation", "test")
 GROUP = "imprint.envs"
@@ -52,6 +52,15 @@ class World(Protocol):
 
     def environment(self) -> Environment:
         """A fresh environment; cheap, one per episode in flight."""
+        ...
+
+
+@runtime_checkable
+class TeachingWorld(World, Protocol):
+    """A world that can also show how its tasks are done. No other one has to: methods that need it say so."""
+
+    def exemplar(self, task: Task) -> Exemplar | None:
+        """`task` solved by means that a policy has too, every step marked with what it serves; None if it failed."""
         ...
 
 

@@ -197,9 +197,12 @@ class Skill0:
         if self.recipe.evaluation.test_tasks:
             self.run.drop("evaluations", lambda row: row["split"] == "test")  # of a run stopped in the middle of it
             self.engine.evaluator.forget()
-            arms = self.engine.evaluator.paired(self.test_tasks, self.engine.library.names, progress)
-            for arm, episodes in zip(("with", "without"), arms, strict=True):
+            for arm, episodes in zip(("with", "without"), self.test_arms(progress), strict=True):
                 self.record(outcomes(episodes, step=self.updates, split="test", arm=arm, env_steps=self.env_steps))
+
+    def test_arms(self, progress: Callable[[int], None] | None) -> tuple[list[Episode], list[Episode]]:
+        """The episodes of the test with all skills, and with none."""
+        return self.engine.evaluator.paired(self.test_tasks, self.engine.library.names, progress)
 
     def record(self, rows: Sequence[Outcome]) -> None:
         self.run.append("evaluations", [row.to_record() for row in rows])

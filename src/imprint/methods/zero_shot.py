@@ -4,14 +4,21 @@ may be behind an endpoint: what it was asked and what that costs is then in the 
 
 from __future__ import annotations
 
+from imprint.engine.local import LocalEngine
 from imprint.methods.skill0 import Skill0
+from imprint.progress import Progress
 from imprint.runs.metrics import MetricsWriter
+from imprint.runs.run import Run
 
 
 class ZeroShot(Skill0):
     """The test at the end of SKILL0's loop, and nothing before it."""
 
     trains = False
+
+    def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
+        super().__init__(engine, run, progress)
+        self.numbers: dict[str, float | None] = {}  # what a test shows beside success, for the metrics
 
     def train(self) -> None:
         """Test the policy as it is."""
@@ -20,16 +27,18 @@ class ZeroShot(Skill0):
         try:
             self.test(self.advance)
         finally:
-            self.tell_usage()
+            self.tell()
         self.run.set_status("finished", 0, env_steps=0)
 
     def advance(self, turns: int) -> None:
         meter = self.engine.meter
         self.progress.advance(f"{turns} turns in the last episode" if meter is None else meter.line())
 
-    def tell_usage(self) -> None:
-        """What was asked of a server; a run that was stopped says what it had spent until then."""
+    def tell(self) -> None:
+        """The test's numbers, and what was asked of a server; a run that was stopped says what it had until then."""
         if self.engine.meter is not None:
             self.progress.note(self.engine.meter.sentences())
+            self.numbers |= self.engine.meter.metrics()
+        if self.numbers:
             with MetricsWriter(self.run, self.recipe.loggers) as metrics:
-                metrics.log(0, self.engine.meter.metrics())
+                metrics.log(0, self.numbers)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy import server
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 Message = Mapping[str, str]
+Answer = TypeVar("Answer")
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more has said that it is over for now
 IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
 GREETING = 10.0  # seconds for the list of models, which decides nothing
@@ -119,11 +120,19 @@ class Chat:
             ContextFullError: they are too long for it.
             PolicyError: the server refuses, or gives no answer however often it is asked.
         """
+        body = self._body(messages, sampling, seed)
+        return await self.persist(lambda: self._ask(body, messages))
+
+    async def persist(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `ask` gives, asked again as often as the settings allow while the server is busy or broken.
+
+        Raises:
+            PolicyError: it gives nothing however often it is asked.
+        """
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
         first = self.endpoint.first_wait
         backoff = wait_exponential(multiplier=first, max=60) + wait_random(0, first)
-        body = self._body(messages, sampling, seed)
         try:
             async for attempt in AsyncRetrying(
                 stop=stop_after_attempt(self.endpoint.config.retries + 1),
@@ -133,7 +142,7 @@ class Chat:
                 reraise=True,
             ):
                 with attempt:
-                    return await self._ask(body, messages)
+                    return await ask()
         except TransientError as error:
             raise PolicyError(
                 f"no answer after {self.endpoint.config.retries + 1} tries: {error}",
@@ -154,18 +163,27 @@ class Chat:
         }
         return {key: value for key, value in body.items() if value is not None}
 
-    async def _ask(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Reply:
-        """One try."""
+    async def post(self, path: str, body: Mapping[str, Any], characters: int, longest: int = 0) -> httpx.Response:
+        """One request, when the limits let it through; it counts as `characters` of text and `longest` tokens.
+
+        Raises:
+            TransientError: nobody answers.
+        """
         import httpx
 
-        await self._admission(messages, int(body.get("max_tokens", 0)))
+        await self._admission(characters, longest)
         try:
             async with asyncio.timeout(self.endpoint.config.timeout):
-                response = await self.client.post("chat/completions", json=body)
+                return await self.client.post(path, json=body)
         except TimeoutError as error:
             raise TransientError(f"no answer in {self.endpoint.config.timeout:g} s") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
+
+    async def _ask(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Reply:
+        """One try."""
+        characters = sum(len(said["content"]) for said in messages)
+        response = await self.post("chat/completions", body, characters, int(body.get("max_tokens", 0)))
         if response.status_code == 200:
             reply = server.read_reply(response.content, messages)
         else:
@@ -181,12 +199,12 @@ class Chat:
             return Reply("", "", Usage(requests=1, empty=1))
         raise AssertionError("a refusal is raised")
 
-    async def _admission(self, messages: Sequence[Message], longest: int) -> None:
+    async def _admission(self, characters: int, longest: int) -> None:
         """Wait until the server and the limits let one more request through."""
         while (pause := self._closed_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         if self._tokens is not None:
-            wanted = sum(len(said["content"]) for said in messages) / CHARACTERS + longest
+            wanted = characters / CHARACTERS + longest
             await self._tokens.acquire(min(wanted, self._tokens.max_rate))
         if self._requests is not None:
             await self._requests.acquire()

@@ -23,6 +23,7 @@ from imprint.runs import charts
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run
 from imprint.runs.summary import Decision, Evaluation, Headline, Rate, Summary, pretty
+from imprint.runs.trust import trust_rows
 
 __all__ = ["compare_plot", "embed_json", "render_report", "write_report"]
 
@@ -84,6 +85,7 @@ def render_report(run: Run) -> str:
         episodes=Markup(embed_json(episode_data(run, summary.episode_steps))),
         has_episodes=bool(summary.episode_steps),
         max_tasks=MAX_TASKS,
+        trust=trust_rows(run.path),
     )
 
 

@@ -4,6 +4,7 @@
       recipe.yaml                       the recipe, as given
       status.json                       state and step; a run that says "finished" is not trained further
       metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
+      trust.json                        what was found in the skills and decided, see `trust.py`
       timings.jsonl                     seconds per step, kept apart for that reason
       evaluations.jsonl                 one row per (step, split, arm, family)
       curriculum.jsonl                  one row per (step, skill): every decision and its reason
@@ -242,9 +243,10 @@ class Run:
 def recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per dotted key in which two recipes differ, e.g. `seed: 0 here, 1 given`.
 
-    A key that is null is as good as absent: recipes older than an optional key or section stay as they are.
+    A key that is null is as good as absent: recipes older than an optional key or section stay as they are. Whom the
+    user trusts changes no number; it is judged anew at every start, and recorded in `trust.json`.
     """
-    flat_old, flat_new = _flatten(old), _flatten(new)
+    flat_old, flat_new = ({k: v for k, v in _flatten(one).items() if not k.startswith("trust.")} for one in (old, new))
 
     def show(value: object) -> str:
         text = "absent" if value is None else repr(value)

@@ -1,4 +1,4 @@
-"""The front matter of a SKILL.md: a flat, strict and cheap subset of YAML, read from untrusted text."""
+"""The front matter of a SKILL.md: a flat, strict and cheap subset of YAML in which every scalar is text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from imprint.errors import SkillError
 
 MAX_CHARACTERS = 32_000  # the YAML library takes about 20 s for a megabyte of small values
 MAX_NESTING = 20
-_MERGE = "tag:yaml.org,2002:merge"
+_MERGE = "<<"
 
 
 def parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any], dict[str, int]]:
     """The values of the front matter, and the line of each key (`metadata.tasks` for a nested one).
 
-    Anchors and aliases are refused (a page of them can unfold to gigabytes, and no skill needs one), and so are deep
+    `1`, `no` and `2020-01-01` are texts, as the specification's reference library has them, and no value is "". Anchors
+    and aliases are refused (a page of them can unfold to gigabytes, and no skill needs one), and so are tags, deep
     nesting, keys given twice and merged maps.
 
     Args:
@@ -40,6 +41,10 @@ def parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any]
             )
         marks = _marks(node)
         values = {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
+    except (ValueError, OverflowError) as error:  # an escape that is no character
+        raise SkillError(
+            f"broken YAML: {shown(str(error))}", where=path, line=first_line, mend="mend the escapes in quotes"
+        ) from error
     except _RefusedError as error:
         line = _line(front, first_line, error.index)
         raise SkillError(error.problem, where=path, line=line, key=error.key, mend=error.mend) from error
@@ -66,7 +71,7 @@ class _RefusedError(Exception):
         self.problem, self.index, self.mend, self.key = problem, int(mark.index), mend, key
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(yaml.BaseLoader):
     """Refuses while it reads, so that hostile text costs no more than its length."""
 
     nesting = 0
@@ -75,19 +80,14 @@ class _StrictLoader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:  # an alias event has one too
             raise _RefusedError("aliases and anchors are not allowed", event.start_mark, "write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise _RefusedError("tags are not allowed", event.start_mark, "leave the tag away: every value is text")
         self.nesting += 1
         if self.nesting > MAX_NESTING:
             raise _RefusedError("is nested too deeply", event.start_mark, "keep the values flat")
         node: yaml.Node | None = super().compose_node(parent, index)
         self.nesting -= 1
         return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as error:  # a date or a number that cannot be one
-            problem = f"broken YAML: {shown(str(error))}"
-            raise _RefusedError(problem, node.start_mark, "put the value in quotes") from error
 
 
 def _marks(node: yaml.MappingNode, prefix: str = "") -> dict[str, int]:
@@ -97,7 +97,7 @@ def _marks(node: yaml.MappingNode, prefix: str = "") -> dict[str, int]:
         if not isinstance(key, yaml.ScalarNode):
             raise _RefusedError("a key is not a word", key.start_mark, "write `name: ...`")
         name = prefix + key.value
-        if key.tag == _MERGE:
+        if key.value == _MERGE and key.style is None:
             raise _RefusedError("merged maps are not allowed", key.start_mark, "write the values out", shown(name))
         if name in marks:
             raise _RefusedError("is given twice", key.start_mark, "keep one of them", shown(name))

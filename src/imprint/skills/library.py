@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imprint.errors import LibraryError
 from imprint.skills.front import shown
+from imprint.skills.group_file import with_groups
 from imprint.skills.skill import EVERY_TASK, FILE_NAMES, Skill, skill_file
 
 
@@ -30,10 +31,10 @@ class SkillLibrary:
 
     @classmethod
     def load(cls, folder: str | Path) -> SkillLibrary:
-        """Every direct subfolder of `folder` that holds a SKILL.md.
+        """Every direct subfolder of `folder` that holds a SKILL.md, with the tasks that a `groups.json` gives them.
 
         Raises:
-            LibraryError: there are none.
+            LibraryError: there are none, or the groups do not fit them.
             SkillError: one of them is not valid.
         """
         folder = Path(folder)
@@ -48,7 +49,7 @@ class SkillLibrary:
             raise LibraryError(f"cannot be read: {reason}", where=at_fault, mend=mend) from error
         if not found:
             raise LibraryError("holds no skills", where=folder, mend="put skills in it, each a folder with a SKILL.md")
-        return cls((Skill.read(entry) for entry in found), folder)
+        return cls(with_groups([Skill.read(entry) for entry in found], folder), folder)
 
     @property
     def names(self) -> tuple[str, ...]:

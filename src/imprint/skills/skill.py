@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ MAX_BYTES = 1_000_000
 MAX_NAME, MAX_DESCRIPTION, MAX_COMPATIBILITY = 64, 1024, 500
 FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 EVERY_TASK = "*"
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+EMPTY_PAGE = "the page is empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Skill:
     """One skill.
 
     Attributes:
-        name: lowercase letters, digits and single hyphens; the folder has the same name.
+        name: lowercase letters (of any script), digits and single hyphens; the folder has the same name.
         description: what it does and when to use it.
         body: the page itself, Markdown.
         metadata: strings by string; `tasks` says which task categories it serves (`*`: all of them).
@@ -97,6 +96,9 @@ class Skill:
         values |= {key: value for key, value in self._optional().items() if value not in (None, {})}
         for key, text, mend in _broken_rules(values):
             raise SkillError(text, where=parent, key=key, mend=mend)
+        if self.name != normal_name(self.name):
+            text, mend = "is not in the form in which names are compared", f"call it '{normal_name(self.name)}'"
+            raise SkillError(f"'{shown(self.name)}' {text}", where=parent, key="name", mend=mend)
         folder = Path(parent) / self.name
         front = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000)
         data = f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
@@ -114,6 +116,23 @@ class Skill:
             "metadata": dict(self.metadata),
             "allowed-tools": self.allowed_tools,
         }
+
+
+def normal_name(name: str, *, strip: bool = True) -> str:
+    """A name in the form in which names are compared."""
+    return unicodedata.normalize("NFKC", name.strip() if strip else name)
+
+
+def broken_name(name: str) -> list[str]:
+    """What is wrong with a name, by the rules of the specification's reference library."""
+    name = normal_name(name)
+    broken = []
+    if len(name) > MAX_NAME:
+        broken.append(f"has {len(name):,} characters, over {MAX_NAME}")
+    hyphens = name.startswith("-") or name.endswith("-") or "--" in name
+    if not name or name != name.lower() or hyphens or not all(c.isalnum() or c == "-" for c in name):
+        broken.append(f"'{shown(name)}' is not a valid name")
+    return broken
 
 
 def skill_file(folder: Path) -> Path:
@@ -187,11 +206,11 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     ]
     if not body.strip():
         mend = "write what to do below the front matter"
-        problems.append(SkillError("the page is empty", where=path, line=body_line, mend=mend))
+        problems.append(SkillError(EMPTY_PAGE, where=path, line=body_line, mend=mend))
     if problems:
         return None, problems
     skill = Skill(
-        name=values["name"],
+        name=normal_name(values["name"]),
         description=values["description"].strip(),
         body=body.strip(),
         license=values.get("license"),
@@ -237,24 +256,19 @@ def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[
         for key in values
         if key not in FIELDS
     ]
-    for key, longest in (("name", MAX_NAME), ("description", MAX_DESCRIPTION)):
+    for key, longest in (("name", None), ("description", MAX_DESCRIPTION)):
         broken += _text_rules(key, values.get(key), longest, required=True)
     limits: dict[str, int | None] = {"license": None, "compatibility": MAX_COMPATIBILITY, "allowed-tools": None}
     for key, limit in limits.items():
         if key in values:
             broken += _text_rules(key, values[key], limit, required=False)
     name = values.get("name")
-    if isinstance(name, str) and name:
-        if not _NAME.fullmatch(name):
-            broken.append(
-                (
-                    "name",
-                    f"'{shown(name)}' is not a valid name",
-                    "use lowercase letters, digits and single hyphens between",
-                )
-            )
-        elif folder is not None and name != folder:
-            broken.append(("name", f"{name!r} differs from its folder '{shown(folder)}'", "give both the same name"))
+    if isinstance(name, str) and name.strip():
+        mend = "use lowercase letters, digits and single hyphens between"
+        broken += [("name", problem, mend) for problem in broken_name(name)]
+        if folder is not None and normal_name(name) != normal_name(folder, strip=False):
+            problem = f"'{shown(name)}' differs from its folder '{shown(folder)}'"
+            broken.append(("name", problem, "give both the same name"))
     return broken + _metadata_rules(values.get("metadata"))
 
 

@@ -12,13 +12,14 @@ from imprint.envs.base import Environment
 from imprint.envs.household.demonstrator import Demonstration, demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
 from imprint.errors import GameError, RecipeError
-from imprint.types import StepResult, Task
+from imprint.types import Exemplar, StepResult, Task
 
 ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
 # What the world's sentences are made of, between the names.
@@ -142,6 +143,10 @@ class HouseholdWorld:
         dream = make_dream(seed, size=self.config.size, lesson=LESSONS[lesson])
         played = demonstrate(dream, seed, self.max_turns)
         return played if played.success else None
+
+    def exemplar(self, task: Task) -> Exemplar | None:
+        """`task` solved by one who sees what a policy sees; None if it ran out of turns."""
+        return work_out(task, self.game(task), self.max_turns)
 
     phrases = PHRASES
     lessons = (ORDERS, *LESSONS)

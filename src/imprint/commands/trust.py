@@ -1,0 +1,196 @@
+"""`imprint skills trust` and `lock`: how far each skill is trusted, and the record of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imprint.commands.find import Json
+from imprint.commands.shared import console, grid, say
+from imprint.errors import TrustError
+from imprint.skills.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
+
+if TYPE_CHECKING:
+    from imprint.skills.library import SkillLibrary
+    from imprint.skills.lock_file import Entry, Lock, Standing
+    from imprint.skills.skill import Skill
+    from imprint.skills.trust import Passage
+
+Where = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
+
+
+def trust(
+    folder: Where,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Skills.  [default: all]")] = None,
+    to: Annotated[
+        str | None, typer.Option("--promote", metavar="TIER", help="Raise the named skills to T2, T3 or T4.")
+    ] = None,
+    because: Annotated[str, typer.Option(help="Why; it goes into skills.lock.", show_default=False)] = "",
+    vouch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GATE=WHY",
+            help='Open a gate on your word, e.g. "G2=I read it all". May be repeated.',
+            show_default=False,
+        ),
+    ] = None,
+    back: Annotated[bool, typer.Option("--revoke", help="Put the named skills back to T1.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the tier of each skill and what its gates say; promote or revoke the named ones.
+
+    T1 is shown and practised in worlds without tools; T2 may have its files read; T3 its scripts run in a sandbox; T4
+    may use the network. Imprint itself runs no scripts. A skill whose files change falls back to T1.
+
+    Example: `imprint skills trust my-skills pdf-forms --promote T2 --because "read it, 24 November"`
+    """
+    from imprint.skills.library import load_library
+    from imprint.skills.lock_file import FILE_NAME, read_lock, write_lock
+
+    library = load_library(folder)
+    root, chosen = _root(library, folder), [library[name] for name in names or library.names]
+    lock = read_lock(root)
+    now = {skill.name: _standing(skill, lock) for skill in chosen}
+    if to is None and not back:
+        if vouch:
+            raise TrustError("opens a gate for a promotion", key="--vouch", mend="add --promote TIER, or leave it out")
+        _show(library, list(now.values()), as_json)
+        return
+    if to is not None and back:
+        raise TrustError("says the opposite of --promote", key="--revoke", mend="leave one of them out")
+    if not names:
+        raise TrustError("names no skill", key="--promote" if to else "--revoke", mend="name the skills, one by one")
+    words = _words(vouch or [])
+    for name, standing in now.items():
+        moved = _moved(library, standing, None if to is None else _tier(to), because, words)
+        lock[name] = moved
+        say(f"{name}: {moved.trust.tier.name}")
+    say(
+        f"recorded in {write_lock(root, lock)}; keep {FILE_NAME} with the library and read its changes as you read code"
+    )
+
+
+def lock(
+    folder: Where,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; status 1 if a skill is not what is locked.")
+    ] = False,
+) -> None:
+    """Record the files of every skill in skills.lock; those that changed since the last time fall back to T1.
+
+    Example: `imprint skills lock my-skills --check`
+    """
+    from imprint.skills.library import load_library
+    from imprint.skills.lock_file import locked, read_lock, write_lock
+
+    library = load_library(folder)
+    root = _root(library, folder)
+    before = read_lock(root)
+    now = [_standing(skill, before) for skill in library.skills]
+    told = [f"{one.skill}: {one.why}" for one in now if one.why]
+    told += [f"{name}: is locked, and not in the library" for name in sorted(before) if name not in library]
+    for line in told:
+        say(line)
+    if check:
+        say(f"{len(told)} differences from skills.lock" if told else f"{len(now)} skills are as they are locked")
+        if told:
+            raise typer.Exit(1)
+        return
+    fresh = locked(now)
+    fallen = [name for name, entry in fresh.items() if name in before and entry.trust.tier < before[name].trust.tier]
+    path = write_lock(root, fresh)
+    say(f"{len(fresh)} skills in {path}" + (f"; fallen back to T1: {', '.join(fallen)}" if fallen else ""))
+
+
+def _moved(library: SkillLibrary, standing: Standing, to: Tier | None, because: str, words: dict[Gate, str]) -> Entry:
+    """The lock's new entry for one skill."""
+    from imprint.skills.gates import gates
+    from imprint.skills.lock_file import Entry
+
+    skill = library[standing.skill]
+    try:
+        if to is None:
+            moved = revoke(standing.trust, because=because, on=_today())
+        else:
+            needed = {gate: why for gate, why in words.items() if gate in NEEDED[to]}
+            passages = gates(skill, standing.trust.fingerprint, to, needed)
+            moved = promote(standing.trust, to, passages, because=because, on=_today())
+    except TrustError as error:
+        raise TrustError(error.problem, where=skill.path, key=error.key, mend=error.mend) from error
+    return Entry(standing.files, moved)
+
+
+def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool) -> None:
+    from imprint.skills.gates import gates
+
+    rows: list[tuple[Standing, dict[Gate, Passage]]] = []
+    for one in found:
+        live = gates(library[one.skill], one.trust.fingerprint, max(one.trust.tier, Tier.T3))
+        words = {
+            gate: way for gate, way in one.trust.gates.items() if way.outcome is Outcome.VOUCHED and not live[gate].open
+        }
+        rows.append((one, live | words))
+    if as_json:
+        say(json.dumps([_record(one, passages) for one, passages in rows], indent=1))
+        return
+    cells = [
+        [one.skill, one.trust.tier.name, *(passages[gate].outcome.value for gate in Gate), one.why or "as locked"]
+        for one, passages in rows
+    ]
+    header = ["skill", "tier", "G1 scan", "G2 meaning", "G3 sandbox", "G4 permissions", "files"]
+    console().print(grid(f"Trust in {len(rows)} skills", header, cells, words=len(header)))
+    if len(rows) == 1:
+        one, passages = rows[0]
+        for gate in Gate:
+            say(f"{gate}: {passages[gate].outcome}: {passages[gate].why}")
+        say(f"may: {'; '.join(rights(one.trust.tier))}")
+        for step in one.trust.history:
+            say(f"{step.on} {step.tier.name}: {step.because}")
+
+
+def _record(one: Standing, passages: dict[Gate, Passage]) -> dict[str, Any]:
+    return {
+        "skill": one.skill,
+        "tier": one.trust.tier.name,
+        "fingerprint": one.trust.fingerprint,
+        "why": one.why,
+        "gates": {gate: {"outcome": passages[gate].outcome, "why": passages[gate].why} for gate in Gate},
+        "may": rights(one.trust.tier),
+        "history": [{"on": step.on, "tier": step.tier.name, "because": step.because} for step in one.trust.history],
+    }
+
+
+def _tier(text: str) -> Tier:
+    try:
+        return Tier[text.upper()]
+    except KeyError:
+        raise TrustError(f"there is no tier {text!r}", key="--promote", mend="name T2, T3 or T4") from None
+
+
+def _words(vouch: Sequence[str]) -> dict[Gate, str]:
+    words = {}
+    for one in vouch:
+        name, equals, why = one.partition("=")
+        if name not in list(Gate) or not equals or not why.strip():
+            raise TrustError(f"cannot read {one!r}", key="--vouch", mend='write "G2=why you open it"')
+        words[Gate(name)] = why.strip()
+    return words
+
+
+def _standing(skill: Skill, lock: Lock) -> Standing:
+    from imprint.skills.lock_file import standing
+
+    return standing(skill, lock, on=_today())
+
+
+def _root(library: SkillLibrary, folder: str) -> Path:
+    return Path(library.where or folder)
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

@@ -1,0 +1,209 @@
+"""`imprint skills validate`: what is wrong with skills, for people, for programs and for code scanning."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imprint.commands.shared import say
+from imprint.errors import LibraryError, SkillError
+
+if TYPE_CHECKING:
+    from imprint.skills.finding import Finding, Verdict
+
+OURS = "household"
+TOOL = "imprint skills validate"
+
+
+class Format(StrEnum):
+    TEXT, JSON, SARIF = "text", "json", "sarif"
+
+
+def validate(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Skill folders, SKILL.md files, or folders with skills at any depth; ours if none is given.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[Format, typer.Option(help="For people, for programs, or for code scanning.")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file.", show_default=False)] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="What real clients accept is a warning: unknown keys, loose YAML, ...")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Check too that each task of this world has a skill and each skill a task, e.g. household.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Check skills against the agentskills.io specification: its reference library's verdict, and more as warnings.
+
+    Status 0: right; 1: something is wrong; 2: a path cannot be read or an option is mistaken.
+
+    Example: `imprint skills validate my-skills .claude/skills --format sarif --output skills.sarif`
+    """
+    from imprint.files import atomic_write
+    from imprint.skills.spec import same_names
+    from imprint.skills.spec import validate as verdict_of
+
+    roots = [_root(path) for path in paths or [OURS]]
+    folders = _folders(roots)
+    verdicts = same_names([verdict_of(folder, lenient=lenient) for folder in folders])
+    findings = [finding for verdict in verdicts for finding in verdict.findings]
+    if env is not None and all(verdict.valid for verdict in verdicts):
+        findings += _unfit(folders, roots, env)
+    told = {
+        Format.TEXT: lambda: _text(verdicts, findings),
+        Format.JSON: lambda: json.dumps(_json(verdicts, findings, lenient=lenient), indent=1) + "\n",
+        Format.SARIF: lambda: json.dumps(_sarif(findings), indent=1) + "\n",
+    }[format]()
+    if output is None:
+        say(told.rstrip("\n"))
+    else:
+        atomic_write(output, told)
+    errors = sum(finding.level == "error" for finding in findings)
+    warnings = len(findings) - errors
+    if format is not Format.TEXT or output is not None or findings:
+        skills = _count(len(verdicts), "skill")
+        say(f"{_count(errors, 'error')} and {_count(warnings, 'warning')} in {skills}", stderr=True)
+    if errors or (strict and warnings):
+        raise typer.Exit(1)
+
+
+def _root(path: str) -> Path:
+    """The folder that a path names; a page names its own."""
+    from imprint.skills.library import household_library
+    from imprint.skills.skill import FILE_NAMES
+
+    if path == OURS and not Path(path).exists():
+        return Path(household_library().where or "")
+    found = Path(path)
+    if found.name.lower() == FILE_NAMES[1] and not found.is_dir():
+        return found.parent
+    return found
+
+
+def _folders(roots: Sequence[Path]) -> list[Path]:
+    """The skills at and under the paths, each once."""
+    from imprint.skills.tree import find_skills
+
+    folders: dict[str, Path] = {}
+    for root in roots:
+        found = find_skills(root)
+        if not found:
+            raise LibraryError("holds no skill folder", where=root, mend="a skill is a folder with a SKILL.md in it")
+        for folder in found:
+            folders.setdefault(str(folder.absolute()), folder)
+    return list(folders.values())
+
+
+def _unfit(folders: Sequence[Path], roots: Sequence[Path], env: str) -> list[Finding]:
+    """What does not fit between the skills, as one library, and the tasks of a world."""
+    from imprint.envs.base import make_world
+    from imprint.skills.finding import finding
+    from imprint.skills.library import SkillLibrary
+    from imprint.skills.skill import Skill
+
+    categories = make_world(env).categories
+    try:
+        SkillLibrary((Skill.read(folder) for folder in folders), roots[0]).check(categories)
+    except (LibraryError, SkillError) as error:
+        return [finding("env-tasks", error.problem, roots[0], None, error.key, error.mend)]
+    return []
+
+
+def _text(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> str:
+    from imprint.skills.front import shown
+
+    own = {id(finding) for verdict in verdicts for finding in verdict.findings}
+    lines = []
+    for verdict in verdicts:
+        lines += [finding.describe() for finding in verdict.findings]
+        if verdict.valid:
+            lines.append(f"{shown(Path(os.path.abspath(verdict.folder)).name)}: right")  # noqa: PTH100 - as it is called
+    lines += [finding.describe() for finding in findings if id(finding) not in own]
+    return "\n".join(lines)
+
+
+def _json(verdicts: Sequence[Verdict], findings: Sequence[Finding], *, lenient: bool) -> dict[str, Any]:
+    from imprint import __version__
+
+    own = {id(finding) for verdict in verdicts for finding in verdict.findings}
+    errors = sum(finding.level == "error" for finding in findings)
+    return {
+        "version": 1,
+        "tool": {"name": TOOL, "version": __version__},
+        "lenient": lenient,
+        "summary": {
+            "skills": len(verdicts),
+            "valid": sum(verdict.valid for verdict in verdicts),
+            "errors": errors,
+            "warnings": len(findings) - errors,
+        },
+        "skills": [
+            {
+                "path": _sound(str(verdict.folder)),
+                "name": _sound(verdict.name),
+                "valid": verdict.valid,
+                "findings": [_record(finding) for finding in verdict.findings],
+            }
+            for verdict in verdicts
+        ],
+        "others": [_record(finding) for finding in findings if id(finding) not in own],
+    }
+
+
+def _record(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "level": finding.level,
+        "message": _sound(finding.problem),
+        "mend": _sound(finding.mend),
+        "file": _sound(str(finding.file)),
+        "line": finding.line,
+        "key": _sound(finding.key),
+    }
+
+
+def _sound(text: str | None) -> str | None:
+    """Text that every reader of JSON takes: names may hold half characters."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _sarif(findings: Sequence[Finding]) -> dict[str, Any]:
+    from imprint.sarif import Result, sarif, uri
+    from imprint.skills.rules import RULES
+
+    results = [
+        Result(
+            finding.rule,
+            finding.level,
+            "".join(
+                [
+                    f"{finding.key}: " if finding.key else "",
+                    finding.problem,
+                    f"; {finding.mend}" if finding.mend else "",
+                ]
+            ),
+            uri(finding.file),
+            finding.line or 1,
+        )
+        for finding in findings
+    ]
+    return sarif(TOOL, list(RULES.values()), results)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,51 @@
+"""A household game solved as one who reads the page and sees only the text would solve it, for others to read."""
+
+from __future__ import annotations
+
+from imprint.envs.household.demonstrator import Demonstrator
+from imprint.envs.household.dreams import FLAG_OF, DreamRecipe
+from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.game import Game
+from imprint.skills.skill import EVERY_TASK
+from imprint.types import Exemplar, Task, WorkedStep
+
+
+def work_out(task: Task, game: Game, max_turns: int) -> Exemplar | None:
+    """`game` played by the demonstrator with the real recipe; None if that did not win it.
+
+    The search is what every task asks for (`*`); from the object in hand on, a step is one of the task's category.
+    """
+    engine = HouseholdEngine(game, max_turns=max_turns)
+    first = result = engine.reset()
+    goal = game.goal
+    target = None if goal.target_type is None else goal.target_type.lower()
+    player = Demonstrator(first.observation, real_recipe(game), goal.object_type.lower(), target)
+    steps = []
+    while not result.done:
+        held = player.holding is not None
+        command = player.next_command()
+        if command is None:
+            return None
+        said = _as_spoken(command, game.put_verb)
+        result = engine.step(said)
+        player.observe(command, result.observation)
+        serves = task.category if held or player.holding is not None else EVERY_TASK
+        steps.append(WorkedStep(said, result.observation, serves))
+    return Exemplar(task, first.observation, tuple(steps)) if result.success else None
+
+
+def real_recipe(game: Game) -> DreamRecipe:
+    """What `game` asks for, by its own rules, in the form in which dreams are asked for."""
+    kinds = [receptacle.type for receptacle in game.receptacles]
+    treatments = []
+    for verb, flag in FLAG_OF.items():
+        tools = [kind for kind in kinds if kind in getattr(game.rules, verb)]
+        if flag in game.goal.require and tools:
+            treatments.append((verb, tools[0]))
+    return DreamRecipe(tuple(treatments), game.goal.count, game.goal.toggle_type)
+
+
+def _as_spoken(command: str, put_verb: str) -> str:
+    """The command in the words of the game's grammar; the demonstrator moves things."""
+    verb, _, rest = command.partition(" ")
+    return f"put {rest.replace(' to ', ' in/on ', 1)}" if verb == "move" and put_verb == "put" else command
