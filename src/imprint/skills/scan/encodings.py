@@ -108,5 +108,5 @@ _KINDS = (  # what a text must hold for it to be worth looking, the pattern, and
     ("\\x", _ESCAPES, _from_escapes),
     ("%", _PERCENT, _from_percent),
     (",", _CODES, _from_codes),
-    ("rot", _ROT13, _from_rot13),
+    ("13", _ROT13, _from_rot13),
 )
