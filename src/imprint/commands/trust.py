@@ -97,7 +97,11 @@ def lock(
     for line in told:
         say(line)
     if check:
-        say(f"{len(told)} difference{'' if len(told) == 1 else 's'} from skills.lock" if told else f"{len(now)} skills are as they are locked")
+        say(
+            f"{len(told)} difference{'' if len(told) == 1 else 's'} from skills.lock"
+            if told
+            else f"{len(now)} skills are as they are locked"
+        )
         if told:
             raise typer.Exit(1)
         return
