@@ -24,6 +24,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from imprint.curriculum import (
@@ -169,14 +170,30 @@ class Skill0:
     # --- around it -------------------------------------------------------------------------------------------------
 
     def tasks_of(self, step: int) -> list[Task]:
-        """The training tasks of a step: a seeded shuffle of the split, walked through, shuffled anew when used up."""
-        count, size = self.recipe.rollout.tasks, len(self.train_tasks)
-        chosen = []
-        for place in range(step * count, (step + 1) * count):
-            order = list(range(size))
-            random.Random(derive_seed(self.recipe.seed, "tasks", place // size)).shuffle(order)
-            chosen.append(self.train_tasks[order[place % size]])
-        return chosen
+        """The training tasks of a step: a seeded shuffle of the split, walked through, shuffled anew when used up.
+
+        With `rollout.balance` each category is walked through by itself, and the categories take turns.
+        """
+        count, decks = self.recipe.rollout.tasks, self.decks
+        return [
+            self._card(decks[place % len(decks)], place // len(decks)) for place in range(step * count, (step + 1) * count)
+        ]
+
+    @cached_property
+    def decks(self) -> list[list[Task]]:
+        """What is shuffled and walked through by itself: the training tasks, or those of each category."""
+        if not self.recipe.rollout.balance:
+            return [list(self.train_tasks)]
+        by_category: dict[str, list[Task]] = {}
+        for task in self.train_tasks:
+            by_category.setdefault(task.category, []).append(task)
+        return [by_category[category] for category in sorted(by_category)]
+
+    def _card(self, deck: Sequence[Task], place: int) -> Task:
+        round_, index = divmod(place, len(deck))
+        order = list(range(len(deck)))
+        random.Random(derive_seed(self.recipe.seed, "tasks", round_)).shuffle(order)
+        return deck[order[index]]
 
     def named(self, names: Names) -> tuple[Any, ...]:
         return tuple(self.engine.library[name] for name in names)
