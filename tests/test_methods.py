@@ -132,6 +132,19 @@ def test_tasks_are_walked_through_before_any_comes_again(tmp_path):
     assert ids[:8] != ids[8:]
 
 
+def test_balanced_tasks_come_from_every_category_in_turn_each_walked_through_by_itself(tmp_path):
+    trainer = start(Skill0, tmp_path, rollout={"tasks": 3, "group": 2, "balance": True})
+    tasks = list(trainer.train_tasks)
+    trainer.train_tasks = [task for task in tasks if task.category == "red"][:1] + [
+        task for task in tasks if task.category == "blue"
+    ]
+    chosen = [task for step in range(4) for task in trainer.tasks_of(step)]
+    assert [task.category for task in chosen] == ["blue", "red"] * 6
+    blue = [task.id for task in chosen if task.category == "blue"]
+    many = len(trainer.train_tasks) - 1
+    assert len(set(blue[:many])) == min(many, len(blue))
+
+
 def test_imprint_mixes_both_arms_in_each_group(tmp_path):
     trainer = start(Imprint, tmp_path, transfer={"skill_share": 0.5})
     for group in trainer.gather():
