@@ -42,7 +42,7 @@ class RolloutConfig(_Section):
 
     tasks: int = Field(default=16, ge=1, description="Tasks per step.")
     balance: bool = Field(
-        default=False, description="Tasks of every category in turn; false draws them as often as they are in the split."
+        default=False, description="Tasks of every category in turn; false: as often as they are in the split."
     )
     group: int = Field(default=8, ge=2, description="Episodes per task (GRPO's group).")
     temperature: float = Field(default=1.0, gt=0)

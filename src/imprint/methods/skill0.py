@@ -175,9 +175,8 @@ class Skill0:
         With `rollout.balance` each category is walked through by itself, and the categories take turns.
         """
         count, decks = self.recipe.rollout.tasks, self.decks
-        return [
-            self._card(decks[place % len(decks)], place // len(decks)) for place in range(step * count, (step + 1) * count)
-        ]
+        places = range(step * count, (step + 1) * count)
+        return [self._card(decks[place % len(decks)], place // len(decks)) for place in places]
 
     @cached_property
     def decks(self) -> list[list[Task]]:
