@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 from statistics import fmean
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imprint import plugins
 from imprint.errors import RecipeError
 from imprint.types import Episode
 
@@ -91,21 +91,7 @@ def make_scorer(name: str) -> StepScorer:
     Raises:
         RecipeError: there is none, or its package cannot be imported.
     """
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in points:
-        raise RecipeError(
-            f"no scorer is called {name!r}",
-            key="gate.scorer",
-            mend=f"choose one of: {', '.join(sorted(points)) or 'none installed'}",
-        )
-    try:
-        scorer: StepScorer = points[name].load()
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(
-            f"the scorer {name!r} ({points[name].value}) cannot be imported: {error}",
-            key="gate.scorer",
-            mend="install what it needs, or choose another scorer",
-        ) from error
+    scorer: StepScorer = plugins.load(GROUP, "scorer", name, "gate.scorer")
     return scorer
 
 

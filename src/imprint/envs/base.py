@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
+from imprint import plugins
 from imprint.errors import RecipeError
 from imprint.types import Exemplar, StepResult, Task
 
@@ -66,27 +66,20 @@ class TeachingWorld(World, Protocol):
 
 def world_names() -> list[str]:
     """The worlds that are installed."""
-    return sorted(point.name for point in entry_points(group=GROUP))
+    return plugins.names(GROUP)
 
 
 def make_world(name: str, **options: Any) -> World:
     """Build the world registered as `name`.
 
     Raises:
-        RecipeError: no such world, it does not take one of `options`, or not with this value (what the annotations of
-            its constructor say, pydantic's included).
+        RecipeError: no such world, its package cannot be imported, it does not take one of `options`, or not with this
+            value (what the annotations of its constructor say, pydantic's included).
     """
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            kind = point.load()
-            _check_options(kind, name, options)
-            world: World = kind(**_checked_values(kind, options))
-            return world
-    raise RecipeError(
-        f"no world is called {name!r}",
-        key="env.name",
-        mend=f"choose one of: {', '.join(world_names()) or 'none installed'}",
-    )
+    kind = plugins.load(GROUP, "world", name, "env.name")
+    _check_options(kind, name, options)
+    world: World = kind(**_checked_values(kind, options))
+    return world
 
 
 def _check_options(kind: Any, name: str, options: Mapping[str, Any]) -> None:

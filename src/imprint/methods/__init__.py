@@ -8,10 +8,9 @@ Another package adds a method by one class with `Method`'s shape and one entry p
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
-from imprint.errors import RecipeError
+from imprint import plugins
 
 if TYPE_CHECKING:  # the engine brings PyTorch along; the names of the methods do not need it
     from imprint.engine.base import Engine
@@ -42,7 +41,7 @@ class MethodClass(Protocol):
 
 def method_names() -> list[str]:
     """The methods that are installed."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return plugins.names(GROUP)
 
 
 def make_method(name: str) -> MethodClass:
@@ -51,19 +50,5 @@ def make_method(name: str) -> MethodClass:
     Raises:
         RecipeError: no such method, or its package cannot be imported.
     """
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            try:
-                method: MethodClass = point.load()
-            except (ImportError, AttributeError) as error:
-                raise RecipeError(
-                    f"the method {name!r} ({point.value}) cannot be imported: {error}",
-                    key="method",
-                    mend="install what it needs, or choose another method",
-                ) from error
-            return method
-    raise RecipeError(
-        f"no method is called {name!r}",
-        key="method",
-        mend=f"choose one of: {', '.join(method_names()) or 'none installed'}",
-    )
+    method: MethodClass = plugins.load(GROUP, "method", name, "method")
+    return method

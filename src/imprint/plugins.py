@@ -1,0 +1,41 @@
+"""What packages register under entry points: ours and other people's alike."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from imprint.errors import RecipeError
+
+
+def names(group: str) -> list[str]:
+    """What is installed in a group."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def load(group: str, kind: str, name: str, key: str) -> Any:
+    """What is registered as `name`.
+
+    Args:
+        group: the group of entry points.
+        kind: what its members are, for errors: `method`.
+        key: the recipe's key that names it.
+
+    Raises:
+        RecipeError: there is none, or its package cannot be imported.
+    """
+    for point in entry_points(group=group):
+        if point.name == name:
+            try:
+                return point.load()
+            except (ImportError, AttributeError) as error:
+                raise RecipeError(
+                    f"the {kind} {name!r} ({point.value}) cannot be imported: {error}",
+                    key=key,
+                    mend=f"install what it needs, or choose another {kind}",
+                ) from error
+    raise RecipeError(
+        f"no {kind} is called {name!r}",
+        key=key,
+        mend=f"choose one of: {', '.join(names(group)) or 'none installed'}",
+    )
