@@ -92,9 +92,9 @@ def _rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
         "name": rule.name,
-        "shortDescription": {"text": _text(rule.short)},
-        "fullDescription": {"text": _text(rule.short)},
-        "help": {"text": _text(rule.help), "markdown": _text(rule.help)},
+        "shortDescription": {"text": unicode_text(rule.short)},
+        "fullDescription": {"text": unicode_text(rule.short)},
+        "help": {"text": unicode_text(rule.help), "markdown": unicode_text(rule.help)},
         "defaultConfiguration": {"level": rule.level},
         **({"properties": dict(rule.properties)} if rule.properties else {}),
     }
@@ -106,11 +106,11 @@ def _result(result: Result, rule_index: int) -> dict[str, Any]:
         "ruleId": result.rule,
         "ruleIndex": rule_index,
         "level": result.level,
-        "message": {"text": _text(result.message)},
+        "message": {"text": unicode_text(result.message)},
         "locations": [{"physicalLocation": place}],
     }
 
 
-def _text(text: str) -> str:
+def unicode_text(text: str) -> str:
     """Text that is Unicode: a file's name may hold half a character, and strict readers refuse the whole report."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

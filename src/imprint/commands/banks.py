@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import console, grid, say
+from imprint.commands.shared import Folder, console, grid, say
 from imprint.errors import BankError
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
@@ -41,9 +41,7 @@ def import_bank(
 
 
 def export_bank(
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")
-    ],
+    folder: Folder,
     bank: Annotated[Path, typer.Argument(metavar="BANK.json", help="The file to write.")],
     force: Force = False,
 ) -> None:

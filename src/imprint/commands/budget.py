@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.find import Json
-from imprint.commands.shared import ALL, console, grid, say
+from imprint.commands.shared import ALL, Folder, console, grid, say
 from imprint.errors import CheckpointError, PolicyError
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def budget(
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")
-    ] = "household",
+    folder: Folder = "household",
     model: Annotated[
         str, typer.Option(help="Whose tokens: `imprint-tiny`, a folder with a tokenizer, or a hub name.")
     ] = "imprint-tiny",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import console, grid, say
+from imprint.commands.shared import Folder, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.find import Embedder
@@ -17,9 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of a tab
 
 def find(
     query: Annotated[str, typer.Argument(help="What the skill should be about, in your words.")],
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")
-    ] = "household",
+    folder: Folder = "household",
     k: Annotated[int, typer.Option("-k", min=1, help="How many to show.")] = 5,
     rerank: Annotated[
         str | None,

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from imprint.commands.shared import console, grid, say
+from imprint.commands.shared import Folder, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.groups import Group
 
 
 def groups(
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")
-    ] = "household",
+    folder: Folder = "household",
     count: Annotated[
         int | None,
         typer.Option(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imprint.recipe import Recipe
     from imprint.runs.run import Run
 
+Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
 Sets = Annotated[
     list[str] | None,
     typer.Option(

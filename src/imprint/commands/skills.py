@@ -9,13 +9,12 @@ import typer
 from imprint.commands import banks, budget, find, groups, trust
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
-from imprint.commands.shared import console, grid, say
+from imprint.commands.shared import Folder, console, grid, say
 from imprint.commands.validate import OURS, validate
 
 if TYPE_CHECKING:
     from imprint.skills.skill import Skill
 
-Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.find import Json
-from imprint.commands.shared import console, grid, say
+from imprint.commands.shared import Folder, console, grid, say
 from imprint.errors import TrustError
 from imprint.skills.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
 
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from imprint.skills.skill import Skill
     from imprint.skills.trust import Passage
 
-Where = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
-
 
 def trust(
-    folder: Where,
+    folder: Folder,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Skills.  [default: all]")] = None,
     to: Annotated[
         str | None, typer.Option("--promote", metavar="TIER", help="Raise the named skills to T2, T3 or T4.")
@@ -76,7 +74,7 @@ def trust(
 
 
 def lock(
-    folder: Where,
+    folder: Folder,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; status 1 if a skill is not what is locked.")
     ] = False,

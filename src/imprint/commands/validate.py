@@ -178,8 +178,9 @@ def _record(finding: Finding) -> dict[str, Any]:
 
 
 def _sound(text: str | None) -> str | None:
-    """Text that every reader of JSON takes: names may hold half characters."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+    from imprint.sarif import unicode_text
+
+    return None if text is None else unicode_text(text)
 
 
 def _sarif(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ _BUILTIN = frozenset((
 _NETWORK = frozenset(
     ["curl", "ftp", "nc", "ncat", "netcat", "python-connect", "rsync", "scp", "sftp", "socat", "ssh", "telnet", "wget"]
 )
-_CODE = ("shell", "python", "javascript", "other")
 _NETWORK_SINKS = ("send", "resolve")
 LONGEST = 5  # things named in a reason
 
@@ -38,7 +37,7 @@ def observe(folder: Path) -> Observed:
     """Read a skill's files as the scan does."""
     from imprint.skills.scan.behaviour import FETCHED, plain_labels
     from imprint.skills.scan.code import CodeScan
-    from imprint.skills.scan.documents import documents
+    from imprint.skills.scan.documents import CODE, documents
     from imprint.skills.scan.files import read_skill, text_of
     from imprint.skills.scan.normal import normalise
 
@@ -48,7 +47,7 @@ def observe(folder: Path) -> Observed:
         for name, text in texts
         if text is not None
         for document in documents(name, normalise(text)[0])
-        if document.language in _CODE
+        if document.language in CODE
     ]
     commands, network = set(), False
     for _, event in CodeScan().analyse(code):

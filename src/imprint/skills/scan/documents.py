@@ -11,6 +11,7 @@ from typing import Any
 from imprint.skills.scan.hidden import hidden_parts
 from imprint.skills.scan.rules import context
 
+CODE = ("shell", "python", "javascript", "other")  # languages of documents that are not prose
 _SUFFIXES_OF = {
     "python": ".py .pyw",
     "shell": ".sh .bash .zsh .command",

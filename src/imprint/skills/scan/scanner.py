@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imprint.skills.scan.code import CodeScan, judge_events, judge_text
-from imprint.skills.scan.documents import Document, documents
+from imprint.skills.scan.documents import CODE, Document, documents
 from imprint.skills.scan.encodings import layers
 from imprint.skills.scan.files import SkillFile, read_skill, text_of
 from imprint.skills.scan.intent import Intent, compare, read_intent
@@ -18,7 +18,7 @@ from imprint.skills.scan.prose import scan_prose
 from imprint.skills.scan.report import Finding, Severity, SkillReport, evidence, ordered
 from imprint.skills.scan.rules import rule
 from imprint.skills.skill import FILE_NAMES
-from imprint.skills.tree import find_skills
+from imprint.skills.tree import SKIPPED, find_skills
 
 MAX_LAYERS = 3
 MAX_SIGNATURE = 100_000
@@ -31,7 +31,6 @@ _TRICKS = {
     "homoglyph": "P2-lookalike",
     "padding": "P2-padding",
 }
-_CODE = ("shell", "python", "javascript", "other")
 
 
 def scan_skill(folder: Path) -> SkillReport:
@@ -54,11 +53,11 @@ class _Scan:
         for file in read_skill(self.folder):
             self._read(file)
         code = CodeScan()
-        events = code.analyse([document for document in self.documents if document.language in _CODE])
+        events = code.analyse([document for document in self.documents if document.language in CODE])
         lenient = self.intent.about_security
         self.findings += [_raised(document.role, finding) for document, finding in judge_events(events, lenient)]
         for document in self.documents:
-            found = judge_text(document, lenient) if document.language in _CODE else scan_prose(document)
+            found = judge_text(document, lenient) if document.language in CODE else scan_prose(document)
             self.findings += [_raised(document.role, finding) for finding in found]
         self.findings += compare(self.intent, self.page, self.name, events, self.documents)
         return SkillReport(self.folder, self.name, ordered(self.findings), tuple(self.errors + code.errors))
@@ -111,7 +110,7 @@ def _server_folders(root: Path, skills: Collection[str]) -> Iterator[Path]:
         if base in skills:
             below[:] = []
             continue
-        below[:] = [name for name in below if name not in (".git", "node_modules", "__pycache__")]
+        below[:] = [name for name in below if name not in SKIPPED]
         if SERVERS in names:
             yield Path(base)
 
