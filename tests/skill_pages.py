@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import unicodedata
 from collections.abc import Iterator
@@ -25,20 +26,22 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TooSlowError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    gc.disable()  # what is raised within a callback of the collector is swallowed, and the block would go on
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
 
 
-def reference_says(folder: Path, seconds: float = SECONDS) -> bool | None:
+def reference_says(folder: Path) -> bool | None:
     """Whether the reference library finds a skill valid; None if it stops with a traceback or does not stop."""
     from skills_ref import validate
 
     try:
-        with time_limit(seconds):
+        with time_limit(SECONDS):
             return not validate(folder)
     except Exception:  # whatever it is, it is no verdict
         return None

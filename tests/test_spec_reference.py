@@ -85,14 +85,13 @@ def test_awkward_pages_get_the_same_verdict(tmp_path, text, valid):
     assert compare(tmp_path, "a", text.encode()).valid == valid
 
 
-# The reference stops with a traceback or takes minutes: it has no verdict, and ours is that the skill is invalid.
+# The reference stops with a traceback: it has no verdict, and ours is that the skill is invalid.
 NO_VERDICT = {
     "not UTF-8": HEAD.encode() + b"---\n\xff",
     "a key that is a list": (HEAD + "? - a\n: b\n---\nx").encode(),
     "an escape that is no character": (HEAD + 'license: "\\UFFFFFFFF"\n---\nx').encode(),
     "two merges": (HEAD + "<<:\n  a: b\n<<:\n  c: d\n---\nx").encode(),
     "deep nesting": (HEAD + "license:\n " + "- " * 300 + "x\n---\nx").encode(),
-    "thousands of values": (HEAD + "metadata:\n" + "".join(f"  k{i}: v\n" for i in range(10_001)) + "---\nx").encode(),
 }
 
 
@@ -101,7 +100,15 @@ def test_where_the_reference_has_no_verdict_ours_is_invalid(tmp_path, name):
     folder = tmp_path / "a"
     folder.mkdir()
     (folder / "SKILL.md").write_bytes(NO_VERDICT[name])
-    assert reference_says(folder, seconds=1.0) is None
+    assert reference_says(folder) is None
+    assert not validate(folder).valid
+
+
+def test_what_the_reference_takes_minutes_for_is_invalid_at_once(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    values = "".join(f"  k{i}: v\n" for i in range(10_001))
+    (folder / "SKILL.md").write_text(HEAD + "metadata:\n" + values + "---\nx")
     assert not validate(folder).valid
 
 
