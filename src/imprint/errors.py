@@ -75,5 +75,9 @@ class PolicyError(ImprintError):
     """A policy that cannot be loaded or cannot do what is asked of it."""
 
 
+class RetrievalError(ImprintError):
+    """A corpus or an index that cannot be read, or a search engine that does not answer."""
+
+
 class TrustError(ImprintError):
     """A skill that is not trusted enough for what is asked of it, or a trust record that is damaged."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
 from imprint.context.prompt import parse_tags
+from imprint.envs.base import ParseAnswer
 from imprint.errors import RecipeError
 from imprint.skills.skill import Skill
 from imprint.types import Exemplar, StepResult
@@ -19,12 +20,13 @@ class ChatContext:
     Args:
         config: the recipe's section.
         templates: a folder with `chat/` templates of the world's own; ours where it has none.
+        parse: the world's own reading of an answer, in place of `parse_tags`.
 
     Raises:
         RecipeError: the recipe asks for a transcript, which is not a conversation.
     """
 
-    def __init__(self, config: ContextConfig, templates: Path | None = None) -> None:
+    def __init__(self, config: ContextConfig, templates: Path | None = None, parse: ParseAnswer | None = None) -> None:
         if config.style == "plain":
             raise RecipeError(
                 "an endpoint takes a conversation, not a transcript",
@@ -32,6 +34,7 @@ class ChatContext:
                 mend="set context.style: chat",
             )
         self.config = config
+        self._parse = parse or parse_tags
         self._templates = load_templates("chat", templates)
 
     def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> str:
@@ -48,7 +51,7 @@ class ChatContext:
 
     def parse(self, response: str) -> tuple[str, bool]:
         """The command in a response, and whether the response keeps the answer format."""
-        return parse_tags(response)
+        return self._parse(response)
 
     def sources(self) -> list[str]:
         """The texts of the templates: what a conversation's words depend on, beside its exemplars."""

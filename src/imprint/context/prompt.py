@@ -17,6 +17,7 @@ from jinja2 import TemplateError
 
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
+from imprint.envs.base import ParseAnswer
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy.sampling import Prompt
 from imprint.skills.skill import Skill
@@ -35,11 +36,15 @@ class Context:
         policy: whose tokenizer and chat template are used.
         config: the recipe's section.
         templates: a folder with `plain/` and `chat/` templates of the world's own; ours where it has none.
+        parse: the world's own reading of a chat answer, in place of `parse_tags`.
     """
 
-    def __init__(self, policy: Policy, config: ContextConfig, templates: Path | None = None) -> None:
+    def __init__(
+        self, policy: Policy, config: ContextConfig, templates: Path | None = None, parse: ParseAnswer | None = None
+    ) -> None:
         self.policy = policy
         self.config = config
+        self._parse = parse or parse_tags
         has_template = bool(getattr(policy.tokenizer, "chat_template", None))
         self.style = config.style if config.style != "auto" else ("chat" if has_template else "plain")
         if self.style == "chat" and not has_template:
@@ -99,7 +104,7 @@ class Context:
         if self.style == "plain":
             command = response.strip().split("\n", 1)[0].rstrip()  # some tokens hold a line's end and more
             return command, bool(command)
-        return parse_tags(response)
+        return self._parse(response)
 
     def _encode_pages(self, text: str) -> tuple[int, ...]:
         bos = self.policy.tokenizer.bos_token_id

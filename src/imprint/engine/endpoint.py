@@ -7,6 +7,7 @@ from pathlib import Path
 from imprint.chat_rollout import ChatRollout
 from imprint.context.chat import ChatContext
 from imprint.engine.base import ANSWER, Engine
+from imprint.envs.base import own_format
 from imprint.errors import RecipeError
 from imprint.policy.endpoint import Endpoint
 from imprint.recipe import Recipe
@@ -29,7 +30,7 @@ class EndpointEngine(Engine):
         super().__init__(recipe, trust)
         if recipe.endpoint is None:
             raise RecipeError("there is no endpoint", key="endpoint", mend="set endpoint.base_url")
-        self.context = ChatContext(recipe.context, getattr(self.world, "templates", None))
+        self.context = ChatContext(recipe.context, *own_format(self.world))
         self.endpoint = Endpoint(recipe.endpoint, str(model or recipe.model))
         self.meter = self.endpoint.meter
         self.store = EpisodeStore(recipe.endpoint.store, recipe.endpoint.base_url, self.endpoint.model)

@@ -8,6 +8,7 @@ import torch
 
 from imprint.context.prompt import Context
 from imprint.engine.base import ANSWER, LINE, Engine
+from imprint.envs.base import own_format
 from imprint.errors import RecipeError
 from imprint.learning.learner import Learner
 from imprint.policy.model import Policy
@@ -32,7 +33,7 @@ class LocalEngine(Engine):
             torch.set_num_threads(recipe.threads)
         super().__init__(recipe, trust)
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype)
-        self.context = Context(self.policy, recipe.context, getattr(self.world, "templates", None))
+        self.context = Context(self.policy, recipe.context, *own_format(self.world))
         rollout = Rollout(self.policy, self.world, self.context, batch=recipe.rollout.batch)
         self._seat(rollout, LINE if self.context.style == "plain" else ANSWER)
 

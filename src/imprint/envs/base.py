@@ -10,9 +10,10 @@ The class is called with the keyword arguments of the recipe's `env` section (le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ from imprint.types import Exemplar, StepResult, Task
 
 SPLITS = ("train", "validation", "test")
 GROUP = "imprint.envs"
+ParseAnswer = Callable[[str], tuple[str, bool]]  # of a response: the action, and whether it keeps the format
 
 
 @runtime_checkable
@@ -62,6 +64,24 @@ class TeachingWorld(World, Protocol):
     def exemplar(self, task: Task) -> Exemplar | None:
         """`task` solved by means that a policy has too, every step marked with what it serves; None if it failed."""
         ...
+
+
+@runtime_checkable
+class AnsweringWorld(World, Protocol):
+    """A world with an answer format of its own. Of other worlds, a chat model's command stands between <action> tags.
+
+    A world that has one also has `templates`, a folder whose `chat/first.j2` tells the model so.
+    """
+
+    def parse_answer(self, response: str) -> tuple[str, bool]:
+        """The action in a chat model's response ("" if there is none), and whether the response keeps the format."""
+        ...
+
+
+def own_format(world: World) -> tuple[Path | None, ParseAnswer | None]:
+    """The templates and the reading of answers that a world brings along; None for what it leaves to Imprint."""
+    parse = world.parse_answer if isinstance(world, AnsweringWorld) else None
+    return getattr(world, "templates", None), parse
 
 
 def world_names() -> list[str]:

@@ -1,0 +1,1 @@
+"""Search engines over passages: the worlds that ask them know only `Retriever`."""
