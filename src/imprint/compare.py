@@ -163,7 +163,7 @@ def unlike_tests(jobs: Sequence[Job]) -> list[str]:
 
 def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
     """The names of `trust` that are skills of this recipe, once none of its skills is refused."""
-    library = load_library(recipe.skills)
+    library = load_library(recipe.skills, lenient=recipe.lenient)
     mine = tuple(name for name in trust if name in library)
     vet(library, recipe.trust, Override(mine, overridden(folder)))
     return mine

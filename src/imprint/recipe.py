@@ -85,6 +85,7 @@ class Recipe(_Section):
     )
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
     skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
+    lenient: bool = Field(default=False, description="Read the skills as real clients do, not by the specification.")
     trust: TrustConfig = TrustConfig()
     seed: int = 0
     steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")

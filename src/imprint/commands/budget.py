@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.find import Json
-from imprint.commands.shared import ALL, Folder, console, grid, say
+from imprint.commands.shared import ALL, Folder, Lenient, console, grid, say
 from imprint.errors import CheckpointError, PolicyError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def budget(
             show_default=False,
         ),
     ] = None,
+    lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
     """Show what skills cost in the context: each whole page against its description alone, and how many fit.
@@ -44,7 +45,7 @@ def budget(
     from imprint.policy.counting import token_counter
     from imprint.skills.library import load_library
 
-    library, counter = load_library(folder), token_counter(model)
+    library, counter = load_library(folder, lenient=lenient), token_counter(model)
     size = context or counter.context
     if size is None:
         raise PolicyError("does not say how long its context is", where=model, key="--context", mend="give --context")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import Folder, console, grid, say
+from imprint.commands.shared import Folder, Lenient, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.find import Embedder
@@ -38,6 +38,7 @@ def find(
         str | None,
         typer.Option(metavar="NAME", help="The environment variable with the server's key.", show_default=False),
     ] = None,
+    lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
     """Find skills by what they are about: BM25 over names, descriptions and pages.
@@ -47,7 +48,7 @@ def find(
     from imprint.skills.find import SkillIndex
     from imprint.skills.library import load_library
 
-    library = load_library(folder)
+    library = load_library(folder, lenient=lenient)
     hits = SkillIndex(library.skills, _embedder(rerank, endpoint, key_env)).find(query, k)
     if as_json:
         rows = [{"skill": hit.skill.name, "score": hit.score, "description": hit.skill.description} for hit in hits]

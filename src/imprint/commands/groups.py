@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from imprint.commands.shared import Folder, console, grid, say
+from imprint.commands.shared import Folder, Lenient, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.groups import Group
@@ -26,6 +26,7 @@ def groups(
         ),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the proposal without asking.")] = False,
+    lenient: Lenient = False,
 ) -> None:
     """Show the groups of a library, and propose some for skills that name none.
 
@@ -38,7 +39,7 @@ def groups(
     from imprint.skills.groups import given_groups, propose_groups
     from imprint.skills.library import load_library
 
-    library = load_library(folder)
+    library = load_library(folder, lenient=lenient)
     given, silent = given_groups(library.skills)
     if given:
         console().print(_table(f"Groups that {folder} gives", given))
@@ -52,7 +53,7 @@ def groups(
         return
     root = Path(library.where or folder)
     path = write_groups(root, {**read_groups(root), **{group.name: group.skills for group in proposed}})
-    load_library(folder)  # what was written is what a recipe will read
+    load_library(folder, lenient=lenient)  # what was written is what a recipe will read
     say(f"groups: {path}")
 
 

@@ -142,7 +142,7 @@ def show_episode(episode: Episode, *, auto: bool) -> None:
 def _serving(recipe: Recipe, task: Task) -> Sequence[Skill]:
     from imprint.skills.library import load_library
 
-    return load_library(recipe.skills).serving(task.category)
+    return load_library(recipe.skills, lenient=recipe.lenient).serving(task.category)
 
 
 def _ask(prompt: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
 from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
@@ -41,21 +42,9 @@ def scan(
     ] = None,
     fail_on: Annotated[FailOn, typer.Option(help="Status 1 from this severity on.")] = FailOn.HIGH,
     jobs: Annotated[int, typer.Option(min=1, help="Processes to scan with.")] = 1,
-    judge_endpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="An OpenAI-compatible server whose model reads each skill too; it can add findings, never remove any. "
-            "Needs `pip install 'imprint[openai]'`.",
-            show_default=False,
-        ),
-    ] = None,
-    judge_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The judge's name at the endpoint.", show_default=False)
-    ] = None,
-    judge_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The variable that holds the judge's key.", show_default=False)
-    ] = None,
+    judge_endpoint: JudgeEndpoint = None,
+    judge_model: JudgeModel = None,
+    judge_key_env: JudgeKey = None,
 ) -> None:
     """Scan skills for the fourteen published security patterns; status 1 if anything grave is found.
 
@@ -65,13 +54,12 @@ def scan(
     """
     from imprint.skills.scan.report import Severity
 
-    if (judge_endpoint is None) != (judge_model is None):
-        raise typer.BadParameter("a judge needs --judge-endpoint and --judge-model")
+    judge = chosen_judge(judge_endpoint, judge_model, judge_key_env)
     reports = sorted(_scan(_units(paths), jobs), key=lambda report: str(report.path))
-    if judge_endpoint is not None and judge_model is not None:
+    if judge is not None:
         from imprint.skills.scan.judge import judge_all
 
-        reports = judge_all(reports, judge_endpoint, judge_model, judge_key_env)
+        reports = judge_all(reports, judge)
     text = {Format.TEXT: _text, Format.JSON: _json, Format.SARIF: _sarif}[format](reports)
     if output is not None:
         from imprint.files import atomic_write

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from imprint.runs.run import Run
 
 Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
+Lenient = Annotated[
+    bool, typer.Option("--lenient", help="Read skills as real clients do: unknown keys, loose YAML, free names, ...")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(

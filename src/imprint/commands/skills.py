@@ -9,7 +9,7 @@ import typer
 from imprint.commands import banks, budget, find, groups, trust
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
-from imprint.commands.shared import Folder, console, grid, say
+from imprint.commands.shared import Folder, Lenient, console, grid, say
 from imprint.commands.validate import OURS, validate
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ app.command("scan")(scan)
 
 
 @app.command("list")
-def list_skills(folder: Folder = OURS) -> None:
+def list_skills(folder: Folder = OURS, lenient: Lenient = False) -> None:
     """What a library holds: each skill, the tasks it serves, and how long it is.
 
     Example: `imprint skills list my-skills`
@@ -40,7 +40,7 @@ def list_skills(folder: Folder = OURS) -> None:
     from imprint.policy.counting import TINY, token_counter
     from imprint.skills.library import load_library
 
-    library = load_library(folder)
+    library = load_library(folder, lenient=lenient)
     count, templates = token_counter(TINY).count, load_templates("plain")
     rows = [
         [skill.name, served(skill), skill.words, f"{count(render_pages(templates, [skill])):,}"]
@@ -54,6 +54,7 @@ def list_skills(folder: Folder = OURS) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="The skill's name.")],
     folder: Folder = OURS,
+    lenient: Lenient = False,
 ) -> None:
     """Print a skill as it stands in the context.
 
@@ -61,7 +62,7 @@ def show(
     """
     from imprint.skills.library import load_library
 
-    library = load_library(folder)
+    library = load_library(folder, lenient=lenient)
     say(page(library[name]))
 
 

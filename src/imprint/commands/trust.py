@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.find import Json
-from imprint.commands.shared import Folder, console, grid, say
+from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
+from imprint.commands.shared import Folder, Lenient, console, grid, say
 from imprint.errors import TrustError
 from imprint.skills.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
 
 if TYPE_CHECKING:
     from imprint.skills.library import SkillLibrary
     from imprint.skills.lock_file import Entry, Lock, Standing
+    from imprint.skills.scan.judge import Judge
     from imprint.skills.skill import Skill
     from imprint.skills.trust import Passage
 
@@ -38,26 +40,32 @@ def trust(
         ),
     ] = None,
     back: Annotated[bool, typer.Option("--revoke", help="Put the named skills back to T1.")] = False,
+    judge_endpoint: JudgeEndpoint = None,
+    judge_model: JudgeModel = None,
+    judge_key_env: JudgeKey = None,
+    lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
     """Show the tier of each skill and what its gates say; promote or revoke the named ones.
 
     T1 is shown and practised in worlds without tools; T2 may have its files read; T3 its scripts run in a sandbox; T4
-    may use the network. Imprint itself runs no scripts. A skill whose files change falls back to T1.
+    may use the network. Imprint itself runs no scripts. A skill whose files change falls back to T1. With a judge, G2
+    is what it says of the skill.
 
     Example: `imprint skills trust my-skills pdf-forms --promote T2 --because "read it, 24 November"`
     """
     from imprint.skills.library import load_library
     from imprint.skills.lock_file import FILE_NAME, read_lock, write_lock
 
-    library = load_library(folder)
+    judge = chosen_judge(judge_endpoint, judge_model, judge_key_env)
+    library = load_library(folder, lenient=lenient)
     root, chosen = _root(library, folder), [library[name] for name in names or library.names]
     lock = read_lock(root)
     now = {skill.name: _standing(skill, lock) for skill in chosen}
     if to is None and not back:
         if vouch:
             raise TrustError("opens a gate for a promotion", key="--vouch", mend="add --promote TIER, or leave it out")
-        _show(library, list(now.values()), as_json)
+        _show(library, list(now.values()), as_json, judge)
         return
     if to is not None and back:
         raise TrustError("says the opposite of --promote", key="--revoke", mend="leave one of them out")
@@ -65,7 +73,7 @@ def trust(
         raise TrustError("names no skill", key="--promote" if to else "--revoke", mend="name the skills, one by one")
     words = _words(vouch or [])
     for name, standing in now.items():
-        moved = _moved(library, standing, None if to is None else _tier(to), because, words)
+        moved = _moved(library, standing, None if to is None else _tier(to), because, words, judge)
         lock[name] = moved
         say(f"{name}: {moved.trust.tier.name}")
     say(
@@ -78,6 +86,7 @@ def lock(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; status 1 if a skill is not what is locked.")
     ] = False,
+    lenient: Lenient = False,
 ) -> None:
     """Record the files of every skill in skills.lock; those that changed since the last time fall back to T1.
 
@@ -86,7 +95,7 @@ def lock(
     from imprint.skills.library import load_library
     from imprint.skills.lock_file import locked, read_lock, write_lock
 
-    library = load_library(folder)
+    library = load_library(folder, lenient=lenient)
     root = _root(library, folder)
     before = read_lock(root)
     now = [_standing(skill, before) for skill in library.skills]
@@ -109,7 +118,14 @@ def lock(
     say(f"{len(fresh)} skills in {path}" + (f"; fallen back to T1: {', '.join(fallen)}" if fallen else ""))
 
 
-def _moved(library: SkillLibrary, standing: Standing, to: Tier | None, because: str, words: dict[Gate, str]) -> Entry:
+def _moved(
+    library: SkillLibrary,
+    standing: Standing,
+    to: Tier | None,
+    because: str,
+    words: dict[Gate, str],
+    judge: Judge | None,
+) -> Entry:
     """The lock's new entry for one skill."""
     from imprint.skills.gates import gates
     from imprint.skills.lock_file import Entry
@@ -120,23 +136,26 @@ def _moved(library: SkillLibrary, standing: Standing, to: Tier | None, because: 
             moved = revoke(standing.trust, because=because, on=_today())
         else:
             needed = {gate: why for gate, why in words.items() if gate in NEEDED[to]}
-            passages = gates(skill, standing.trust.fingerprint, to, needed)
+            asked = judge if Gate.G2 in NEEDED[to] else None
+            passages = gates(skill, standing.trust.fingerprint, to, needed, asked)
             moved = promote(standing.trust, to, passages, because=because, on=_today())
     except TrustError as error:
         raise TrustError(error.problem, where=skill.path, key=error.key, mend=error.mend) from error
     return Entry(standing.files, moved)
 
 
-def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool) -> None:
+def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool, judge: Judge | None) -> None:
     from imprint.skills.gates import gates
 
     rows: list[tuple[Standing, dict[Gate, Passage]]] = []
     for one in found:
-        live = gates(library[one.skill], one.trust.fingerprint, max(one.trust.tier, Tier.T3))
-        words = {
-            gate: way for gate, way in one.trust.gates.items() if way.outcome is Outcome.VOUCHED and not live[gate].open
+        live = gates(library[one.skill], one.trust.fingerprint, max(one.trust.tier, Tier.T3), judge=judge)
+        said = {  # what was said for these very files: by a person, or by a judge who is not asked again now
+            gate: way
+            for gate, way in one.trust.gates.items()
+            if not live[gate].open and (way.outcome is Outcome.VOUCHED or live[gate].outcome is Outcome.NOT_RUN)
         }
-        rows.append((one, live | words))
+        rows.append((one, live | said))
     if as_json:
         say(json.dumps([_record(one, passages) for one, passages in rows], indent=1))
         return

@@ -40,7 +40,7 @@ class Engine:
     def __init__(self, recipe: Recipe, trust: Override | None = None) -> None:
         self.recipe = recipe
         self.world: World = make_world(recipe.env.name, **recipe.env.options)
-        self.library = load_library(recipe.skills)
+        self.library = load_library(recipe.skills, lenient=recipe.lenient)
         self.library.check(self.world.categories)
         self.verdicts = vet(self.library, recipe.trust, trust)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from imprint.errors import LibraryError
 from imprint.skills.front import shown
 from imprint.skills.group_file import with_groups
+from imprint.skills.lenient import read_lenient
 from imprint.skills.skill import EVERY_TASK, FILE_NAMES, Skill, skill_file
 
 
@@ -30,8 +31,11 @@ class SkillLibrary:
                 raise LibraryError(f"two skills are called {name!r}", where=where, mend="rename one of them")
 
     @classmethod
-    def load(cls, folder: str | Path) -> SkillLibrary:
+    def load(cls, folder: str | Path, *, lenient: bool = False) -> SkillLibrary:
         """Every direct subfolder of `folder` that holds a SKILL.md, with the tasks that a `groups.json` gives them.
+
+        Args:
+            lenient: read skills as real clients do (`imprint.skills.lenient`).
 
         Raises:
             LibraryError: there are none, or the groups do not fit them.
@@ -49,7 +53,8 @@ class SkillLibrary:
             raise LibraryError(f"cannot be read: {reason}", where=at_fault, mend=mend) from error
         if not found:
             raise LibraryError("holds no skills", where=folder, mend="put skills in it, each a folder with a SKILL.md")
-        return cls(with_groups([Skill.read(entry) for entry in found], folder), folder)
+        read = read_lenient if lenient else Skill.read
+        return cls(with_groups([read(entry) for entry in found], folder), folder)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,6 +128,6 @@ def household_library() -> SkillLibrary:
     return SkillLibrary.load(Path(str(resources.files("imprint.skills") / "household")))
 
 
-def load_library(name: str | Path) -> SkillLibrary:
+def load_library(name: str | Path, *, lenient: bool = False) -> SkillLibrary:
     """The library that a recipe's `skills` names: a folder, or `household`."""
-    return household_library() if str(name) == "household" else SkillLibrary.load(Path(name))
+    return household_library() if str(name) == "household" else SkillLibrary.load(Path(name), lenient=lenient)

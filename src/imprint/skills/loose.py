@@ -32,6 +32,15 @@ def read_loose(text: str) -> Value | None:
     return root
 
 
+def loose_values(text: str) -> dict[str, Any] | None:
+    """The same map as plain values: texts, lists and maps of texts."""
+    try:
+        return parse_front(Path(), text, first_line=1)[0]
+    except SkillError:
+        root = _by_line(text[:MAX_CHARACTERS])
+        return None if root is None else {key: value.text for key, value in root.entries.items()}
+
+
 def _kind(value: Any) -> Any:
     return "text" if isinstance(value, str) else "map" if isinstance(value, dict) else "list"
 

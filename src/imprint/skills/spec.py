@@ -70,6 +70,15 @@ def validate(folder: str | Path, *, lenient: bool = False) -> Verdict:
     return Verdict(folder, rules.name, tuple(found))
 
 
+def page_parts(folder: Path) -> tuple[Path, str, str]:
+    """The file, the front matter and the body of a skill that the lenient validation has no error against."""
+    page = _page_of(folder)
+    text = _decode(_read(page), page).replace("\r\n", "\n").replace("\r", "\n")
+    rules = _Page(text, page, lenient=True)
+    front = rules.split() or ""
+    return page, front, text[rules.body_start :]
+
+
 def same_names(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts, with a warning at each skill whose name an earlier one has."""
     first: dict[str, Path] = {}
@@ -173,7 +182,7 @@ class _Page:
         self.front_start = 0
 
     def judge(self, folder_name: str) -> None:
-        front = self._split()
+        front = self.split()
         if front is None:
             return
         root = self._parse(front)
@@ -205,7 +214,7 @@ class _Page:
     def _tell_of(self, rule: str, key: str, value: Value, problem: str, mend: str) -> None:
         self._tell(rule, problem, self.front_start + value.key_index, shown(key), mend)
 
-    def _split(self) -> str | None:
+    def split(self) -> str | None:
         """The front matter as the reference cuts it out: what is between the first two `---`, wherever they stand."""
         start = len(_BOM) if self.lenient and self.text.startswith(_BOM) else 0
         if not self.text.startswith(_DASHES, start):
