@@ -31,11 +31,12 @@ if "--atheris" in sys.argv:  # before anything imports what is to be guided by i
         import imprint.skills.spec
         import imprint.skills.tree  # noqa: F401
 
-from imprint.errors import ImprintError
+from imprint.errors import ImprintError, SkillError
 from imprint.sarif import Result, sarif, uri
+from imprint.skills.lenient import read_lenient
 from imprint.skills.library import SkillLibrary
 from imprint.skills.rules import RULES
-from imprint.skills.skill import Skill
+from imprint.skills.skill import EMPTY_PAGE, Skill, broken_name
 from imprint.skills.spec import same_names, validate
 from imprint.skills.tree import find_skills
 from skill_pages import TOKENS, reference_says
@@ -122,6 +123,11 @@ def run_one(data: bytes, parent: Path, *, against_reference: bool = False) -> No
                 )
             with contextlib.suppress(ImprintError):
                 SkillLibrary.load(root)
+            try:
+                loose = read_lenient(folder)
+                assert loose.body and not broken_name(loose.name), loose
+            except SkillError as error:  # only of what it accepts and that has no page or no name
+                assert not lenient.valid or error.problem == EMPTY_PAGE or error.key == "name", error.describe()
             assert find_skills(root) == [folder] or not any(p.name.lower() == "skill.md" for p in folder.iterdir())
         spent = time.perf_counter() - started
         assert spent < SECONDS, f"took {spent:.1f} s"

@@ -106,6 +106,33 @@ def test_rules_for_whole_files(tmp_path: Path, rule: str) -> None:
     assert all(finding.why and finding.file for finding in report.findings)
 
 
+@pytest.mark.parametrize(
+    ("declared", "reached"),
+    [
+        ("allowed-tools: Bash, WebFetch", set()),
+        ("allowed-tools: Bash, WebFetch(domain:x.example)", {"y.example"}),
+        ("allowed-tools: Bash, WebFetch(domain:*.y.example), WebFetch(domain:example)", set()),
+        ("permissions:\n  shell: run\n  network: [api.x.example, y.example]", {"x.example"}),
+        ("permissions: [bash, network, run.py, x.example]", set()),
+        (
+            "allowed-tools: Bash, WebFetch(domain:z.example), WebFetch(domain:ample)",
+            {"api.x.example", "x.example", "y.example"},
+        ),
+    ],
+)
+def test_hosts_that_are_declared_are_held_against_those_that_are_reached(tmp_path: Path, declared, reached) -> None:
+    files: Files = {
+        "a.py": "import requests\nrequests.get('https://api.x.example/v1')\nrequests.post('http://localhost:8/')\n",
+        "b.sh": "curl -s https://y.example/a -o a.txt\n",
+    }
+    text = "```bash\ncurl https://x.example -o b.txt\n```\n"
+    report = scan(tmp_path, files, FRONT.replace("\n---\n\n", f"\n{declared}\n---\n\n{text}\n"))
+    told = {finding.evidence.split()[1].rstrip(",") for finding in report.findings if "reaches" in finding.evidence}
+    assert told == reached
+    strict = declared.startswith("permissions")
+    assert rules(report, Severity.LOW) >= ({"PE1-beyond" if strict else "PE1-undeclared"} if reached else set())
+
+
 def test_rules_for_whole_files_are_all_tried() -> None:
     assert {rule.id for rule in load_rules()["files"]} == {*WHOLE, "SC3-link-out"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from imprint.errors import SkillError
 from imprint.skills.front import parse_front
-from imprint.skills.scan.behaviour import Event
+from imprint.skills.scan.behaviour import FETCHED, Event, host_of, is_local
 from imprint.skills.scan.documents import Document
 from imprint.skills.scan.names import skill_lookalike
 from imprint.skills.scan.report import Finding, evidence
@@ -18,6 +18,10 @@ from imprint.skills.scan.rules import context, rule
 
 _SHELL = re.compile(r"(?i)\b(?:bash|shell|exec\w*|terminal|command\w*|run\w*)\b|\*")
 _NETWORK = re.compile(r"(?i)\b(?:web\w*|network|http\w*|fetch|internet|browser|mcp\w*|bash|shell)\b|\*")
+_NAMES_HOSTS = re.compile(r"(?i)network|hosts?|domains?|urls?|endpoints?")
+_LIMIT = re.compile(r"(?i)\bdomain:([\w.*-]+)|\bhttps?://([^\s/:)\"']+)")
+_BARE_HOST = re.compile(r"(?i)(?<![\w.*-])(?:\*\.)?(?:[a-z0-9-]+\.)+[a-z]{2,}(?![\w-])")
+_CALLERS = frozenset({"curl", "wget", "http", "https"})
 _WRITE = re.compile(r"(?i)\b(?:\w*write\w*|\w*edit\w*|bash|shell|filesystem)\b|\*")
 
 
@@ -27,12 +31,14 @@ class Intent:
 
     Attributes:
         tools: what it declares under `allowed-tools` or `permissions`; None if it declares nothing.
+        hosts: which machines those limit it to, e.g. by `WebFetch(domain:docs.example.com)`; empty sets no limit.
         strict: declared as `permissions`, which no author writes by habit.
     """
 
     name: str = ""
     description: str = ""
     tools: str | None = None
+    hosts: frozenset[str] = frozenset()
     strict: bool = False
     lines: dict[str, int] = field(default_factory=dict)
 
@@ -59,9 +65,8 @@ def read_intent(page: Path, text: str) -> tuple[Intent, str | None]:
     key = "permissions" if "permissions" in values else "allowed-tools"
     declared = values.get(key)
     tools = None if declared is None else _words(declared)
-    return Intent(
-        _words(values.get("name", "")), _words(values.get("description", "")), tools, key == "permissions", places
-    ), None
+    said = _words(values.get("name", "")), _words(values.get("description", ""))
+    return Intent(*said, tools, frozenset(_hosts(declared)), key == "permissions", places), None
 
 
 def compare(
@@ -75,14 +80,19 @@ def compare(
     if intent.tools is not None:
         if re.search(r"(?:^|\s)\*(?:\s|$)|\bBash\(\*\)", intent.tools):
             yield _finding("PE1-everything", page, line, intent.tools)
+        rule_id = "PE1-beyond" if intent.strict else "PE1-undeclared"
         for what, declared, places in _done(events, documents):
             if not declared.search(intent.tools):
                 yield _finding(
-                    "PE1-beyond" if intent.strict else "PE1-undeclared",
+                    rule_id,
                     places[0].file,
                     places[1],
                     f"{what}, declared: {intent.tools or 'nothing'}",
                 )
+        for host, document, at in _reached(events) if intent.hosts else ():
+            if not any(_within(host, limit) for limit in intent.hosts):
+                told = f"reaches {host}, declared: {', '.join(sorted(intent.hosts))}"
+                yield _finding(rule_id, document.file, at, told)
     said = " ".join(document.text for document in documents if document.role == "page" and document.file == page)
     for what, declared, places in _done(events, documents, scripts=True):
         if (declared is _NETWORK and context("says_offline").search(said)) or (
@@ -106,6 +116,44 @@ def _done(
         elif event.sink == "write" and document.language in ("python", "javascript"):
             kinds.setdefault("write", ("writes files", _WRITE, (document, event.line)))
     yield from kinds.values()
+
+
+def _reached(events: list[tuple[Document, Event]]) -> Iterator[tuple[str, Document, int]]:
+    """The machines that the code names and calls, each with its first place; this one is none."""
+    seen = {""}
+    for document, event in events:
+        if document.role not in ("file", "block"):
+            continue
+        addresses = [label.partition(":")[2] for label in event.labels if label.startswith(FETCHED)]
+        if event.sink in ("send", "fetch"):
+            addresses.append(event.text)
+        words = event.text.split()
+        if event.sink == "command" and words and words[0].rpartition("/")[2] in _CALLERS:
+            addresses += [word for word in words[1:] if "://" in word]
+        for host in map(host_of, addresses):
+            if host not in seen and not is_local(host):
+                seen.add(host)
+                yield host, document, event.line
+
+
+def _within(host: str, limit: str) -> bool:
+    """Whether a host is the declared one or a part of it; `*.example.com` has the parts only in form."""
+    limit = limit.removeprefix("*.")
+    return limit == "*" or host == limit or host.endswith(f".{limit}")
+
+
+def _hosts(value: Any, named: bool = False) -> Iterator[str]:
+    """The machines that a declaration names; a bare name counts under a key that says so (`network: [...]`)."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _hosts(part, named or bool(_NAMES_HOSTS.fullmatch(str(key))))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _hosts(part, named)
+    elif isinstance(value, str):
+        yield from ((found[1] or found[2]).lower() for found in _LIMIT.finditer(value))
+        if named:
+            yield from (found[0].lower() for found in _BARE_HOST.finditer(value))
 
 
 def _words(value: Any) -> str:
