@@ -186,6 +186,9 @@ def test_the_headline_prefers_a_test_that_was_played_last(tmp_path: Path) -> Non
         head = Summary.of(run).headline("without")
         assert head and head.start
         assert (head.end.split, head.start.split) == ("test", "validation")
+        rise = Summary.of(run).rise("without")
+        assert rise and [(one.split, one.step) for one in rise] == [("validation", 0), ("validation", 20)]
+    assert "10% to 75% of 20 validation tasks" in Page(report(path)).text
 
 
 def test_a_repeated_evaluation_counts_once_and_the_last_one_counts(tmp_path: Path) -> None:

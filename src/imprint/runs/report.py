@@ -196,10 +196,12 @@ def _cards(summary: Summary, heads: Mapping[str, Headline | None]) -> list[dict[
                     "note": f"95%: {_between(rate)} · {rate.episodes} {_split(head.end)} tasks",
                 }
             )
-    if heads["without"] and heads["without"].start:
-        start = heads["without"].start
-        gain = heads["without"].end.rate.value - start.rate.value
-        note = f"from {_percent(start.rate.value)} at step {start.step} ({_split(start)})"
+    if rise := summary.rise("without"):
+        start, end = rise
+        gain = end.rate.value - start.rate.value
+        note = (
+            f"{_percent(start.rate.value)} to {_percent(end.rate.value)} of {start.rate.episodes} {_split(start)} tasks"
+        )
         cards.append({"kind": "", "label": "gain without skills", "value": f"{_points(gain)} pts", "note": note})
     if saved := _tokens_saved(heads):
         note = f"{saved[0]:,.0f} to {saved[1]:,.0f} tokens per turn"

@@ -147,6 +147,12 @@ class Summary:
         firsts = [c[0] for c in (chosen, *curves) if c[0].step < chosen[-1].step]
         return Headline(arm, firsts[0] if firsts else None, chosen[-1])
 
+    def rise(self, arm: str) -> tuple[Evaluation, Evaluation] | None:
+        """The first and the last evaluation of `arm` on one split, the headline's if it was measured twice."""
+        curves = [curve for split in SPLITS if len(curve := self.curve(split, arm)) > 1]
+        best = max(curves, key=lambda curve: curve[-1].step, default=None)
+        return None if best is None else (best[0], best[-1])
+
     @property
     def steps(self) -> int | None:
         """How many steps the recipe plans."""

@@ -98,7 +98,8 @@
     const accept = OUTCOMES[byId("outcome").value];
     const family = byId("family").value;
     const here = evaluation();
-    const pairs = here.pairs.filter((p) => accept(p) && (family === "" || p.family === family));
+    const ofFamily = (p) => family === "" || p.family === family;
+    const pairs = here.pairs.filter((p) => accept(p) && ofFamily(p));
     const current = pairs.find((p) => key(p) === chosen) || pairs[0];
     byId("tasks").replaceChildren(...pairs.map((pair) => {
       const button = make("button");
@@ -115,7 +116,7 @@
       return item;
     }));
     if (!pairs.length) byId("tasks").append(make("li", "empty", "No such task."));
-    const count = (name) => here.pairs.filter(OUTCOMES[name]).length;
+    const count = (name) => here.pairs.filter((p) => OUTCOMES[name](p) && ofFamily(p)).length;
     fill(byId("outcome"), Object.keys(OUTCOMES).map((name) => [name, `${name} (${count(name)})`]), byId("outcome").value);
     byId("shown").textContent = `Step ${here.step}: ${here.pairs.length} of ${here.total} tasks.`;
     drawPair(current);
