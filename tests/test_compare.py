@@ -12,18 +12,8 @@ import pytest
 import yaml
 from scipy.stats import t as student
 
-from imprint.compare import (
-    Job,
-    collect,
-    games_played,
-    is_finished,
-    log_tail,
-    plan,
-    run_all,
-    start_training,
-    unlike_tests,
-    write_results,
-)
+from imprint.compare import collect, plan, unlike_tests, write_results
+from imprint.compare_jobs import Job, games_played, is_finished, log_tail, run_all, start_training
 from imprint.compare_table import Grid, comparison_tables
 from imprint.errors import CheckpointError, RecipeError
 from imprint.recipe import load_recipe

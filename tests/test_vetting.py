@@ -222,7 +222,8 @@ def test_eval_and_compare_are_refused_before_they_begin(recipe: Path, model: Pat
 
 
 def test_compare_hands_the_names_on_to_those_whose_skills_they_are(recipe: Path, tmp_path: Path):
-    from imprint.compare import plan, start_training
+    from imprint.compare import plan
+    from imprint.compare_jobs import start_training
 
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), "name": "ours", "skills": "household"}))

@@ -36,11 +36,12 @@ def compare(
 
     Example: `imprint compare recipes/household/*.yaml --seeds 0-4 --jobs 2`
     """
-    from imprint import compare as job
+    from imprint import compare as comparison
+    from imprint import compare_jobs as running
     from imprint.progress import Progress
 
-    planned = job.plan(recipes, parse_seeds(seeds), out, changes or [], trust or [])
-    notes = [f"Not tested alike: {line}." for line in job.unlike_tests(planned)]
+    planned = comparison.plan(recipes, parse_seeds(seeds), out, changes or [], trust or [])
+    notes = [f"Not tested alike: {line}." for line in comparison.unlike_tests(planned)]
     for note in notes:
         say(f"note: {note}", stderr=True)
     if games is not None and str(games) != "alfworld" and not games.is_dir():
@@ -49,23 +50,23 @@ def compare(
         )
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with _hint(out), Progress("compare", quiet=quiet) as progress:
-        failures = job.run_all(
+        failures = running.run_all(
             planned,
-            lambda one: job.start_training(one, threads),
+            lambda one: running.start_training(one, threads),
             workers=jobs,
             progress=progress,
-            finished=lambda one: job.write_results(out, planned, (), notes),
+            finished=lambda one: comparison.write_results(out, planned, (), notes),
         )
     if games is not None:
         with _hint(out), Progress("real games", quiet=quiet) as progress:
-            failures += job.run_all(
-                [one for one in planned if job.is_finished(one)],
-                lambda one: job.start_games(one, games, threads),
+            failures += running.run_all(
+                [one for one in planned if running.is_finished(one)],
+                lambda one: running.start_games(one, games, threads),
                 workers=jobs,
                 progress=progress,
-                steps=lambda one: (job.games_played(one), 1),
+                steps=lambda one: (running.games_played(one), 1),
             )
-    tables = job.write_results(out, planned, failures, notes)
+    tables = comparison.write_results(out, planned, failures, notes)
     for table in tables:
         console().print(grid(table.title, table.header, table.rows))
         say(table.note + "\n")
