@@ -15,6 +15,8 @@ from imprint.errors import RetrievalError
 from imprint.retrieval.base import Hit, Passage, Retriever
 from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.corpus import parse_passage, read_corpus
+from imprint.retrieval.index import read_facts
+from imprint.retrieval.open import open_retriever
 from imprint.retrieval.ranking import tokens
 
 PASSAGES = [
@@ -122,3 +124,68 @@ def test_any_line_is_a_passage_or_a_reason(line: bytes):
         assert str(error)
     else:
         assert passage.id and passage.contents
+
+
+# --- indexes ---
+
+
+def test_an_index_says_what_it_is_and_two_of_one_corpus_have_one_hash(tmp_path: Path):
+    Bm25.build(write(tmp_path / "c.jsonl"), tmp_path / "a")
+    Bm25.build(write(tmp_path / "c.jsonl.gz"), tmp_path / "b")
+    facts = read_facts(tmp_path / "a")
+    assert (facts.kind, facts.passages, facts.version) == ("bm25s", 5, 1)
+    assert facts == read_facts(tmp_path / "b")
+    assert ids(open_retriever(tmp_path / "a").search(["rain"], 3)[0]) == ["1"]
+
+
+def test_what_is_no_whole_index_does_not_open(tmp_path: Path):
+    def refused(words: str) -> None:
+        with pytest.raises(RetrievalError, match=words) as caught:
+            open_retriever(folder)
+        assert str(folder) in str(caught.value)
+
+    folder = tmp_path / "nowhere"
+    refused("no such folder")
+    folder = tmp_path / "index"
+    folder.mkdir()
+    refused("no index is here")
+    Bm25.build(write(tmp_path / "c.jsonl"), folder)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"index.json", "passages.jsonl", "offsets.npy"} < set(kept)
+    for name, content in kept.items():
+        for worse in (content[: len(content) // 2], b"", None):
+            (folder / name).unlink()
+            if worse is not None:
+                (folder / name).write_bytes(worse)
+            refused("no index is here" if name == "index.json" and worse is None else "is damaged")
+            (folder / name).write_bytes(content)
+    facts = json.loads(kept["index.json"])
+    for key, value, words in (("version", 2, "version 2"), ("kind", "x", "no engine 'x'"), ("passages", 4, "damaged")):
+        (folder / "index.json").write_text(json.dumps({**facts, key: value}))
+        with pytest.raises(RetrievalError, match=words):
+            open_retriever(folder)
+
+
+def test_two_passages_of_one_id_are_refused_and_nothing_is_left(tmp_path: Path):
+    path = write(tmp_path / "c.jsonl", [*PASSAGES, Passage("1", "again")])
+    with pytest.raises(RetrievalError, match="2 and 6 have the same id '1'"):
+        Bm25.build(path, tmp_path / "index")
+    assert [found.name for found in tmp_path.iterdir()] == ["c.jsonl"]
+
+
+def test_a_build_that_fails_leaves_the_older_index_and_never_replaces_anything_else(tmp_path: Path):
+    folder = tmp_path / "index"
+    Bm25.build(write(tmp_path / "c.jsonl"), folder)
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "cut.jsonl.gz").write_bytes(write(tmp_path / "c.jsonl.gz").read_bytes()[:-20])
+    for name in ("empty.jsonl", "cut.jsonl.gz", "missing.jsonl"):
+        with pytest.raises(RetrievalError):
+            Bm25.build(tmp_path / name, folder)
+        assert len(Bm25.open(folder).passages) == 5
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years")
+    for target in (mine, mine / "thesis.txt"):
+        with pytest.raises(RetrievalError, match="something else"):
+            Bm25.build(tmp_path / "c.jsonl", target)
+    assert (mine / "thesis.txt").read_text() == "years"

@@ -65,7 +65,7 @@ class Bm25:
         passages = open_passages(folder, read_facts(folder, KIND))
         try:
             ranker = Ranker.open(folder)
-        except (OSError, ValueError, TypeError, LookupError) as error:
+        except (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise damaged(folder, error) from error
         if ranker.count != len(passages):
             raise damaged(folder, f"it ranks {ranker.count:,} of {len(passages):,} passages")

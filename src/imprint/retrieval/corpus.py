@@ -132,7 +132,7 @@ class PassageFile(Sequence[Passage]):
             self._offsets = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
             with self.path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise damaged(folder, error) from error
         if self._offsets.dtype != np.uint64 or self._offsets.ndim != 1 or self._offsets[-1] != len(self._bytes):
             raise damaged(folder, "the passages are not those of the offsets")
