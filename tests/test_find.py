@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 from imprint.cli import app
 from imprint.context.budget import costs, fitting
 from imprint.errors import CheckpointError, LibraryError, PolicyError
-from imprint.skills.find import Hit, SkillIndex, tokens
+from imprint.retrieval.ranking import tokens
+from imprint.skills.find import Hit, SkillIndex
 from imprint.skills.group_file import read_groups, write_groups
 from imprint.skills.groups import given_groups, propose_groups
 from imprint.skills.library import SkillLibrary, household_library

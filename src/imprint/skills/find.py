@@ -7,24 +7,18 @@ shows the same on any folder.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imprint.errors import LibraryError
+from imprint.retrieval.ranking import Ranker, tokens
 from imprint.skills.skill import Skill
 
 POOL = 50  # hits of BM25 that an embedder may put in another order
-# Chinese and Japanese put no space between words: there, a character is a word.
-_ALONE = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
-# Possessive and never begun inside a word, so that a page that is one long word costs no more than its length.
-_COMPOUND = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_.][^\W_]++)++")
 _FUSION = 60  # reciprocal rank fusion's usual constant
 
 
@@ -62,15 +56,12 @@ class SkillIndex:
         *,
         fields: Sequence[str] = ("name", "description", "body"),
     ) -> None:
-        import bm25s
-
         self.skills = tuple(sorted(skills, key=lambda skill: skill.name))
         self._texts = ["\n".join(getattr(skill, field) for field in fields) for skill in self.skills]
-        words = [tokens(text) for text in self._texts]
-        if not any(words):
-            raise LibraryError("there is nothing to search", mend="give skills whose pages hold words")
-        self._ranker: Any = bm25s.BM25()
-        self._ranker.index(words, show_progress=False)
+        try:
+            self._ranker = Ranker.of(tokens(text) for text in self._texts)
+        except ValueError as error:
+            raise LibraryError("there is nothing to search", mend="give skills whose pages hold words") from error
         self._embedder = embedder
         self._vectors: dict[int, NDArray[np.float32]] = {}
 
@@ -79,16 +70,11 @@ class SkillIndex:
 
     def find(self, query: str, k: int = 5) -> list[Hit]:
         """The `k` skills that fit `query` best, best first and ties by name; each shares a word with it."""
-        words = tokens(query)
-        if not words:
-            return []
-        scores = self._ranker.get_scores(words)
-        # The skills are in the order of their names, and the sort is stable.
-        places = np.argsort(-scores, kind="stable")[: max(k, POOL if self._embedder else 0)]
-        places = places[scores[places] > 0]
+        # The skills are in the order of their names, and ties go by place.
+        places, scores = self._ranker.best(tokens(query), max(k, POOL if self._embedder else 0))
         if self._embedder is not None and len(places):
             return self._reranked(query, places, self._embedder)[:k]
-        return [Hit(self.skills[place], float(scores[place])) for place in places]
+        return [Hit(self.skills[place], float(score)) for place, score in zip(places, scores, strict=True)]
 
     def _reranked(self, query: str, places: NDArray[np.intp], embedder: Embedder) -> list[Hit]:
         """By reciprocal rank fusion: scores of two kinds have no common scale, ranks have."""
@@ -100,13 +86,3 @@ class SkillIndex:
         by_meaning[np.argsort(-near, kind="stable")] = np.arange(len(places))
         fused = 1 / (_FUSION + 1 + np.arange(len(places))) + 1 / (_FUSION + 1 + by_meaning)
         return [Hit(self.skills[places[rank]], float(fused[rank])) for rank in np.argsort(-fused, kind="stable")]
-
-
-def tokens(text: str) -> list[str]:
-    """The words of `text` in small letters; what is held together by `-`, `_` or `.` counts whole as well.
-
-    No stemming: it helps only where the body is hidden, and costs a dependency and the exactness of names.
-    """
-    text = unicodedata.normalize("NFKC", text).casefold()
-    words: list[str] = _WORD.findall(text)
-    return words + _COMPOUND.findall(text)

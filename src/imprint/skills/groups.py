@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imprint.errors import LibraryError
-from imprint.skills.find import tokens
+from imprint.retrieval.ranking import tokens
 from imprint.skills.skill import Skill
 
 MOST = 5_000  # skills that are clustered: the distances are a square

@@ -1,0 +1,68 @@
+"""Open a search engine by what a recipe names: a folder with an index, or the address of a server."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from imprint.errors import RetrievalError
+from imprint.retrieval.base import Retriever
+from imprint.retrieval.client import SearchClient
+from imprint.retrieval.corpus import OnBad
+from imprint.retrieval.index import Progress, read_facts
+
+
+class Engine(Protocol):
+    """What is common to the engines with an index on disk; some take more options."""
+
+    def build(
+        self, corpus: Path, folder: Path, *, on_bad: OnBad = ..., progress: Progress | None = ..., **options: Any
+    ) -> None: ...
+
+    def open(self, folder: Path) -> Retriever: ...
+
+
+ENGINES = {"bm25s": "imprint.retrieval.bm25:Bm25"}
+
+
+def engine(kind: str) -> Engine:
+    """The engine that `index.json` names.
+
+    Raises:
+        RetrievalError: there is none of this name.
+    """
+    if kind not in ENGINES:
+        raise RetrievalError(
+            f"there is no engine {kind!r}; there are {', '.join(ENGINES)}",
+            mend="build the index again: `imprint search build`",
+        )
+    module, name = ENGINES[kind].split(":")
+    return cast(Engine, getattr(import_module(module), name))
+
+
+def open_retriever(source: str | Path, **client: Any) -> Retriever:
+    """The search engine at `source`: a folder with an index, or `http://...`, several separated by commas.
+
+    Args:
+        client: of `SearchClient` (shape, timeout, attempts, largest), for servers.
+
+    Raises:
+        RetrievalError: no index is there, or it is damaged or of another version.
+        RecipeError: an address or option is wrong, or an extra is not installed.
+    """
+    if is_address(source):
+        return SearchClient(str(source), **client)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise RetrievalError(
+            "no such folder",
+            where=folder,
+            mend="give a folder with an index (`imprint search build`), or the address of a server, as http://...",
+        )
+    return engine(read_facts(folder).kind).open(folder)
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether `source` names servers, not a folder."""
+    return str(source).lstrip().lower().startswith(("http://", "https://"))
