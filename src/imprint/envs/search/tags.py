@@ -33,7 +33,7 @@ def parse_answer(response: str) -> tuple[str, bool]:
     read = response.partition(end)[0] + end if end else response
     action = next((match.group(0) for kind in _BLOCKS if (match := _BLOCKS[kind].search(read))), "")
     blocks = sum(len(pattern.findall(response)) for pattern in _BLOCKS.values())
-    return action, blocks == 1
+    return action, bool(action) and blocks == 1
 
 
 def read_action(action: str) -> tuple[Kind, str]:
