@@ -28,12 +28,12 @@ def pretrain(
     from imprint.methods.pretrain import PretrainRecipe, train_base
     from imprint.progress import Progress
     from imprint.recipe import override, read_yaml_mapping, validated
-    from imprint.skills.library import load_library
+    from imprint.skills.library import household_library
 
     values = read_yaml_mapping(recipe)
     for change in changes or []:
         override(values, change)
     config = validated(PretrainRecipe, values, recipe)
     with Progress(config.name, quiet=quiet) as progress:
-        policy = train_base(config, load_library(config.skills), out, progress)
+        policy = train_base(config, household_library(), out, progress)
     say(f"{out}: {policy.parameters:,} weights; try it: imprint eval {out}")

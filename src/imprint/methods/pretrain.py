@@ -89,10 +89,6 @@ class PretrainRecipe(BaseModel):
         "those before it the rest, so that nothing is forgotten.",
     )
     env: EnvConfig = EnvConfig()
-    skills: str = Field(
-        default="household",
-        description="The skills whose words the tokenizer knows, and with which the real tasks are looked at.",
-    )
     model: ModelConfig = ModelConfig()
     init: str | None = Field(
         default=None,
