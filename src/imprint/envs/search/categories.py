@@ -3,8 +3,8 @@
 1. The set's own label, where the row has one: HotpotQA's and 2WikiMultihopQA's `type`.
 2. Else by set; of the multi-hop sets, a question that asks to compare by its wording is a comparison.
 
-The reference takes a question for a comparison if "which" and "or" stand in it and "for" does not, as substrings: "Which
-actor ..." is one (act-or), "Are both ...?" is not. The wording rule here looks at words.
+The reference takes a question for a comparison if "which" and "or" stand in it and "for" does not, as substrings:
+"Which actor ..." is one (act-or), "Are both ...?" is not. The wording rule here looks at words.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from imprint.envs.search.tags import Format, parse_answer
 from imprint.errors import GameError, RecipeError
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25
+from imprint.retrieval.open import open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
@@ -137,7 +138,7 @@ class SearchWorld:
         self.seed = seed
         self.things = things
         self.counts = {"train": train, "validation": validation or (120 if questions == MADE else 1000), "test": test}
-        self._choice = {"sets": sets, "train_sets": train_sets, "limit": limit}
+        self.sets, self.train_sets, self.limit = sets, train_sets, limit
         self._asked: dict[str, tuple[Sequence[Task], Mapping[str, Question]]] = {}
         self._routes: dict[str, MadeQuestion] = {}
 
@@ -182,8 +183,6 @@ class SearchWorld:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
             return Kept(Bm25.of(self.encyclopedia.passages()))
-        from imprint.retrieval.open import open_retriever
-
         return open_retriever(self.where)
 
     # --- what a base policy is made from --------------------------------------------------------------------------
@@ -251,8 +250,14 @@ class SearchWorld:
 
     @cached_property
     def _published(self) -> PublishedQuestions:
-        chosen = {option: value for option, value in self._choice.items() if value is not None}
-        return PublishedQuestions(self.questions, validation=self.counts["validation"], seed=self.seed, **chosen)
+        return PublishedQuestions(
+            self.questions,
+            sets=self.sets,
+            train_sets=self.train_sets,
+            validation=self.counts["validation"],
+            limit=self.limit,
+            seed=self.seed,
+        )
 
 
 class Kept:
