@@ -54,8 +54,24 @@ class Live:
     turns: list[Turn] = field(default_factory=list)
     stop: StopReason = StopReason.RUNNING
 
-    def act(self, response: str, action: str, *, well_formed: bool, read: int, start: int, stop: int) -> StepResult:
-        """Take the turn that a response means: `read` tokens led to it, and it is the tokens `start:stop`."""
+    def act(
+        self,
+        response: str,
+        action: str,
+        *,
+        well_formed: bool,
+        read: int,
+        start: int,
+        stop: int,
+        factor: float = 1.0,
+        as_text: int = 0,
+    ) -> StepResult:
+        """Take the turn that a response means: `read` tokens led to it, and it is the tokens `start:stop`.
+
+        Args:
+            factor: by which it asks for the next picture to be compressed; an episode's last turn has no next.
+            as_text: what it read, with pictures counted as text; 0 without pictures.
+        """
         result = self.environment.step(action)
         self.turns.append(
             Turn(
@@ -68,6 +84,8 @@ class Live:
                 start=start,
                 stop=stop,
                 well_formed=well_formed,
+                compression=1.0 if result.done else factor,
+                text_tokens=as_text,
             )
         )
         self.stop = _stop_reason(result)

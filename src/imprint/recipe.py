@@ -61,7 +61,11 @@ class AdvantageConfig(_Section):
         default="episode", description="`turn` weighs long episodes more, as the reference code does."
     )
     scale: Literal["std", "none"] = Field(default="std", description="Divide by the group's deviation (GRPO) or not.")
-    std_floor: float = Field(default=0.0, ge=0, description="Least deviation divided by.")
+    std_floor: float | None = Field(
+        default=None,
+        ge=0,
+        description="Least deviation divided by; null: a tenth of a success where compressing has a bonus, else 0.",
+    )
 
 
 class EvaluationConfig(_Section):
@@ -117,6 +121,18 @@ class Recipe(_Section):
     checkpoint_interval: int = Field(default=10, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="How many of the newest are kept.")
     loggers: list[Literal["wandb", "trackio"]] = Field(default=[], description="Beside JSONL and TensorBoard.")
+
+    @property
+    def std_floor(self) -> float:
+        """The least deviation that a group's scores are divided by.
+
+        The guard against a compression bonus that becomes the whole advantage. Where both outcomes occur the deviation
+        of a group of G episodes is at least 1/sqrt(G) of a success, so that a floor of a tenth changes nothing there
+        (below a hundred episodes); where all succeed, it leaves the bonus as small as it is beside a success.
+        """
+        if self.advantage.std_floor is not None:
+            return self.advantage.std_floor
+        return 0.1 * (self.reward.success or 1.0) if self.reward.compression_bonus else 0.0
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

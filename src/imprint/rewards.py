@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,14 +30,30 @@ class RewardConfig(BaseModel):
         description="Which turns are penalised: `format`, as published, only those whose answer breaks the format.",
     )
     turn_cost: float = Field(default=0.0, ge=0, description="Taken from the outcome for every turn of the episode.")
+    compression_bonus: float = Field(
+        default=0.0,
+        ge=0,
+        description="Times ln c, for a turn of a solved task that asked for its next picture to be compressed by c "
+        "(published: 0.01).",
+    )
+    compression_interval: int = Field(default=8, ge=1, description="The bonus is given in every so-manieth step.")
 
 
-def turn_scores(episode: Episode, config: RewardConfig) -> list[float]:
+def turn_scores(episode: Episode, config: RewardConfig, *, step: int | None = None) -> list[float]:
     """The score of each turn: the outcome of the whole episode, less what the turn itself did wrong.
 
     With n turns, score_t = outcome - turn_cost * n - invalid_penalty * [turn t was invalid]. What is invalid,
     `config.invalid` says: an answer out of format, or also a command that is not possible. The outcome is
     not discounted and not divided among the turns; the penalty touches its own turn only.
+
+    In training steps that `compression_interval` divides, a turn of a solved task gets compression_bonus * ln c_t on
+    top, for the factor c_t that it asked for (SKILL0, arXiv 2604.02268, by its code). At most 0.01 * ln 5 = 0.016
+    beside an outcome of 1, it is the *only* difference within a group that solved its task throughout: divided by that
+    group's deviation it would become a whole advantage, and squeezing pictures the goal. `advantage.std_floor` sees to
+    that.
+
+    Args:
+        step: the training step, from 1 on; None: no bonus.
 
     Returns:
         One score per turn, in order; empty for an episode without turns.
@@ -44,4 +61,10 @@ def turn_scores(episode: Episode, config: RewardConfig) -> list[float]:
     outcome = episode.episode_return if config.success is None else config.success * episode.success
     shared = outcome - config.turn_cost * len(episode.turns)
     valid = [turn.well_formed if config.invalid == "format" else turn.valid for turn in episode.turns]
-    return [shared - (0.0 if is_valid else config.invalid_penalty) for is_valid in valid]
+    bonus = config.compression_bonus * episode.success
+    if step is None or step % config.compression_interval:
+        bonus = 0.0
+    return [
+        shared - (0.0 if is_valid else config.invalid_penalty) + bonus * math.log(turn.compression)
+        for turn, is_valid in zip(episode.turns, valid, strict=True)
+    ]

@@ -97,14 +97,18 @@ class Rollout:
         first = environment.reset(request.task, request.seed)
         prompt = self.context.start(request.skills, first, request.exemplars)
         if len(prompt.ids) + sampling.max_new_tokens > self.policy.max_context:
-            raise PolicyError(
-                f"task {request.task.id!r} with {request.shown} begins with {len(prompt.ids)} tokens; "
-                f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
-                where=self.policy.name,
-                key="model",
-                mend=f"use a model with a longer context, or {request.shorter}",
-            )
+            raise self._too_long(request, len(prompt.ids), sampling)
         return _Tokens(request, environment, first, prompt=prompt)
+
+    def _too_long(self, request: Request, tokens: int, sampling: Sampling) -> PolicyError:
+        """Why an episode cannot begin."""
+        return PolicyError(
+            f"task {request.task.id!r} with {request.shown} begins with {tokens} tokens; "
+            f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
+            where=self.policy.name,
+            key="model",
+            mend=f"use a model with a longer context, or {request.shorter}",
+        )
 
     def _refuse_overlong(self, live: dict[int, _Tokens], ready: set[int], sampling: Sampling) -> set[int]:
         """End the episodes whose next response might not fit the context; their rows."""

@@ -6,11 +6,28 @@ Dimension suffixes used throughout the package: `_G` episodes of one group (same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Episode", "Exemplar", "StepResult", "StopReason", "Task", "Turn", "WorkedStep"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Episode",
+    "Exemplar",
+    "Picture",
+    "Pixels",
+    "StepResult",
+    "StopReason",
+    "Task",
+    "Turn",
+    "View",
+    "WorkedStep",
+]
+
+Pixels = npt.NDArray[np.uint8]  # height x width x RGB
 
 
 class StopReason(StrEnum):
@@ -93,6 +110,64 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A text as a picture. Equal texts with equal factors are one picture.
+
+    The pixels are drawn when somebody looks: drawing is exact and cheap, and the pixels of all turns of a batch would
+    take gigabytes.
+
+    Attributes:
+        text: what it shows.
+        factor: how far it is compressed; 1 is not at all.
+        draw: gives the pixels, the same ones at every call.
+    """
+
+    text: str
+    factor: float
+    draw: Callable[[str, float], Pixels] = field(compare=False, repr=False)
+
+    @property
+    def pixels(self) -> Pixels:
+        return self.draw(self.text, self.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a policy read for one turn and what it said, in a context that is built anew at every turn.
+
+    Attributes:
+        prompt_ids: all that it read; a picture's placeholders stand among them.
+        token_ids: its response.
+        logprobs: of each token of the response under the policy that sampled it.
+        pictures: what it saw, in the order of the placeholders.
+    """
+
+    prompt_ids: tuple[int, ...] = field(repr=False)
+    token_ids: tuple[int, ...] = field(repr=False)
+    logprobs: tuple[float, ...] = field(repr=False)
+    pictures: tuple[Picture, ...] = ()
+
+    def to_record(self, *, tokens: bool) -> dict[str, Any]:
+        """A JSON-ready dictionary; without `tokens`, what the pictures show alone."""
+        pictures = [{"text": picture.text, "factor": picture.factor} for picture in self.pictures]
+        if not tokens:
+            return {"pictures": pictures}
+        return {
+            "prompt_ids": self.prompt_ids,
+            "token_ids": self.token_ids,
+            "logprobs": self.logprobs,
+            "pictures": pictures,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any], draw: Callable[[str, float], Pixels]) -> View:
+        """The inverse of `to_record`; `draw` gives the pictures their pixels."""
+        prompt, tokens, logprobs = (tuple(record.get(name, ())) for name in ("prompt_ids", "token_ids", "logprobs"))
+        pictures = tuple(Picture(one["text"], one["factor"], draw) for one in record["pictures"])
+        return cls(prompt, tokens, logprobs, pictures)
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One action of the policy and what came of it.
 
@@ -100,6 +175,8 @@ class Turn:
     `context_tokens` is how many tokens the policy read to choose the action (prompt and history). Of a model behind an
     endpoint the tokens themselves are not known, and `start:stop` counts those it answered with.
     `valid`: the answer kept the format and the action was possible; `well_formed`: it kept the format.
+    `compression`: the factor (1 to 5) that it asked for, for the picture of the next turn.
+    `text_tokens`: what it read, counted with every picture as the text that it shows; 0 where there is no picture.
     """
 
     response: str
@@ -111,6 +188,13 @@ class Turn:
     start: int
     stop: int
     well_formed: bool = True
+    compression: float = 1.0
+    text_tokens: int = 0
+
+    @property
+    def tokens_as_text(self) -> int:
+        """What the policy read, counted as text alone."""
+        return self.text_tokens or self.context_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +206,7 @@ class Episode:
         token_ids: everything after the prompt: the policy's tokens and the observations between them.
         logprobs: of each token in `token_ids` under the policy that sampled it; 0.0 where the environment spoke.
         skills: the names of the skills shown, in order; empty is the arm `without`.
+        views: of each turn, where every turn had a prompt of its own; the tokens above are then empty.
     """
 
     task: Task
@@ -134,6 +219,7 @@ class Episode:
     prompt_ids: tuple[int, ...] = field(default=(), repr=False)
     token_ids: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
+    views: tuple[View, ...] = field(default=(), repr=False)
 
     @property
     def arm(self) -> str:
@@ -157,16 +243,21 @@ class Episode:
 
     def to_record(self, *, tokens: bool = False) -> dict[str, Any]:
         """A JSON-ready dictionary; without `tokens`, the text only (what a trace keeps)."""
-        episode = self if tokens else replace(self, prompt_ids=(), token_ids=(), logprobs=())
-        return asdict(episode)
+        bare = replace(self, views=()) if tokens else replace(self, prompt_ids=(), token_ids=(), logprobs=(), views=())
+        return asdict(bare) | {"views": [view.to_record(tokens=tokens) for view in self.views]}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Episode:
-        """The inverse of `to_record`."""
+    def from_record(cls, record: dict[str, Any], draw: Callable[[str, float], Pixels] | None = None) -> Episode:
+        """The inverse of `to_record`; `draw` gives pictures their pixels (`context.image.Renderer.pixels`)."""
         values = dict(record)
         values["task"] = Task(**values["task"])
         values["turns"] = tuple(Turn(**turn) for turn in values["turns"])
         values["stop"] = StopReason(values["stop"])
         for name in ("skills", "prompt_ids", "token_ids", "logprobs"):
             values[name] = tuple(values[name])
+        values["views"] = tuple(View.from_record(view, draw or _undrawn) for view in values.get("views", ()))
         return cls(**values)
+
+
+def _undrawn(text: str, factor: float) -> Pixels:
+    raise ValueError("this picture was read from a record, and nobody said how it is drawn")

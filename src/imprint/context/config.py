@@ -6,6 +6,27 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Colour = tuple[int, int, int]  # red, green, blue
+SMALLEST = 28  # pixels a side: one visual token of the models that Imprint was made for
+
+
+class ImageConfig(BaseModel):
+    """How text is drawn. The defaults are SKILL0's for ALFWorld (arXiv 2604.02268, appendix E)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=392, ge=SMALLEST, le=4096, description="Pixels, less the padding.")
+    font_size: int = Field(default=10, ge=6, le=64, description="Pixels.")
+    line_spacing: float = Field(default=1.2, ge=1.0, le=4.0, description="Height of a row, in font sizes.")
+    padding: int = Field(default=5, ge=0, le=256, description="White pixels around, added after compression.")
+    marks: dict[str, Colour] = Field(
+        default={"[Observation]": (0, 0, 255), "[Action]": (255, 0, 0)},
+        description="Literal strings and the colour (red, green, blue) in which they are drawn.",
+    )
+    max_pixels: int = Field(
+        default=2048 * 2048, ge=SMALLEST * SMALLEST, description="A larger picture is scaled down to this area."
+    )
+
 
 class ContextConfig(BaseModel):
     """The recipe's `context` section."""
@@ -19,6 +40,20 @@ class ContextConfig(BaseModel):
     show_admissible: bool = Field(
         default=False, description="List the possible commands at every turn, as published prompts do (many tokens)."
     )
+    skills: Literal["text", "image"] = Field(default="text", description="How the pages of the skills are shown.")
+    history: Literal["text", "image"] = Field(
+        default="text",
+        description="How the turns so far are shown. With an image anywhere, every turn has a prompt of its own.",
+    )
+    image: ImageConfig = ImageConfig()
+    compression: bool = Field(
+        default=False, description="Ask the policy by how much its next picture is to be compressed (1 to 5)."
+    )
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is a picture in the context."""
+        return "image" in (self.skills, self.history)
 
 
 class SkicConfig(BaseModel):

@@ -14,35 +14,15 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import BaseModel, ConfigDict, Field
 
-from imprint.context.layout import Colour, Row, rows
+from imprint.context.config import SMALLEST, ImageConfig
+from imprint.context.layout import Row, rows
 from imprint.errors import RecipeError
+from imprint.types import Pixels
 
 FONT = "DejaVuSansMono.ttf"
-SMALLEST = 28  # pixels a side: one visual token of the models that Imprint was made for
 CACHE_BYTES = 128 * 2**20
-Pixels = NDArray[np.uint8]  # height x width x RGB
-
-
-class ImageConfig(BaseModel):
-    """How text is drawn. The defaults are SKILL0's for ALFWorld (arXiv 2604.02268, appendix E)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    width: int = Field(default=392, ge=SMALLEST, le=4096, description="Pixels, less the padding.")
-    font_size: int = Field(default=10, ge=6, le=64, description="Pixels.")
-    line_spacing: float = Field(default=1.2, ge=1.0, le=4.0, description="Height of a row, in font sizes.")
-    padding: int = Field(default=5, ge=0, le=256, description="White pixels around, added after compression.")
-    marks: dict[str, Colour] = Field(
-        default={"[Observation]": (0, 0, 255), "[Action]": (255, 0, 0)},
-        description="Literal strings and the colour (red, green, blue) in which they are drawn.",
-    )
-    max_pixels: int = Field(
-        default=2048 * 2048, ge=SMALLEST * SMALLEST, description="A larger picture is scaled down to this area."
-    )
 
 
 class Renderer:

@@ -12,8 +12,9 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from imprint.context.config import Colour
+
 TAB = 4
-Colour = tuple[int, int, int]
 _WORD = re.compile(" +|[^ ]+")
 
 

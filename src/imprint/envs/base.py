@@ -119,6 +119,12 @@ class DreamWorld(World, Protocol):
         ...
 
 
+def goal_of(world: World) -> Callable[[str], str] | None:
+    """How a world says what is asked for, out of a task's first observation (`goal`); None where it does not."""
+    goal: Callable[[str], str] | None = getattr(world, "goal", None)
+    return goal
+
+
 def own_format(world: World) -> tuple[Path | None, ParseAnswer | None]:
     """The templates and the reading of answers that a world brings along; None for what it leaves to Imprint."""
     parse = world.parse_answer if isinstance(world, AnsweringWorld) else None

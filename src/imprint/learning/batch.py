@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from imprint.learning.config import Transfer
 from imprint.learning.grpo import entropy
 from imprint.policy.cache import PrefixCache
 from imprint.policy.model import Policy, hidden_states, logits_of
-from imprint.types import Episode
+from imprint.policy.vision import read_prompts
+from imprint.types import Episode, Picture, View
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,6 +35,7 @@ class Sample:
         old_logprobs_T, advantages_T: at the masked positions; 0 elsewhere.
         transfer: set when the tokens were sampled under another prompt: the ratio is then held at 1 (nothing is
             clipped), and the transfer's own rules (least log-prob, importance weights) apply.
+        pictures: those whose placeholders stand in the prompt; they are drawn again, to the same pixels.
     """
 
     prompt_ids: tuple[int, ...]
@@ -41,6 +44,12 @@ class Sample:
     old_logprobs_T: Floats
     advantages_T: Floats
     transfer: Transfer | None = None
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def prompt(self) -> tuple[tuple[int, ...], tuple[Picture, ...]]:
+        """What stands before the tokens: samples in which it is equal share its computation."""
+        return self.prompt_ids, self.pictures
 
     @property
     def trained_tokens(self) -> int:
@@ -72,24 +81,44 @@ def episode_sample(
     return Sample(prompt_ids or episode.prompt_ids, episode.token_ids, mask, old, values, transfer)
 
 
+def episode_samples(episode: Episode, advantages: Sequence[float]) -> list[Sample]:
+    """All samples of an episode, with one advantage per turn: one, or one a turn where each had a prompt of its own."""
+    if not episode.views:
+        return [episode_sample(episode, advantages)]
+    return [view_sample(view, advantage) for view, advantage in zip(episode.views, advantages, strict=True)]
+
+
+def view_sample(view: View, advantage: float) -> Sample:
+    """The sample of a turn that had a prompt of its own."""
+    size = len(view.token_ids)
+    return Sample(
+        view.prompt_ids,
+        view.token_ids,
+        np.ones(size, dtype=np.bool_),
+        np.asarray(view.logprobs, dtype=np.float32),
+        np.full(size, advantage, dtype=np.float32),
+        pictures=view.pictures,
+    )
+
+
 def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sample]]:
     """Split into runs of at most `budget` padded tokens, keeping samples that share a prompt together."""
-    groups: dict[tuple[int, ...], list[Sample]] = {}
+    groups: dict[Any, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.prompt_ids, []).append(sample)
+        groups.setdefault(sample.prompt, []).append(sample)
     # Like lengths next to each other: padding is wasted work.
     by_length = sorted(groups.values(), key=lambda group: max(len(sample.token_ids) for sample in group))
     ordered = [sample for group in by_length for sample in group]
     batch: list[Sample] = []
-    prompts: set[tuple[int, ...]] = set()
+    prompts: set[Any] = set()
     longest = longest_prompt = 0
     for sample in ordered:
-        grown = prompts | {sample.prompt_ids}
+        grown = prompts | {sample.prompt}
         width = max(longest, len(sample.token_ids))
         prompt_width = max(longest_prompt, len(sample.prompt_ids))
         if batch and width * (len(batch) + 1) + prompt_width * len(grown) > budget:
             yield batch
-            batch, grown = [], {sample.prompt_ids}
+            batch, grown = [], {sample.prompt}
             width, prompt_width = len(sample.token_ids), len(sample.prompt_ids)
         batch.append(sample)
         prompts, longest, longest_prompt = grown, width, prompt_width
@@ -116,28 +145,20 @@ def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0
     Equal to running every whole sequence, up to rounding.
     """
     device = policy.device
-    prompts = list(dict.fromkeys(sample.prompt_ids for sample in samples))
+    prompts = list(dict.fromkeys(sample.prompt for sample in samples))
     place = {prompt: row for row, prompt in enumerate(prompts)}
-    rows = torch.tensor([place[sample.prompt_ids] for sample in samples], device=device)
-    prompt_lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    rows = torch.tensor([place[sample.prompt] for sample in samples], device=device)
+    prompt_lengths = torch.tensor([len(ids) for ids, _ in prompts], device=device)
 
     cache = PrefixCache(policy.layers)
-    prompt_ids = _pad(prompts, device)
-    prompt_positions = torch.arange(prompt_ids.shape[1], device=device).expand(len(prompts), -1)
-    prompt_states = hidden_states(
-        policy,
-        input_ids=prompt_ids,
-        position_ids=prompt_positions,
-        attention_mask=_causal(prompt_ids.shape[1], device).expand(len(prompts), 1, -1, -1),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    prompt_width = int(prompt_lengths.max())
+    prompt_states, next_positions = _read(policy, prompts, prompt_lengths, cache)
     last_states = prompt_states[torch.arange(len(prompts), device=device), prompt_lengths - 1]
 
     cache.share(rows)
     token_ids = _pad([sample.token_ids for sample in samples], device)
     width = token_ids.shape[1]
-    in_prompt = torch.arange(prompt_ids.shape[1], device=device) < prompt_lengths[rows][:, None]
+    in_prompt = torch.arange(prompt_width, device=device) < prompt_lengths[rows][:, None]
     mask = torch.cat(
         [
             in_prompt[:, None, None, :].expand(-1, 1, width, -1),
@@ -145,7 +166,7 @@ def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0
         ],
         dim=-1,
     )
-    positions = prompt_lengths[rows][:, None] + torch.arange(width, device=device)
+    positions = next_positions[rows][:, None] + torch.arange(width, device=device)
     states = hidden_states(
         policy,
         input_ids=token_ids,
@@ -169,6 +190,29 @@ def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0
         sample_M=trained.nonzero()[:, 0],
         samples=samples,
     )
+
+
+def _read(
+    policy: Policy,
+    prompts: Sequence[tuple[tuple[int, ...], tuple[Picture, ...]]],
+    lengths: Tensor,
+    cache: PrefixCache,
+) -> tuple[Tensor, Tensor]:
+    """The states of the prompts [U, T, width], and the position after each [U]."""
+    ids = _pad([ids for ids, _ in prompts], policy.device)
+    mask = _causal(ids.shape[1], policy.device).expand(len(prompts), 1, -1, -1)
+    if any(pictures for _, pictures in prompts):
+        states, behind = read_prompts(policy, ids, lengths, [pictures for _, pictures in prompts], mask, cache)
+        return states, lengths + behind
+    states = hidden_states(
+        policy,
+        input_ids=ids,
+        position_ids=torch.arange(ids.shape[1], device=policy.device).expand(len(prompts), -1),
+        attention_mask=mask,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return states, lengths
 
 
 def _causal(width: int, device: torch.device) -> Tensor:

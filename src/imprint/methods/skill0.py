@@ -37,7 +37,7 @@ from imprint.curriculum import (
 )
 from imprint.engine.local import LocalEngine
 from imprint.evaluate import Names, Outcome, outcomes
-from imprint.learning.batch import Sample, episode_sample
+from imprint.learning.batch import Sample, episode_samples
 from imprint.learning.grpo import turn_advantages
 from imprint.progress import Progress
 from imprint.rewards import turn_scores
@@ -155,17 +155,19 @@ class Skill0:
         return self.named(self.engine.evaluator.shown(task, self.curriculum.active))
 
     def samples(self, groups: Sequence[Sequence[Episode]]) -> list[Sample]:
-        """Each episode with its group-relative advantages."""
+        """Each episode (each turn, where turns have prompts of their own) with its group-relative advantages."""
         episodes = [episode for group in groups for episode in group]
         owners = [place for place, group in enumerate(groups) for _ in group]
         advantages = self.advantages(episodes, owners)
-        return [episode_sample(*pair) for pair in zip(episodes, advantages, strict=True)]
+        pairs = zip(episodes, advantages, strict=True)
+        return [sample for episode, values in pairs for sample in episode_samples(episode, values)]
 
     def advantages(self, episodes: Sequence[Episode], owners: Sequence[int]) -> list[list[float]]:
         """One advantage per turn, relative to the episodes with the same owner."""
         config = self.recipe.advantage
-        scores = [turn_scores(episode, self.recipe.reward) for episode in episodes]
-        return turn_advantages(scores, owners, unit=config.unit, scale=config.scale, std_floor=config.std_floor)
+        scores = [turn_scores(episode, self.recipe.reward, step=self.updates + 1) for episode in episodes]
+        floor = self.recipe.std_floor
+        return turn_advantages(scores, owners, unit=config.unit, scale=config.scale, std_floor=floor)
 
     # --- around it -------------------------------------------------------------------------------------------------
 

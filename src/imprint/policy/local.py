@@ -17,6 +17,7 @@ from torch import Tensor
 from imprint.policy.cache import RowCache
 from imprint.policy.model import Policy, hidden_states, logits_of
 from imprint.policy.sampling import Prompt, Sampling
+from imprint.policy.vision import read_prompts
 
 __all__ = ["Prompt", "Sampled", "Sampling", "Session", "draw"]
 
@@ -164,14 +165,11 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
 
 
 def _forward(policy: Policy, cache: RowCache, chunks: Sequence[Sequence[int]], lengths: Tensor) -> Tensor:
-    width = max(len(chunk) for chunk in chunks)
-    ids = torch.zeros((len(chunks), width), dtype=torch.long)
-    for place, chunk in enumerate(chunks):
-        ids[place, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
-    mask, positions = cache.advance(lengths, width)
+    ids = _padded(chunks, policy.device)
+    mask, positions = cache.advance(lengths, ids.shape[1])
     states = hidden_states(
         policy,
-        input_ids=ids.to(policy.device),
+        input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
@@ -184,6 +182,8 @@ def _forward(policy: Policy, cache: RowCache, chunks: Sequence[Sequence[int]], l
 
 def _prefill(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
     """Read every prompt but its last token; each distinct skill prefix and each distinct prompt once."""
+    if any(prompt.pictures for prompt in prompts):
+        return _prefill_with_pictures(policy, prompts)
     prefixes = sorted({prompt.ids[: prompt.shared] for prompt in prompts})
     wholes = sorted({(prompt.ids[: prompt.shared], prompt.ids[prompt.shared :]) for prompt in prompts})
     cache = RowCache(policy.layers, len(prefixes), policy.device)
@@ -200,6 +200,29 @@ def _prefill(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
     place_of_whole = {whole: place for place, whole in enumerate(wholes)}
     rows = [place_of_whole[(prompt.ids[: prompt.shared], prompt.ids[prompt.shared :])] for prompt in prompts]
     return cache.take(torch.tensor(rows, device=policy.device))
+
+
+def _prefill_with_pictures(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
+    """Read every prompt but its last token, which is text; each distinct prompt once."""
+    wholes = list(dict.fromkeys((prompt.ids, prompt.pictures) for prompt in prompts))
+    chunks = [ids[:-1] for ids, _ in wholes]
+    lengths = _lengths(chunks, policy.device)
+    cache = RowCache(policy.layers, len(wholes), policy.device)
+    mask, _ = cache.advance(lengths, max(map(len, chunks)))
+    _, behind = read_prompts(policy, _padded(chunks, policy.device), lengths, [seen for _, seen in wholes], mask, cache)
+    cache.commit()
+    cache.offsets = behind
+    place_of = {whole: place for place, whole in enumerate(wholes)}
+    rows = [place_of[prompt.ids, prompt.pictures] for prompt in prompts]
+    return cache.take(torch.tensor(rows, device=policy.device))
+
+
+def _padded(chunks: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Chunks as one table of ids, filled up with 0 on the right."""
+    table = torch.zeros((len(chunks), max(map(len, chunks))), dtype=torch.long)
+    for place, chunk in enumerate(chunks):
+        table[place, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+    return table.to(device)
 
 
 def _sharing(policy: Policy, cache: RowCache) -> dict[str, RowCache]:

@@ -1,5 +1,5 @@
-"""Load, build and save a policy: any Hugging Face causal LM with its tokenizer (a vision-language model for its text
-alone), or `imprint-tiny`."""
+"""Load, build and save a policy: any Hugging Face causal LM with its tokenizer, a vision-language model with its image
+processor or for its text alone, or `imprint-tiny`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy import attention
 from imprint.policy.cache import PrefixCache
+from imprint.policy.vision import Eyes
 
 TINY = "imprint-tiny"
 # What a vision-language model's folder holds beside weights and tokenizer: it stays with every checkpoint.
@@ -34,6 +35,7 @@ class Policy:
     name: str
     shares_prefixes: bool = False  # whether rollouts keep shared prompts once (`policy/attention.py`)
     companions: tuple[Path, ...] = ()  # files to keep with the weights
+    eyes: Eyes | None = None  # how it reads pictures, where it is to
 
     def __post_init__(self) -> None:
         self.shares_prefixes = attention.enable(self.model)
@@ -74,13 +76,16 @@ class Policy:
             shutil.copyfile(file, folder / file.name)
 
     @classmethod
-    def load(cls, name: str | Path, *, device: str = "auto", dtype: str = "float32") -> Policy:
+    def load(cls, name: str | Path, *, device: str = "auto", dtype: str = "float32", pictures: bool = False) -> Policy:
         """Load from the package (`imprint-tiny`), a local folder, or the hub.
 
-        A vision-language model acts on text alone; its vision tower is kept as it is.
+        Without `pictures` a vision-language model acts on text alone, and its vision tower is kept as it is.
+
+        Args:
+            pictures: it is to read pictures too.
 
         Raises:
-            PolicyError: nothing loadable is there, or the architecture cannot share prompts.
+            PolicyError: nothing loadable is there, the architecture cannot share prompts, or it cannot see.
             RecipeError: there is no such device.
         """
         from transformers import AutoTokenizer
@@ -103,7 +108,9 @@ class Policy:
             ) from error
         moved = _moved(model, device).eval()
         policy = cls(moved, tokenizer, str(name), companions=_companions(source) if sees else ())
-        if sees:
+        if pictures:
+            policy.eyes = _open_eyes(policy, source, sees)
+        elif sees:
             _freeze_all_but_text(moved)
         check_vocabulary(policy)
         check_attention(policy)
@@ -122,6 +129,33 @@ def _model_class(source: str) -> tuple[Any, bool]:
     kind = type(AutoConfig.from_pretrained(source))
     sees = kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     return (AutoModelForImageTextToText if sees else AutoModelForCausalLM), sees
+
+
+def _open_eyes(policy: Policy, source: str, sees: bool) -> Eyes:
+    """The image processor that belongs to the model.
+
+    Raises:
+        PolicyError: the model has no eyes, or nothing says how its pictures are prepared.
+    """
+    from transformers import AutoImageProcessor
+
+    if not sees:
+        raise PolicyError(
+            "the model reads no pictures",
+            where=source,
+            key="context",
+            mend="use a vision-language model (Qwen2.5-VL, ...), or set context.skills and context.history to text",
+        )
+    try:
+        processor = AutoImageProcessor.from_pretrained(source, backend="pil")  # the same pixels on every machine
+    except (OSError, ValueError, ImportError) as error:
+        raise PolicyError(
+            f"the image processor cannot be loaded: {str(error).splitlines()[0]}",
+            where=source,
+            key="model",
+            mend="put the model's preprocessor_config.json beside its weights",
+        ) from error
+    return Eyes(policy.model.config, processor, source)
 
 
 def _companions(source: str) -> tuple[Path, ...]:

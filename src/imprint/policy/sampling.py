@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imprint.types import Picture
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The tokens before the first action; the first `shared` of them (the skills) are common to many rows."""
+    """The tokens before an action; the first `shared` of them (the skills) are common to many rows.
+
+    `pictures` are those whose placeholders stand among the tokens, in their order.
+    """
 
     ids: tuple[int, ...]
     shared: int = 0
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

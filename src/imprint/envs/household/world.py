@@ -126,6 +126,10 @@ class HouseholdWorld:
         """The whole game file behind a task, as TextWorld reads it."""
         return game_file(self.game(task)) if self.stored is None else self.stored.document(task.source)
 
+    def goal(self, first: str) -> str:
+        """What is asked for, out of the first observation."""
+        return first.rpartition("Your task is to:")[2].strip() or first
+
     def environment(self) -> Environment:
         if self.engine == "native":
             return HouseholdEnvironment(self)

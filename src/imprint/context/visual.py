@@ -1,0 +1,118 @@
+"""A context with pictures: skills, history or both as pixels, in a prompt that is built anew at every turn.
+
+What changes least and grows most is drawn; the task, what is seen now and the answer format stay text. Where the policy
+may, it says by how much its next picture is compressed (`compression.py`). Departures from SKILL0's reference: the
+picture holds the skills too, as the paper has it (the code shows them as text), and an empty picture is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imprint.context.compression import asked_factor, without_factor
+from imprint.context.config import ContextConfig
+from imprint.context.image import Renderer
+from imprint.context.pages import load_templates, render_exemplars, render_pages
+from imprint.context.prompt import CUE, Context
+from imprint.envs.base import ParseAnswer
+from imprint.policy.sampling import Prompt
+from imprint.skills.skill import Skill
+from imprint.types import Exemplar, Picture, StepResult, Turn
+
+if TYPE_CHECKING:
+    from imprint.policy.model import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A turn's prompt, and how many tokens it would be if its picture were text."""
+
+    prompt: Prompt
+    text_tokens: int
+
+
+class VisualContext(Context):
+    """Builds the prompt of each turn.
+
+    Args:
+        policy: one with eyes.
+        goal: what is asked for, out of a task's first observation; by default all of that.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: ContextConfig,
+        templates: Path | None = None,
+        parse: ParseAnswer | None = None,
+        goal: Callable[[str], str] | None = None,
+    ) -> None:
+        super().__init__(policy, config, templates, parse)
+        self._visual = load_templates("visual", templates)
+        self._goal = goal or (lambda first: first)
+        self.renderer = Renderer(config.image)
+
+    def shown(
+        self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
+    ) -> Shown:
+        """What the policy reads before its next response.
+
+        Args:
+            first: the first observation of the episode.
+            turns: those behind it.
+            now: what it sees now.
+        """
+        pages = render_pages(self._templates, skills) + render_exemplars(self._templates, exemplars)
+        history = self._history(first, turns)
+        drawn = "\n".join(
+            text.strip("\n")
+            for text, kind in ((pages, self.config.skills), (history, self.config.history))
+            if kind == "image" and text
+        )
+        text = self._visual.get_template(f"{self.style}.j2").render(
+            skills=pages if self.config.skills == "text" else "",
+            goal=_flat(self._goal(first)),
+            history=history if self.config.history == "text" else "",
+            number=len(turns) + 1,
+            observation=now.observation,
+            admissible=now.admissible if self.config.show_admissible else (),
+            compression=self.config.compression,
+        )
+        before, body, after = self._parts(text)
+        if not drawn:
+            return Shown(Prompt((*before, *body, *after)), len(before) + len(body) + len(after))
+        factor = turns[-1].compression if turns else 1.0
+        picture = Picture(drawn, factor, self.renderer.pixels)
+        assert self.policy.eyes is not None
+        seen = self.policy.eyes.spelled(picture)
+        as_text = len(before) + len(self.policy.encode(drawn + "\n")) + len(body) + len(after)
+        return Shown(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
+
+    def read(self, response: str) -> tuple[str, bool, float]:
+        """The command in a response, whether it keeps the format, and the factor for the next picture."""
+        if not self.config.compression:
+            return *self.parse(response), 1.0
+        spoken = without_factor(response) if self.style == "plain" else response
+        return *self.parse(spoken), asked_factor(response)
+
+    def _history(self, first: str, turns: Sequence[Turn]) -> str:
+        """One line a turn: what was seen, and what was done then."""
+        seen = [first, *(turn.observation for turn in turns)]
+        lines = [{"observation": _flat(o), "action": _flat(turn.action)} for o, turn in zip(seen, turns, strict=False)]
+        return self._visual.get_template("history.j2").render(turns=lines)
+
+    def _parts(self, text: str) -> tuple[list[int], list[int], list[int]]:
+        """The tokens before the picture, those of the text, and those after it."""
+        if self.style == "plain":
+            bos = self.policy.tokenizer.bos_token_id
+            return [] if bos is None else [int(bos)], self.policy.encode(text + CUE), []
+        before, after = self._chat_text(text)
+        encode = self.policy.encode
+        return encode(before, special=True), encode(text), encode(after, special=True)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

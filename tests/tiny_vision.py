@@ -1,0 +1,57 @@
+"""A Qwen2.5-VL of some thousand random weights, with a tokenizer, a chat template and an image processor of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil
+
+from imprint.policy.tokenizer import train_tokenizer
+from imprint.skills.library import load_library
+
+# As Qwen's own: a turn ends with a token that is not the end of the text.
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MARKS = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_start|>"}
+MARKS |= {"vision_end_token_id": "<|vision_end|>", "video_token_id": "<|video_pad|>"}
+
+
+def build_tiny_vision(folder: Path, *, chat: bool = True, seed: int = 0) -> Path:
+    """Write one into `folder`."""
+    tokenizer = train_tokenizer([skill.body for skill in load_library("household").skills], 600, 8192)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *MARKS.values()]})
+    if chat:
+        tokenizer.chat_template = TEMPLATE
+    text = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 8192,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "fullatt_block_indexes": [1],
+    }
+    ids = {key: tokenizer.convert_tokens_to_ids(mark) for key, mark in MARKS.items()}
+    torch.manual_seed(seed)
+    model = AutoModelForImageTextToText.from_config(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
+    for weight in model.parameters():  # the usual small start would hide a wrong forward pass
+        weight.data.normal_(0, 0.2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=28 * 28 * 400).save_pretrained(folder)
+    return folder
