@@ -30,6 +30,7 @@ from imprint.skills.vetting import Override, vet
 from imprint.train import check_endpoint, run_name
 
 KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "turns", "env_steps")
+OPTIONAL = ("text_tokens",)  # what older runs do not have
 TEST, ALL = "test", "all"  # the split, and the family that is all of them
 
 
@@ -147,7 +148,15 @@ def _rows_of(job: Job, split: str) -> list[Row]:
             mend="remove the run's folder and compare again",
         )
     order = sorted(last, key=lambda key: (key[0] != ALL, key[0], ARMS.index(key[1])))
-    return [{"method": job.method, "seed": job.seed, **{key: last[place][key] for key in KEYS}} for place in order]
+    return [
+        {
+            "method": job.method,
+            "seed": job.seed,
+            **{key: last[place][key] for key in KEYS},
+            **{key: last[place][key] for key in OPTIONAL if key in last[place]},
+        }
+        for place in order
+    ]
 
 
 def write_results(

@@ -104,26 +104,31 @@ def comparison_tables(rows: Sequence[Row], tasks: str = "test tasks") -> list[Gr
 
 
 def _method_table(figures: Figures, tasks: str) -> Grid:
+    drawn = any(row.get("text_tokens") not in (None, row.get("context_tokens")) for row in figures.rows)
+    counts = ("context_tokens", "text_tokens") if drawn else ("context_tokens",)
     body = [
         (
             method,
             str(len(figures.by_seed(method, "without"))),
             figures.success(method, "without"),
             figures.success(method, "with"),
-            " / ".join(figures.mean_of("context_tokens", method, arm) for arm in ("without", "with")),
+            *(" / ".join(figures.mean_of(key, method, arm) for arm in ("without", "with")) for key in counts),
             " / ".join(figures.tokens_per_task(method, arm) for arm in ("without", "with")),
             figures.mean_of("env_steps", method, "without"),
         )
         for method in figures.methods
     ]
-    header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn", "tokens/task", "env steps")
-    counts = sorted({row["episodes"] for row in figures.rows if row["family"] == ALL})
+    header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn")
+    header += (*(("as text",) if drawn else ()), "tokens/task", "env steps")
+    played = sorted({row["episodes"] for row in figures.rows if row["family"] == ALL})
     note = (
-        f"Success on {' or '.join(map(str, counts))} {tasks}: mean over seeds and its 95% interval "
+        f"Success on {' or '.join(map(str, played))} {tasks}: mean over seeds and its 95% interval "
         "(Student's t; with one seed Wilson's, which says nothing about other seeds). "
         "Tokens read per turn, and in all turns of a task (of both attempts, where a method makes two): "
         "without / with skills."
     )
+    if drawn:
+        note += " As text: the same turns with every picture counted as the text that it shows."
     return Grid("Methods", header, tuple(body), note)
 
 

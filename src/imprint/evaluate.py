@@ -36,6 +36,7 @@ class Outcome:
     context_tokens: float  # mean over turns: every turn of every episode counts once
     turns: float  # mean per episode
     env_steps: int  # environment steps trained on before this evaluation
+    text_tokens: float | None = None  # as context_tokens, with every picture counted as the text that it shows
 
     @property
     def success(self) -> float:
@@ -160,6 +161,7 @@ def _outcome(episodes: Sequence[Episode], step: int, split: str, arm: str, famil
         episodes=len(episodes),
         successes=sum(episode.success for episode in episodes),
         context_tokens=sum(turn.context_tokens for turn in turns) / max(1, len(turns)),
+        text_tokens=sum(turn.tokens_as_text for turn in turns) / max(1, len(turns)),
         turns=len(turns) / max(1, len(episodes)),
         env_steps=env_steps,
     )

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "Draw",
     "Episode",
     "Exemplar",
     "Picture",
@@ -25,9 +26,11 @@ __all__ = [
     "Turn",
     "View",
     "WorkedStep",
+    "undrawn",
 ]
 
 Pixels = npt.NDArray[np.uint8]  # height x width x RGB
+Draw = Callable[[str, float], Pixels]  # a text and how far it is compressed, as pixels
 
 
 class StopReason(StrEnum):
@@ -124,7 +127,7 @@ class Picture:
 
     text: str
     factor: float
-    draw: Callable[[str, float], Pixels] = field(compare=False, repr=False)
+    draw: Draw = field(compare=False, repr=False)
 
     @property
     def pixels(self) -> Pixels:
@@ -160,7 +163,7 @@ class View:
         }
 
     @classmethod
-    def from_record(cls, record: dict[str, Any], draw: Callable[[str, float], Pixels]) -> View:
+    def from_record(cls, record: dict[str, Any], draw: Draw) -> View:
         """The inverse of `to_record`; `draw` gives the pictures their pixels."""
         prompt, tokens, logprobs = (tuple(record.get(name, ())) for name in ("prompt_ids", "token_ids", "logprobs"))
         pictures = tuple(Picture(one["text"], one["factor"], draw) for one in record["pictures"])
@@ -247,7 +250,7 @@ class Episode:
         return asdict(bare) | {"views": [view.to_record(tokens=tokens) for view in self.views]}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any], draw: Callable[[str, float], Pixels] | None = None) -> Episode:
+    def from_record(cls, record: dict[str, Any], draw: Draw | None = None) -> Episode:
         """The inverse of `to_record`; `draw` gives pictures their pixels (`context.image.Renderer.pixels`)."""
         values = dict(record)
         values["task"] = Task(**values["task"])
@@ -255,9 +258,10 @@ class Episode:
         values["stop"] = StopReason(values["stop"])
         for name in ("skills", "prompt_ids", "token_ids", "logprobs"):
             values[name] = tuple(values[name])
-        values["views"] = tuple(View.from_record(view, draw or _undrawn) for view in values.get("views", ()))
+        values["views"] = tuple(View.from_record(view, draw or undrawn) for view in values.get("views", ()))
         return cls(**values)
 
 
-def _undrawn(text: str, factor: float) -> Pixels:
+def undrawn(text: str, factor: float) -> Pixels:
+    """The `Draw` of pictures that nobody is to look at."""
     raise ValueError("this picture was read from a record, and nobody said how it is drawn")

@@ -38,6 +38,10 @@ def play(
     recipe: Annotated[Path | None, typer.Option(help="World and skills.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Chooses the task, and the model's draws.")] = 0,
     auto: Annotated[bool, typer.Option("--auto", help="Do not wait for Enter between a model's turns.")] = False,
+    show_image: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep the pictures that the model saw, turn by turn.", show_default=False),
+    ] = None,
     changes: Sets = None,
     trust: Trusted = None,
 ) -> None:
@@ -46,6 +50,8 @@ def play(
     Example: `imprint play --family pick_heat_then_place_in_recep`
 
     Watch: `imprint play --model imprint-tiny --no-skills`
+
+    What a model with eyes saw: `imprint play --model runs/seeing --auto --show-image pictures`
     """
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
@@ -61,7 +67,8 @@ def play(
     from imprint.engine import make_engine
 
     engine = make_engine(subject.recipe, subject.model, subject.trust)
-    watch(engine, choose_task(engine.world, chosen_split, task, family, seed), seed, skills=skills, auto=auto)
+    chosen = choose_task(engine.world, chosen_split, task, family, seed)
+    watch(engine, chosen, seed, skills=skills, auto=auto, pictures=show_image)
 
 
 def choose_task(world: World, split: str, task_id: str | None, family: str | None, seed: int) -> Task:
@@ -110,14 +117,37 @@ def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
     say(f"\n{'solved' if result.success else 'not solved'} in {turns} turns")
 
 
-def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool) -> None:
-    """Let the model play one episode, and show it turn by turn."""
+def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool, pictures: Path | None = None) -> None:
+    """Let the model play one episode, and show it turn by turn; what it saw goes into the folder `pictures`."""
     from imprint.rollout import Request, derive_seed
 
     shown = engine.library.serving(task.category) if skills else ()
     request = Request(task, derive_seed(engine.recipe.seed, "evaluate", task.id), tuple(shown))
     (episode,) = engine.rollout.play([request], engine.evaluator.sampling)
+    if pictures is not None:
+        keep_pictures(episode, pictures)
     show_episode(episode, auto=auto)
+
+
+def keep_pictures(episode: Episode, folder: Path) -> None:
+    """Write the pictures of an episode as turn-01.png, turn-02.png, ...
+
+    Raises:
+        RecipeError: the context has none.
+    """
+    from PIL import Image
+
+    if not episode.views:
+        raise RecipeError(
+            "there are no pictures in the context",
+            key="--show-image",
+            mend="--set context.history=image (or context.skills), with a vision-language model",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, view in enumerate(episode.views, start=1):
+        for picture in view.pictures:
+            Image.fromarray(picture.pixels).save(folder / f"turn-{number:02}.png")
+    say(f"the pictures are in {folder}")
 
 
 def show_episode(episode: Episode, *, auto: bool) -> None:
@@ -129,7 +159,8 @@ def show_episode(episode: Episode, *, auto: bool) -> None:
             return
         spoken = turn.action if turn.action == turn.response.strip() else f"{turn.action}\n  said: {turn.response}"
         mark = "" if turn.valid else "  (not understood)"
-        say(f"\n{number}. read {turn.context_tokens:,} tokens\n> {spoken}{mark}\n{turn.observation}")
+        as_text = f" ({turn.text_tokens:,} as text)" if turn.text_tokens else ""
+        say(f"\n{number}. read {turn.context_tokens:,} tokens{as_text}\n> {spoken}{mark}\n{turn.observation}")
     say(f"\n{'solved' if episode.success else f'not solved ({episode.stop})'} in {len(episode.turns)} turns")
 
 

@@ -132,7 +132,10 @@ def _success(row: Mapping[str, Any] | None) -> str:
 
 
 def _tokens(row: Mapping[str, Any] | None) -> str:
-    return "–" if row is None or row.get("context_tokens") is None else f"{row['context_tokens']:,.0f}"
+    if row is None or row.get("context_tokens") is None:
+        return "–"
+    read, as_text = row["context_tokens"], row.get("text_tokens")
+    return f"{read:,.0f}" + ("" if as_text in (None, read) else f" (as text {as_text:,.0f})")
 
 
 class Subject:

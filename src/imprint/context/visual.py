@@ -18,9 +18,10 @@ from imprint.context.image import Renderer
 from imprint.context.pages import load_templates, render_exemplars, render_pages
 from imprint.context.prompt import CUE, Context
 from imprint.envs.base import ParseAnswer
+from imprint.errors import RecipeError
 from imprint.policy.sampling import Prompt
 from imprint.skills.skill import Skill
-from imprint.types import Exemplar, Picture, StepResult, Turn
+from imprint.types import Episode, Exemplar, Picture, StepResult, Turn
 
 if TYPE_CHECKING:
     from imprint.policy.model import Policy
@@ -90,6 +91,25 @@ class VisualContext(Context):
         seen = self.policy.eyes.spelled(picture)
         as_text = len(before) + len(self.policy.encode(drawn + "\n")) + len(body) + len(after)
         return Shown(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
+
+    def shown_again(self, episode: Episode, skills: Sequence[Skill]) -> list[Prompt]:
+        """The prompts of an episode's turns as they would have been with these skills.
+
+        Raises:
+            RecipeError: the prompts list the possible commands, which an episode does not keep.
+        """
+        if self.config.show_admissible:
+            raise RecipeError(
+                "what readers learn cannot be carried over to prompts that list the possible commands",
+                key="context.show_admissible",
+                mend="set it to false, or transfer.weight to 0",
+            )
+        first = episode.first_observation
+        seen = [first, *(turn.observation for turn in episode.turns)]
+        return [
+            self.shown(skills, (), first, episode.turns[:number], StepResult(seen[number])).prompt
+            for number in range(len(episode.turns))
+        ]
 
     def read(self, response: str) -> tuple[str, bool, float]:
         """The command in a response, whether it keeps the format, and the factor for the next picture."""

@@ -16,6 +16,7 @@ from imprint.policy.model import Policy
 from imprint.recipe import Recipe
 from imprint.rollout import Rollout
 from imprint.skills.vetting import Override
+from imprint.types import Draw
 from imprint.visual_rollout import VisualRollout
 
 
@@ -47,6 +48,11 @@ class LocalEngine(Engine):
             self.context = Context(self.policy, recipe.context, *own_format(self.world))
             rollout = Rollout(self.policy, self.world, self.context, batch=recipe.rollout.batch)
         self._seat(rollout, LINE if self.context.style == "plain" else ANSWER)
+
+    @property
+    def draw(self) -> Draw | None:
+        """How pictures get their pixels; None where the context has none."""
+        return self.context.renderer.pixels if isinstance(self.context, VisualContext) else None
 
     def learner(self) -> Learner:
         """A fresh optimizer on the policy's weights.

@@ -18,6 +18,7 @@ from imprint.learning.config import Transfer
 from imprint.learning.grpo import entropy
 from imprint.policy.cache import PrefixCache
 from imprint.policy.model import Policy, hidden_states, logits_of
+from imprint.policy.sampling import Prompt
 from imprint.policy.vision import read_prompts
 from imprint.types import Episode, Picture, View
 
@@ -88,16 +89,21 @@ def episode_samples(episode: Episode, advantages: Sequence[float]) -> list[Sampl
     return [view_sample(view, advantage) for view, advantage in zip(episode.views, advantages, strict=True)]
 
 
-def view_sample(view: View, advantage: float) -> Sample:
-    """The sample of a turn that had a prompt of its own."""
+def view_sample(view: View, advantage: float, prompt: Prompt | None = None, transfer: Transfer | None = None) -> Sample:
+    """The sample of a turn that had a prompt of its own.
+
+    Args:
+        prompt: put in the place of its own (the same response under another context).
+    """
     size = len(view.token_ids)
     return Sample(
-        view.prompt_ids,
+        view.prompt_ids if prompt is None else prompt.ids,
         view.token_ids,
         np.ones(size, dtype=np.bool_),
         np.asarray(view.logprobs, dtype=np.float32),
         np.full(size, advantage, dtype=np.float32),
-        pictures=view.pictures,
+        transfer,
+        view.pictures if prompt is None else prompt.pictures,
     )
 
 

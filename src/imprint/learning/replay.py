@@ -10,6 +10,7 @@ import torch
 
 from imprint.learning.batch import Sample
 from imprint.learning.config import Transfer
+from imprint.types import Draw, Picture, undrawn
 
 HEART_MEMORY = 0.8  # of the running mean of a category's scores by heart, per group of episodes
 
@@ -22,10 +23,12 @@ class Replay:
 
     Args:
         transfer: the rules that the samples were made under; its `replay_size` newest of each category are kept.
+        draw: gives restored pictures their pixels, where there are pictures.
     """
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Transfer, draw: Draw | None = None) -> None:
         self.transfer = transfer
+        self._pixels = draw or undrawn
         self._kept: dict[str, deque[tuple[Sample, float]]] = {}
         self._by_heart: dict[str, float] = {}
 
@@ -70,7 +73,8 @@ class Replay:
     def _unpacked(self, entry: dict[str, Any]) -> tuple[Sample, float]:
         mask, old, learned = (entry[name].numpy() for name in ("mask", "old_logprobs", "learned"))
         prompt, tokens = (tuple(entry[name].tolist()) for name in ("prompt", "tokens"))
-        return Sample(prompt, tokens, mask, old, learned, self.transfer), float(entry["score"])
+        pictures = tuple(Picture(text, factor, self._pixels) for text, factor in entry.get("pictures", ()))
+        return Sample(prompt, tokens, mask, old, learned, self.transfer, pictures), float(entry["score"])
 
 
 def _packed(sample: Sample, score: float) -> dict[str, Any]:
@@ -81,4 +85,5 @@ def _packed(sample: Sample, score: float) -> dict[str, Any]:
         "old_logprobs": torch.from_numpy(sample.old_logprobs_T),
         "learned": torch.from_numpy(sample.advantages_T),
         "score": score,
+        "pictures": [(picture.text, picture.factor) for picture in sample.pictures],
     }

@@ -22,8 +22,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from imprint.context.visual import VisualContext
 from imprint.engine.local import LocalEngine
-from imprint.learning.batch import Sample, episode_sample
+from imprint.learning.batch import Sample, episode_sample, view_sample
 from imprint.learning.replay import Replay
 from imprint.methods.skill0 import Skill0
 from imprint.progress import Progress
@@ -38,7 +39,7 @@ class Imprint(Skill0):
 
     def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
         super().__init__(engine, run, progress)
-        self.replay = Replay(self.recipe.transfer)
+        self.replay = Replay(self.recipe.transfer, engine.draw)
 
     def skills_for(self, task: Task, index: int) -> tuple[Any, ...]:
         """The first part of a group reads the active skills, the rest plays by heart."""
@@ -65,20 +66,31 @@ class Imprint(Skill0):
         if not by_heart:
             return []
         category = by_heart[0].task.category
-        prompt = by_heart[0].prompt_ids  # the same task: the same first observation
         baseline = sum(self.score(episode) for episode in by_heart) / len(by_heart)
         self.replay.note_by_heart(category, baseline)
         samples = []
         for episode in group:
             score = self.score(episode)
             if episode.arm == "with" and episode.success:
-                learned = [float(turn.valid) for turn in episode.turns]
-                sample = episode_sample(episode, learned, prompt, transfer=self.recipe.transfer)
+                carried = self.by_heart(episode, by_heart[0])
                 if self.recipe.transfer.replay:
-                    self.replay.add(category, sample, score)
+                    for sample in carried:
+                        self.replay.add(category, sample, score)
                 if score > baseline:
-                    samples.append(sample.scaled(self.recipe.transfer.weight * (score - baseline)))
+                    gain = self.recipe.transfer.weight * (score - baseline)
+                    samples += [sample.scaled(gain) for sample in carried]
         return samples
+
+    def by_heart(self, episode: Episode, neighbour: Episode) -> list[Sample]:
+        """A reader's valid actions, each to be learned with weight 1 under what a skill-free episode reads."""
+        learned = [float(turn.valid) for turn in episode.turns]
+        transfer = self.recipe.transfer
+        if not episode.views:  # the same task has the same first observation
+            return [episode_sample(episode, learned, neighbour.prompt_ids, transfer)]
+        context = self.engine.context
+        assert isinstance(context, VisualContext)
+        turns = zip(episode.views, learned, context.shown_again(episode, ()), strict=True)
+        return [view_sample(view, value, prompt, transfer) for view, value, prompt in turns if value]
 
     def score(self, episode: Episode) -> float:
         scores = turn_scores(episode, self.recipe.reward)

@@ -21,13 +21,14 @@ from markupsafe import Markup
 from imprint import __version__, files
 from imprint.runs import charts
 from imprint.runs.comparison import compare_plot
+from imprint.runs.pictures import Gallery
 from imprint.runs.run import ARMS, Run
 from imprint.runs.summary import Decision, Evaluation, Headline, Rate, Summary, pretty
 from imprint.runs.trust import trust_rows
 
 __all__ = ["compare_plot", "embed_json", "render_report", "write_report"]
 
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 MAX_TASKS = 40  # shown per evaluation
 MAX_TEXT = 2000  # characters shown of one observation or response
 MAX_TURNS = 60
@@ -102,7 +103,7 @@ def episode_data(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
     an arm that was not played.
     """
     shown = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
-    data = []
+    data: list[dict[str, Any]] = []
     for step in shown:
         pairs: dict[tuple[str, int], dict[str, Any]] = {}
         for arm in ARMS:
@@ -113,7 +114,17 @@ def episode_data(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
                 empty = {"task": key[0], "family": str(task.get("category", "")), "seed": key[1]}
                 pairs.setdefault(key, {**empty, "with": None, "without": None})[arm] = _compact(record)
         data.append({"step": step, "total": len(pairs), "pairs": _spread(list(pairs.values()), MAX_TASKS)})
+    _hang(data, Gallery(run.recipe))
     return data
+
+
+def _hang(data: Sequence[Mapping[str, Any]], gallery: Gallery) -> None:
+    """Put the pictures that were seen beside their turns, the last evaluation's first."""
+    for evaluation in reversed(data):
+        for pair in evaluation["pairs"]:
+            for episode in filter(None, (pair[arm] for arm in ARMS)):
+                for turn, view in zip(episode["turns"], episode.pop("views"), strict=False):
+                    turn["pictures"] = gallery.shown(_mapping(view))
 
 
 def _compact(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +138,7 @@ def _compact(record: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": round(sum(tokens) / len(tokens)) if tokens else 0,
         "left": max(0, len(turns) - MAX_TURNS),
         "turns": [_compact_turn(turn) for turn in turns[:MAX_TURNS]],
+        "views": list(record.get("views") or []),
     }
 
 

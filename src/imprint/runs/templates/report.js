@@ -63,6 +63,13 @@
     const notes = [turn.valid ? "" : "invalid", turn.tokens == null ? "" : turn.tokens.toLocaleString("en") + " tokens"];
     act.append(make("small", "", notes.filter(Boolean).join(" · ")));
     const nodes = [act];
+    for (const address of turn.pictures || []) {
+      const picture = make("img", "seen");
+      picture.src = address;
+      picture.alt = `What the policy saw at turn ${number}`;
+      picture.loading = "lazy";
+      nodes.splice(-1, 0, picture);
+    }
     if (turn.response) nodes.push(make("p", "said", turn.response));
     nodes.push(make("p", "obs", turn.observation));
     return nodes;
