@@ -3,8 +3,8 @@
 1. The set's own label, where the row has one: HotpotQA's and 2WikiMultihopQA's `type`.
 2. Else by set; of the multi-hop sets, a question that asks to compare by its wording is a comparison.
 
-The reference takes a question for a comparison if "which" and "or" stand in it and "for" does not, as substrings: "Which
-actor ..." is one (act-or), "Are both ...?" is not. The wording rule here looks at words.
+The reference takes a question for a comparison if "which" and "or" stand in it and "for" does not, as substrings:
+"Which actor ..." is one (act-or), "Are both ...?" is not. The wording rule here looks at words.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SHARED = re.compile(
     r"\bin common\b|\b(do|did)\b.*\band\b.*\bshare\b|\bshared (by|between)\b.*\band\b|"
     r"\band\b.*\bshare (the same|what|which)\b"
 )
-_BETWEEN = re.compile(r"^(between|of|out of|among)\b.*\band\b.*\b(which|who|whose|what)\b")
+_BETWEEN = re.compile(r"^(between (?!\d)|of\b|out of\b).*\band\b.*\b(which|who|whose|what)\b")
 _ASKS = re.compile(r"\b(which|who|whose|what|where|when)\b")
 _OR = re.compile(r"\bor (?!(more|less|fewer|not|so|later|earlier|older|younger)\b)")
 _DEGREE = re.compile(
@@ -51,27 +51,7 @@ _DEGREE = re.compile(
     r"deeper|heavier|lighter|faster|slower|better)\b"
 )
 _QUOTED = re.compile(r"[\"\u201c\u201d][^\"\u201c\u201d]*[\"\u201c\u201d]")
-_SMALL = {
-    "a",
-    "an",
-    "and",
-    "at",
-    "by",
-    "de",
-    "del",
-    "di",
-    "for",
-    "from",
-    "in",
-    "la",
-    "of",
-    "on",
-    "or",
-    "the",
-    "to",
-    "von",
-    "with",
-}
+_SMALL = frozenset("a an and at by de del di for from in la of on or the to von with".split())  # within names
 
 
 def asks_to_compare(text: str) -> bool:
