@@ -1,4 +1,4 @@
-"""`imprint envs doctor search`: which published question sets are in a folder, what is made of them, what is missing."""
+"""`imprint envs doctor search`: which published question sets a folder has, what becomes of them, what is missing."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ PUBLISHED = {
     },
 }
 DATASETS = {
-    "PeterJinGo/nq_hotpotqa_train": "train and test questions, as parquet",
-    "RUC-NLPIR/FlashRAG_datasets": "each set by itself, as JSONL, with HotpotQA's and 2WikiMultihopQA's own labels",
+    "PeterJinGo/nq_hotpotqa_train": "the train and test questions of Search-R1, as parquet",
+    "RUC-NLPIR/FlashRAG_datasets": "or each set by itself, as JSONL, with HotpotQA's and 2WikiMultihopQA's own labels",
     "PeterJinGo/wiki-18-corpus": "the passages to search",
-    "PeterJinGo/wiki-18-e5-index": "their index",
+    "PeterJinGo/wiki-18-e5-index": "their index (large)",
 }
-HOW = "hf download --repo-type dataset {name} --local-dir {folder}"
 
 
 def doctor(folder: Path | None) -> None:
@@ -123,5 +122,10 @@ def _missing(questions: PublishedQuestions) -> list[str]:
 
 def _how(folder: Path) -> None:
     """How to get the data; each data set goes into a folder of its own, so that files of one name do not meet."""
+    from imprint.envs.search.rows import SETS
+
     for name, what in DATASETS.items():
-        say(f"  {what}:\n    {HOW.format(name=name, folder=folder / name.partition('/')[2])}", stderr=True)
+        command = f"hf download --repo-type dataset {name} --local-dir {folder / name.partition('/')[2]}"
+        if name == "RUC-NLPIR/FlashRAG_datasets":  # it holds other sets and a corpus too
+            command += "".join(f" --include '{source}/*'" for source in SETS)
+        say(f"{what}:\n  {command}", stderr=True)

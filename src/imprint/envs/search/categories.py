@@ -51,7 +51,7 @@ _DEGREE = re.compile(
     r"deeper|heavier|lighter|faster|slower|better)\b"
 )
 _QUOTED = re.compile(r"[\"\u201c\u201d][^\"\u201c\u201d]*[\"\u201c\u201d]")
-_SMALL = frozenset("a an and at by de del di for from in la of on or the to von with".split())  # within names
+_SMALL = re.compile(r"a|an|and|at|by|de|del|di|for|from|in|la|of|on|or|the|to|von|with")  # within names
 
 
 def asks_to_compare(text: str) -> bool:
@@ -84,7 +84,7 @@ def _offers(text: str) -> bool:
 
 def _is_name(words: str) -> bool:
     parts = words.split()
-    return bool(parts) and all(_starts_name([part]) or part.lower() in _SMALL for part in parts)
+    return bool(parts) and all(_starts_name([part]) or _SMALL.fullmatch(part.lower()) for part in parts)
 
 
 def _starts_name(words: list[str]) -> bool:
