@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imprint.commands import doctor_search
 from imprint.commands.shared import ALL, console, grid, say
 from imprint.errors import ImprintError, RecipeError
 
@@ -24,20 +25,36 @@ HOW = "pip install 'imprint[alfworld]' && alfworld-download --data-dir {root}"
 
 
 def doctor(
-    world: Annotated[str, typer.Argument(help="Only `alfworld` has anything to look for.")] = "alfworld",
+    world: Annotated[str, typer.Argument(help="`alfworld` or `search`.")] = "alfworld",
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where the data is; for `search` it must be named.", show_default=False)
+    ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Where the games are.  [default: $ALFWORLD_DATA, or ~/.cache/alfworld]", show_default=False),
+        typer.Option(
+            help="The same, as an option.  [default for alfworld: $ALFWORLD_DATA, or ~/.cache/alfworld]",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Say what is installed, which games are found where, how many of each family, and what is missing.
+    """Say what is installed, which games or questions are found where, how many of each kind, and what is missing.
 
-    The status is 0 if all three published splits are complete, else 1. The packages are not needed to play.
+    The status is 0 if all that is published is there, else 1. ALFWorld's packages are not needed to play.
 
-    Example: `imprint envs doctor alfworld`
+    Example: `imprint envs doctor alfworld`, `imprint envs doctor search data/`
     """
-    if world != "alfworld":
-        raise RecipeError(f"nothing is known about {world!r}", key="WORLD", mend="choose alfworld")
+    if folder is not None and data is not None:
+        raise RecipeError("the data's folder is named twice", key="--data", mend="name it once")
+    data = folder if data is None else data
+    if world == "search":
+        doctor_search.doctor(data)
+    elif world == "alfworld":
+        _alfworld(data)
+    else:
+        raise RecipeError(f"nothing is known about {world!r}", key="WORLD", mend="choose alfworld or search")
+
+
+def _alfworld(data: Path | None) -> None:
     from imprint.envs.household.stored import ALFWORLD, OFFICIAL, VARIABLE, StoredGames, data_root
 
     root = data_root() if data is None else data

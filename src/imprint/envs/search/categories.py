@@ -41,7 +41,7 @@ _SHARED = re.compile(
     r"\bin common\b|\b(do|did)\b.*\band\b.*\bshare\b|\bshared (by|between)\b.*\band\b|"
     r"\band\b.*\bshare (the same|what|which)\b"
 )
-_BETWEEN = re.compile(r"^(between|of|out of|among)\b.*\band\b.*\b(which|who|whose|what)\b")
+_BETWEEN = re.compile(r"^(between (?!\d)|of\b|out of\b).*\band\b.*\b(which|who|whose|what)\b")
 _ASKS = re.compile(r"\b(which|who|whose|what|where|when)\b")
 _OR = re.compile(r"\bor (?!(more|less|fewer|not|so|later|earlier|older|younger)\b)")
 _DEGREE = re.compile(
@@ -51,27 +51,7 @@ _DEGREE = re.compile(
     r"deeper|heavier|lighter|faster|slower|better)\b"
 )
 _QUOTED = re.compile(r"[\"\u201c\u201d][^\"\u201c\u201d]*[\"\u201c\u201d]")
-_SMALL = {
-    "a",
-    "an",
-    "and",
-    "at",
-    "by",
-    "de",
-    "del",
-    "di",
-    "for",
-    "from",
-    "in",
-    "la",
-    "of",
-    "on",
-    "or",
-    "the",
-    "to",
-    "von",
-    "with",
-}
+_SMALL = re.compile(r"a|an|and|at|by|de|del|di|for|from|in|la|of|on|or|the|to|von|with")  # within names
 
 
 def asks_to_compare(text: str) -> bool:
@@ -104,7 +84,7 @@ def _offers(text: str) -> bool:
 
 def _is_name(words: str) -> bool:
     parts = words.split()
-    return bool(parts) and all(_starts_name([part]) or part.lower() in _SMALL for part in parts)
+    return bool(parts) and all(_starts_name([part]) or _SMALL.fullmatch(part.lower()) for part in parts)
 
 
 def _starts_name(words: list[str]) -> bool:

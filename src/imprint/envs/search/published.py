@@ -123,6 +123,14 @@ class PublishedQuestions:
                 yield f"there is no question in {split}"
         if (held := len(self._splits["validation"])) < validation:
             yield f"validation has {held:,} of {validation:,} questions: at most half of each category is held out"
+        for split in ("train", "validation"):
+            if lacking := self._lacking(split):
+                yield f"{split} has no question of {', '.join(lacking)}, test has some"
+
+    def _lacking(self, split: str) -> list[str]:
+        """The categories that are tested and not in `split`, unless that is empty."""
+        here, tested = ({q.category for q in self._splits[name]} for name in (split, "test"))
+        return [kind for kind in CATEGORIES if here and kind in tested - here]
 
 
 def _known(key: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -158,9 +158,9 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    from pyarrow import ArrowException  # is there, or opening says so first
-
     file = _open_parquet(path)
+    from pyarrow import ArrowException
+
     columns = _columns(file.schema_arrow)
     if "question" not in columns:
         names = ", ".join(file.schema_arrow.names)
@@ -314,8 +314,11 @@ class _Fields:
     def _text(self, key: str, value: Any) -> str:
         if not isinstance(value, str):
             raise self.wrong(key, f"holds {_kind(value)}", "make it text")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise self.wrong(key, "holds half a character (a lone surrogate)", "mend the text, or take the row out")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            problem = "holds half a character (a lone surrogate)"
+            raise self.wrong(key, problem, "mend the text, or take the row out") from error
         return value.strip()
 
 
