@@ -1,0 +1,202 @@
+"""One world is no proof of generality: another package's goes through everything, and the core names none."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import imprint
+from imprint.cli import app
+from imprint.context.chat import ChatContext
+from imprint.context.config import ContextConfig
+from imprint.envs.base import AnsweringWorld, DreamWorld, TeachingWorld, World, make_world, own_format
+from imprint.methods import method_names
+from imprint.recipe import parse_recipe
+from imprint.runs.run import Run
+from imprint.skills.library import load_library
+from imprint.train import train_run
+from plugged import install
+
+PROJECT = Path(__file__).parent / "third_party"
+PACKAGE = Path(imprint.__file__).parent
+FEW = {  # as little as a run can be, with every part of it in use
+    "skills": "vending",
+    "steps": 4,
+    "threads": 1,
+    "env": {"name": "vending", "train": 6, "validation": 3, "test": 3, "max_turns": 3},
+    "rollout": {"tasks": 3, "group": 2, "max_new_tokens": 6},
+    "learner": {"warmup_steps": 1},
+    "curriculum": {"stages": 2, "interval": 1},
+    "evaluation": {"interval": 2, "tasks": 3, "test_tasks": 3},
+    "checkpoint_interval": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the other package in it, which Python looks into."""
+    folder = tmp_path_factory.mktemp("site")
+    install(PROJECT, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def base(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base policy in the other world's language, made by `imprint pretrain`; two steps, so it can do nothing."""
+    folder = tmp_path_factory.mktemp("base")
+    recipe = {
+        "name": "base",
+        "steps": 2,
+        "demos": 4,
+        "lessons": {"all": 0},
+        "show_tasks": 3,
+        "threads": 1,
+        "env": {"name": "vending", "max_turns": 3},
+        "model": {"width": 16, "layers": 1, "heads": 2, "vocab_size": 400, "max_context": 512},
+    }
+    (folder / "base.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    cli("pretrain", str(folder / "base.yaml"), "--out", str(folder / "base"), "--quiet")
+    return folder / "base"
+
+
+def cli(*arguments: str, said: str | None = None) -> str:
+    result = CliRunner().invoke(app, arguments, input=said)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_it_is_listed_and_shown_beside_ours(site: Path) -> None:
+    assert re.search(r"vending\W+60\W+12\W+12\W+3\W+5\b", cli("envs", "list"))
+    assert "A machine of the old kind" in cli("envs", "show", "vending", "--set", "max_turns=9")
+    assert "vending-clever" in cli("skills", "list", "vending")
+    assert "right" in cli("skills", "validate", "vending", "--env", "vending")
+
+
+def test_it_is_played_at_a_prompt(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"name": "v", "method": "grpo", **FEW}), encoding="utf-8")
+    said = cli("play", "--recipe", str(tmp_path / "r.yaml"), "--family", "new", said="?\nskills\ninsert coin\nquit\n")
+    assert "press a" in said and "First: insert coin." in said and "It hums." in said
+
+
+def test_the_whole_command_line_works_with_it(base: Path, site: Path, tmp_path: Path) -> None:
+    recipe = {"name": "vending", "method": "imprint", "model": str(base), **FEW}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    run = tmp_path / "run"
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    trained = subprocess.run(
+        [sys.executable, "-m", "imprint.cli", "train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--quiet"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert trained.returncode == 0, trained.stderr
+    found = Run.open(run)
+    assert found.status()["state"] == "finished"
+    assert {row["family"] for row in found.rows("evaluations") if row["split"] == "test"} == {
+        "all",
+        "old",
+        "new",
+        "clever",
+    }
+    decided = found.rows("curriculum")
+    assert {row["skill"] for row in decided} == set(load_library("vending").names)
+    assert not any(row["active"] for row in decided if row["stage"] == 2)  # the last stage has withdrawn all of them
+    assert json.loads((run / "trust.json").read_text(encoding="utf-8"))["skills"][0]["skill"] == "vending-general"
+
+    page = Path(cli("report", str(run)).strip().splitlines()[-1]).read_text(encoding="utf-8")
+    assert "A machine of the" in page and "vending-clever" in page
+    assert "clever" in cli("eval", str(run), "--arm", "both", "--tasks", "3", "--quiet")
+    watched = cli("play", "--model", str(run), "--auto", "--family", "old")
+    assert "vending-general, vending-old" in watched and "solved" in watched
+
+
+@pytest.mark.parametrize("method", [name for name in method_names() if name != "imprint"])
+def test_every_method_runs_in_it(base: Path, tmp_path: Path, method: str) -> None:
+    few = {**FEW, "steps": 2, "skic": {"exemplars": 1}} if method == "skic" else {**FEW, "steps": 2}
+    recipe = parse_recipe({"name": method, "method": method, "model": str(base), **few})
+    assert train_run(recipe, tmp_path / "run", quiet=True)
+    assert Run.open(tmp_path / "run").status()["state"] == "finished"
+
+
+def test_what_a_world_may_bring_along_is_used(site: Path) -> None:
+    world = make_world("vending")
+    for kind in (World, TeachingWorld, AnsweringWorld, DreamWorld):
+        assert isinstance(world, kind)
+    context = ChatContext(ContextConfig(), *own_format(world))
+    task = world.tasks("train")[0]
+    opening = context.start(load_library("vending").serving(task.category), world.environment().reset(task, 0))
+    assert "You stand before a vending machine.\nA machine of the old kind" in opening
+    assert context.parse("I think [[press a]]") == ("press a", True)
+    assert context.parse("<action>press a</action>") == ("", False)
+
+
+# What the core may not know
+
+
+FOLDERS = ("context", "engine", "learning", "methods", "policy", "runs")
+COMMANDS = ("train", "report", "play", "seeds", "gate")  # those that are the same in any world
+ALLOWED = ("recipe.py",)  # the defaults of a recipe: the world and the skills of the demo
+COMMON = {"search"}  # ordinary words: they name a world where they are all that a text says
+
+
+def own_worlds() -> set[str]:
+    """The names of our worlds, and of what they are known by."""
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    return {*project["project"]["entry-points"]["imprint.envs"], "alfworld"}
+
+
+def core() -> list[Path]:
+    """The modules that serve any world."""
+    found = [path for path in PACKAGE.glob("*.py") if path.name not in ALLOWED]
+    found += [path for folder in FOLDERS for path in (PACKAGE / folder).rglob("*.py")]
+    return [*found, PACKAGE / "envs" / "base.py", *(PACKAGE / "commands" / f"{name}.py" for name in COMMANDS)]
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """The ids of the nodes that are docstrings."""
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    return {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+
+
+def mentions(path: Path, worlds: set[str]) -> list[str]:
+    """Where a module imports a world, or names one in its code."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    spoken, found = docstrings(tree), list[str]()
+    distinct = re.compile(rf"\b(?:{'|'.join(sorted(worlds - COMMON))})\b", re.IGNORECASE)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            words = " ".join(name for name in names if name.startswith("imprint.envs.") and name != "imprint.envs.base")
+            found += [f"{path.name}:{node.lineno}: imports {words}"] if words else []
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken:
+            named = [node.value] if node.value in worlds else distinct.findall(node.value)
+            found += [f"{path.name}:{node.lineno}: says {word}" for word in named]
+    return found
+
+
+@pytest.mark.parametrize("path", core(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_the_core_knows_no_world(path: Path) -> None:
+    assert mentions(path, own_worlds()) == []
+
+
+def test_the_check_itself_sees_imports_and_names(tmp_path: Path) -> None:
+    code = '"""household"""\nfrom imprint.envs.household.game import X\nif world.name == "household":\n    pass\n'
+    (tmp_path / "m.py").write_text(code, encoding="utf-8")
+    assert mentions(tmp_path / "m.py", {"household"}) == [
+        "m.py:2: imports imprint.envs.household.game",
+        "m.py:3: says household",
+    ]
