@@ -10,10 +10,10 @@ from pydantic import PositiveInt
 
 from imprint.envs.base import Environment
 from imprint.envs.search.dreams import LESSONS, make_dream
+from imprint.envs.search.drills import carry_out_orders, read_out
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
-from imprint.envs.search.orders import carry_out_orders
 from imprint.envs.search.published import PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
 from imprint.envs.search.searcher import Demonstration, Renamed, demonstrate, play
@@ -24,7 +24,7 @@ from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.open import open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
-ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
+ORDERS, READING = "orders", "reading"  # the lessons of `drills.py`; the others are those of `dreams.py`
 MADE = "made"
 DREAMT = 500  # things in the encyclopedia that dreams are about
 # What the world's sentences are made of, between the names.
@@ -188,13 +188,15 @@ class SearchWorld:
     # --- what a base policy is made from --------------------------------------------------------------------------
 
     phrases = PHRASES
-    lessons = (ORDERS, *LESSONS)
+    lessons = (ORDERS, READING, *LESSONS)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
         """A dream question, answered by one who knows the way; None if the search did not find it."""
         if lesson == ORDERS:
             return carry_out_orders(seed)
         encyclopedia, engine = self._dreamt
+        if lesson == READING:
+            return read_out(seed, encyclopedia)
         dream = make_dream(seed, encyclopedia, LESSONS[lesson])
         episode = SearchEpisode(
             dream.made.question,

@@ -1,0 +1,74 @@
+"""The first lessons in following a page: many lines of it in one episode, and no search that could fail.
+
+An episode has a handful of things to look up in the page among hundreds of other words; here every action is one. What
+a policy learns in minutes from these takes hours to learn from episodes alone.
+"""
+
+from __future__ import annotations
+
+import random
+
+from imprint.envs.search.dreams import ONE_NAME, TWO_NAMES, WORDS
+from imprint.envs.search.encyclopedia import GOSSIP, VOLUMES, YEAR, Encyclopedia, Thing
+from imprint.envs.search.names import PEOPLE, PLACES, WORKS
+from imprint.envs.search.pages import ANSWER, EXAMPLES, PICK, SEARCH
+from imprint.envs.search.searcher import Demonstration
+from imprint.envs.search.tags import answer, information, search
+from imprint.retrieval.base import Hit
+from imprint.skills.skill import Skill
+from imprint.types import StepResult
+
+MOST_SEARCHES = 8
+MOST_ANSWERS = 5
+
+
+def carry_out_orders(seed: int) -> Demonstration:
+    """Up to eight searches for one name with the words of a page, in turn; from `seed` alone."""
+    dice = random.Random(f"orders/{seed}")
+    name = dice.choice(dice.choice((PEOPLE, PLACES, WORKS)))
+    words = dice.sample(WORDS, dice.randint(1, MOST_SEARCHES))
+    lines = [dice.choice(SEARCH).format(word=word, query=search(f"{dice.choice(EXAMPLES)} {word}")) for word in words]
+    turns = tuple((search(f"{name} {word}"), StepResult(""), 1.0) for word in words)
+    page = Skill("search-question", "", "\n".join(lines))
+    return Demonstration((page,), StepResult(f"Question: {name}"), turns, success=True)
+
+
+def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
+    """Up to five questions, each with what a search found, to be answered as the page says; from `seed` alone."""
+    dice = random.Random(f"read/{seed}")
+    pick = dice.choice(("", "smaller", "larger"))
+    example = answer(dice.choice(EXAMPLES))
+    line = dice.choice(PICK[pick] if pick else ANSWER).format(answer=example)
+    rounds = [_compare(encyclopedia, pick, dice) if pick else _look_up(encyclopedia, dice) for _ in range(MOST_ANSWERS)]
+    seen = [*(StepResult(text) for text, _ in rounds[1:]), StepResult("")]
+    turns = tuple((answer(said), after, 1.0) for (_, said), after in zip(rounds, seen, strict=True))
+    return Demonstration((Skill("search-question", "", line),), StepResult(rounds[0][0]), turns, success=True)
+
+
+def _look_up(encyclopedia: Encyclopedia, dice: random.Random) -> tuple[str, str]:
+    """A question about one thing with what was found, and its answer."""
+    thing, other = dice.sample(encyclopedia.things, 2)
+    volume = dice.choice(VOLUMES)
+    found = [(thing, volume), (thing, dice.choice(GOSSIP)), (other, dice.choice(VOLUMES))]
+    return _asked(encyclopedia, dice.choice(ONE_NAME), (thing,), found, dice), thing.facts[volume]
+
+
+def _compare(encyclopedia: Encyclopedia, pick: str, dice: random.Random) -> tuple[str, str]:
+    """A question about two things with the numbers of both, and its answer."""
+    one, two = dice.sample(encyclopedia.things, 2)
+    found = [(one, YEAR), (two, YEAR)]
+    best = min if pick == "smaller" else max
+    chosen = best((one, two), key=lambda thing: int(thing.facts[YEAR]))
+    return _asked(encyclopedia, dice.choice(TWO_NAMES), (one, two), found, dice), chosen.name
+
+
+def _asked(
+    encyclopedia: Encyclopedia,
+    sentence: str,
+    things: tuple[Thing, ...],
+    found: list[tuple[Thing, str]],
+    dice: random.Random,
+) -> str:
+    dice.shuffle(found)
+    hits = [Hit(encyclopedia.article(thing, volume, dice.choice(WORDS)), 0.0) for thing, volume in found]
+    return f"Question: {sentence.format(*(thing.name for thing in things))}\n{information(hits)}"
