@@ -23,7 +23,11 @@ class Engine(Protocol):
     def open(self, folder: Path) -> Retriever: ...
 
 
-ENGINES = {"bm25s": "imprint.retrieval.bm25:Bm25"}
+ENGINES = {
+    "bm25s": "imprint.retrieval.bm25:Bm25",
+    "tantivy": "imprint.retrieval.tantivy:Tantivy",
+    "dense": "imprint.retrieval.dense:Dense",
+}
 
 
 def engine(kind: str) -> Engine:
