@@ -22,6 +22,7 @@ def serve(
     body: Annotated[int, typer.Option(min=1, help="At most so many bytes a request.")] = 2 << 20,
     waiting: Annotated[int, typer.Option(min=1, help="Queries that wait; more are refused with 503.")] = 4_096,
     batch: Annotated[int, typer.Option(min=1, help="At most so many queries in one search.")] = 64,
+    device: Annotated[str, typer.Option(help="Where a dense index's encoder runs.")] = "cpu",
     window: Annotated[float, typer.Option(min=0, help="Milliseconds to wait for queries to search with.")] = 2.0,
 ) -> None:
     """Serve an index as Search-R1's server does: `POST /retrieve`. Ctrl-C answers what was asked and stops.
@@ -51,7 +52,7 @@ def serve(
         window=window / 1000,
     )
     told = {"engine": facts.kind, "passages": facts.passages, "corpus": facts.corpus}
-    app = make_app(open_retriever(folder), limits, told)
+    app = make_app(open_retriever(folder, device=device), limits, told)
     with _listening(host, port) as listener:
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server: Any = uvicorn.Server(config)
