@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from imprint.context.chat import ChatContext
-from imprint.envs.base import World
+from imprint.envs.base import FingerprintedWorld, World
 from imprint.episodes import Live, Request, derive_seed
 from imprint.errors import ImprintError, PolicyError
 from imprint.policy.endpoint import Chat, Endpoint
@@ -183,8 +183,7 @@ class ChatRollout:
 
 def _content(world: World, task: Task) -> str:
     """What the world says that an episode of `task` depends on, else where it comes from."""
-    fingerprint = getattr(world, "fingerprint", None)
-    return str(fingerprint(task)) if callable(fingerprint) else task.source
+    return str(world.fingerprint(task)) if isinstance(world, FingerprintedWorld) else task.source
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

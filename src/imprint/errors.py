@@ -79,5 +79,9 @@ class RetrievalError(ImprintError):
     """A corpus or an index that cannot be read, or a search engine that does not answer."""
 
 
+class QuestionError(ImprintError):
+    """A question set that cannot be read, or a row of it that is no question with an answer."""
+
+
 class TrustError(ImprintError):
     """A skill that is not trusted enough for what is asked of it, or a trust record that is damaged."""

@@ -22,18 +22,24 @@ def load(group: str, kind: str, name: str, key: str) -> Any:
         key: the recipe's key that names it.
 
     Raises:
-        RecipeError: there is none, or its package cannot be imported.
+        RecipeError: there is none or more than one, or its package cannot be imported.
     """
-    for point in entry_points(group=group):
-        if point.name == name:
-            try:
-                return point.load()
-            except (ImportError, AttributeError) as error:
-                raise RecipeError(
-                    f"the {kind} {name!r} ({point.value}) cannot be imported: {error}",
-                    key=key,
-                    mend=f"install what it needs, or choose another {kind}",
-                ) from error
+    found = {point.value: point for point in entry_points(group=group, name=name)}
+    if len(found) > 1:  # neither the newest nor the first on the path is what the user meant
+        raise RecipeError(
+            f"more than one {kind} is called {name!r}: {', '.join(sorted(found))}",
+            key=key,
+            mend="uninstall the packages that bring the others",
+        )
+    for value, point in found.items():
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            raise RecipeError(
+                f"the {kind} {name!r} ({value}) cannot be imported: {error}",
+                key=key,
+                mend=f"install what it needs, or choose another {kind}",
+            ) from error
     raise RecipeError(
         f"no {kind} is called {name!r}",
         key=key,

@@ -84,7 +84,10 @@ class Recipe(_Section):
         description="`imprint-tiny`, a local folder, or a hub name; with an endpoint, the served model's name.",
     )
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
-    skills: str = Field(default="household", description="A folder of SKILL.md folders, or `household` (ours).")
+    skills: str = Field(
+        default="household",
+        description="A folder of SKILL.md folders, or a library registered under `imprint.skills`, as `household` is.",
+    )
     lenient: bool = Field(default=False, description="Read the skills as real clients do, not by the specification.")
     trust: TrustConfig = TrustConfig()
     seed: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +15,10 @@ from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.envs.base import Environment, World
+    from imprint.envs.base import World
     from imprint.recipe import Recipe
     from imprint.skills.skill import Skill
-    from imprint.types import Episode, StepResult, Task
+    from imprint.types import Episode, Task
 
 HELP = "`?` lists what is possible now, `skills` shows the page, `quit` leaves."
 
@@ -100,7 +100,7 @@ def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
             say(f"left after {turns} turns")
             return
         if command == "?":
-            say("\n".join(possible(environment, result)) or "this world does not say what is possible")
+            say("\n".join(result.admissible) or "this world does not say what is possible")
         elif command == "skills":
             say("\n".join(page(skill) for skill in _serving(recipe, task)) or "no skill serves this task")
         elif command:
@@ -108,12 +108,6 @@ def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
             turns += 1
             say(result.observation)
     say(f"\n{'solved' if result.success else 'not solved'} in {turns} turns")
-
-
-def possible(environment: Environment, result: StepResult) -> Sequence[str]:
-    """The commands possible now: what the world says, or what its engine knows."""
-    engine: Any = getattr(environment, "engine", None)
-    return result.admissible or (engine.admissible() if hasattr(engine, "admissible") else ())
 
 
 def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import say
+from imprint.commands.shared import Trusted, say
 
 
 def pretrain(
@@ -17,6 +17,7 @@ def pretrain(
         list[str] | None,
         typer.Option("--set", metavar="KEY.SUB=VALUE", help="Change a key, e.g. `--set steps=100`. May be repeated."),
     ] = None,
+    trust: Trusted = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Make a base policy from nothing, by imitation of games with rules of their own.
@@ -28,12 +29,15 @@ def pretrain(
     from imprint.methods.pretrain import PretrainRecipe, train_base
     from imprint.progress import Progress
     from imprint.recipe import override, read_yaml_mapping, validated
-    from imprint.skills.library import household_library
+    from imprint.skills.library import load_library
+    from imprint.skills.vetting import Override, vet
 
     values = read_yaml_mapping(recipe)
     for change in changes or []:
         override(values, change)
     config = validated(PretrainRecipe, values, recipe)
+    library = load_library(config.skills or config.env.name)
+    vet(library, override=Override(trust or ()))
     with Progress(config.name, quiet=quiet) as progress:
-        policy = train_base(config, household_library(), out, progress)
+        policy = train_base(config, library, out, progress)
     say(f"{out}: {policy.parameters:,} weights; try it: imprint eval {out}")

@@ -35,7 +35,9 @@ class FailOn(StrEnum):
 
 
 def scan(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Skill folders, or trees of them.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Skill folders, trees of them, or installed libraries.")
+    ],
     format: Annotated[Format, typer.Option(help="How to print the findings.")] = Format.TEXT,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there instead of printing.", show_default=False)
@@ -75,11 +77,12 @@ def scan(
         raise typer.Exit(1)
 
 
-def _units(paths: Iterable[Path]) -> list[Path]:
+def _units(paths: Iterable[str]) -> list[Path]:
+    from imprint.skills.installed import path_or_library
     from imprint.skills.scan.scanner import scan_units
 
     found: dict[Path, None] = {}
-    for path in paths:
+    for path in map(path_or_library, paths):
         units = scan_units(path)
         if not units:
             raise LibraryError(

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from imprint.recipe import Recipe
     from imprint.runs.run import Run
 
-Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of SKILL.md folders, or `household` (ours).")]
+Folder = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER", help="A folder of SKILL.md folders, or the name of an installed library: `household` is ours."
+    ),
+]
 Lenient = Annotated[
     bool, typer.Option("--lenient", help="Read skills as real clients do: unknown keys, loose YAML, free names, ...")
 ]

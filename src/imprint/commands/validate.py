@@ -30,7 +30,8 @@ def validate(
         list[str] | None,
         typer.Argument(
             metavar="PATH...",
-            help="Skill folders, SKILL.md files, or folders with skills at any depth; ours if none is given.",
+            help="Skill folders, SKILL.md files, folders with skills at any depth, or installed libraries.  "
+            "[default: household, ours]",
             show_default=False,
         ),
     ] = None,
@@ -84,12 +85,10 @@ def validate(
 
 def _root(path: str) -> Path:
     """The folder that a path names; a page names its own."""
-    from imprint.skills.library import household_library
+    from imprint.skills.installed import path_or_library
     from imprint.skills.skill import FILE_NAMES
 
-    if path == OURS and not Path(path).exists():
-        return Path(household_library().where or "")
-    found = Path(path)
+    found = path_or_library(path)
     if found.name.lower() == FILE_NAMES[1] and not found.is_dir():
         return found.parent
     return found

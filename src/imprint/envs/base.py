@@ -10,7 +10,7 @@ The class is called with the keyword arguments of the recipe's `env` section (le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from imprint import plugins
 from imprint.errors import RecipeError
+from imprint.skills.skill import Skill
 from imprint.types import Exemplar, StepResult, Task
 
 SPLITS = ("train", "validation", "test")
@@ -75,6 +76,46 @@ class AnsweringWorld(World, Protocol):
 
     def parse_answer(self, response: str) -> tuple[str, bool]:
         """The action in a chat model's response ("" if there is none), and whether the response keeps the format."""
+        ...
+
+
+@runtime_checkable
+class FingerprintedWorld(World, Protocol):
+    """A world whose tasks can change their content under the same id. Of others, a task's `source` is its content."""
+
+    def fingerprint(self, task: Task) -> str:
+        """What a stored episode of `task` depends on, beside its id."""
+        ...
+
+
+class Demonstration(Protocol):
+    """One played episode to imitate: the pages shown, the first observation, and (command, answer, weight)."""
+
+    @property
+    def pages(self) -> Sequence[Skill]: ...
+    @property
+    def first(self) -> StepResult: ...
+    @property
+    def turns(self) -> Sequence[tuple[str, StepResult, float]]: ...
+
+
+@runtime_checkable
+class DreamWorld(World, Protocol):
+    """A world that can also make demonstrations with rules of their own, to pre-train a base policy on.
+
+    `phrases` are the fixed parts of its sentences, worth a token each; `lessons` name its kinds of demonstrations, from
+    easy to real.
+    """
+
+    phrases: tuple[str, ...]
+    lessons: tuple[str, ...]
+
+    def demonstration(self, seed: int, *, lesson: str) -> Demonstration | None:
+        """A demonstration drawn from `seed`, or None where it came to nothing."""
+        ...
+
+    def language(self) -> Iterator[str]:
+        """Texts to train a tokenizer on."""
         ...
 
 

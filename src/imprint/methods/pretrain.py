@@ -1,16 +1,14 @@
 """Pre-training of a base policy: imitate demonstrations in dream games, where only the page says what to do.
 
 The result acts in a world's language and follows a page it reads in its context; it does not know the real recipes,
-because no demonstration ever showed one (see `envs/household/dreams.py`).
+because no demonstration ever showed one (the household's are in `envs/household/dreams.py`).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
-from imprint.envs.base import World, make_world
+from imprint.envs.base import Demonstration, DreamWorld, make_world, own_format
 from imprint.errors import CheckpointError, RecipeError
 from imprint.evaluate import Evaluator
 from imprint.files import append_jsonl, atomic_folder
@@ -32,36 +30,6 @@ from imprint.progress import Progress
 from imprint.recipe import EnvConfig
 from imprint.rollout import Rollout, derive_seed
 from imprint.skills.library import SkillLibrary
-from imprint.skills.skill import Skill
-from imprint.types import StepResult
-
-
-class Demonstration(Protocol):
-    """One played episode to imitate: the pages shown, the first observation, and (command, answer, weight)."""
-
-    pages: tuple[Skill, ...]
-    first: StepResult
-    turns: Sequence[tuple[str, StepResult, float]]
-
-
-@runtime_checkable
-class DreamWorld(World, Protocol):
-    """A world that can also make demonstrations with rules of their own.
-
-    `phrases` are the fixed parts of its sentences, worth a token each; `lessons` name its kinds of demonstrations, from
-    easy to real.
-    """
-
-    phrases: tuple[str, ...]
-    lessons: tuple[str, ...]
-
-    def demonstration(self, seed: int, *, lesson: str) -> Demonstration | None:
-        """A demonstration drawn from `seed`, or None where it came to nothing."""
-        ...
-
-    def language(self) -> Iterator[str]:
-        """Texts to train a tokenizer on."""
-        ...
 
 
 class ModelConfig(BaseModel):
@@ -89,6 +57,10 @@ class PretrainRecipe(BaseModel):
         "those before it the rest, so that nothing is forgotten.",
     )
     env: EnvConfig = EnvConfig()
+    skills: str | None = Field(
+        default=None,
+        description="The library that the real tasks are tried with; null: the installed one with the world's name.",
+    )
     model: ModelConfig = ModelConfig()
     init: str | None = Field(
         default=None,
@@ -122,7 +94,11 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
         torch.set_num_threads(recipe.threads)
     world = make_world(recipe.env.name, **recipe.env.options)
     if not isinstance(world, DreamWorld):
-        raise RecipeError(f"the world {world.name!r} makes no demonstrations", key="env.name", mend="use household")
+        raise RecipeError(
+            f"the world {world.name!r} makes no demonstrations",
+            key="env.name",
+            mend="use a world that has what `imprint.envs.base.DreamWorld` asks for (docs/worlds.md)",
+        )
     unknown = sorted(set(recipe.lessons) - set(world.lessons))
     if unknown or 0 not in recipe.lessons.values():
         raise RecipeError(
@@ -131,7 +107,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             mend=f"give a first step to some of: {', '.join(world.lessons)}",
         )
     policy = Policy.load(recipe.init, device="cpu") if recipe.init else new_policy(recipe, world, library)
-    context = Context(policy, ContextConfig(style="plain"))
+    context = Context(policy, ContextConfig(style="plain"), *own_format(world))
     _recite(recipe, world, policy, progress)
     learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
     evaluator = Evaluator(Rollout(policy, world, context), library, Sampling(0.4, 24), recipe.seed)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 
 from imprint.errors import LibraryError
 from imprint.skills.front import shown
 from imprint.skills.group_file import with_groups
+from imprint.skills.installed import claims_a_skill, library_folder
 from imprint.skills.lenient import read_lenient
-from imprint.skills.skill import EVERY_TASK, FILE_NAMES, Skill, skill_file
+from imprint.skills.skill import EVERY_TASK, Skill, skill_file
 
 
 class SkillLibrary:
@@ -43,7 +43,7 @@ class SkillLibrary:
         """
         folder = Path(folder)
         try:
-            found = [entry for entry in sorted(folder.iterdir()) if _claims_a_skill(entry)]
+            found = [entry for entry in sorted(folder.iterdir()) if claims_a_skill(entry)]
         except NotADirectoryError as error:
             raise LibraryError("is not a folder", where=folder, mend="give a folder of skill folders") from error
         except (OSError, ValueError) as error:
@@ -95,11 +95,6 @@ class SkillLibrary:
             )
 
 
-def _claims_a_skill(folder: Path) -> bool:
-    """Whether there is a SKILL.md of any kind: one that is miswritten or a dead link must be heard of, not skipped."""
-    return folder.is_dir() and any(entry.name.lower() == FILE_NAMES[1] for entry in folder.iterdir())
-
-
 def _task_problems(skill: Skill, categories: Sequence[str]) -> list[str]:
     if not skill.tasks:
         return ["does not say which tasks the skill serves"]
@@ -123,11 +118,17 @@ def _place(skill: Skill) -> str:
     return skill.name if skill.path is None else str(skill_file(skill.path))
 
 
+def load_library(name: str | Path, *, lenient: bool = False) -> SkillLibrary:
+    """The library that a recipe's `skills` names: an installed one (`household`), or a folder.
+
+    Raises:
+        LibraryError: there is neither, or `SkillLibrary.load` refuses it.
+        RecipeError: the package that brings the library cannot be imported.
+        SkillError: a skill is not valid.
+    """
+    return SkillLibrary.load(library_folder(name), lenient=lenient)
+
+
 def household_library() -> SkillLibrary:
     """The seven household skills that come with Imprint."""
-    return SkillLibrary.load(Path(str(resources.files("imprint.skills") / "household")))
-
-
-def load_library(name: str | Path, *, lenient: bool = False) -> SkillLibrary:
-    """The library that a recipe's `skills` names: a folder, or `household`."""
-    return household_library() if str(name) == "household" else SkillLibrary.load(Path(name), lenient=lenient)
+    return load_library("household")

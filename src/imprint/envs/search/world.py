@@ -1,0 +1,288 @@
+"""The world of Search-QA: questions to be answered with a search engine, behind `World` and `Environment`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from pydantic import PositiveInt
+
+from imprint.envs.base import Environment
+from imprint.envs.search.dreams import LESSONS, make_dream
+from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
+from imprint.envs.search.episode import SearchEpisode
+from imprint.envs.search.made import MadeQuestion, make_questions
+from imprint.envs.search.orders import carry_out_orders
+from imprint.envs.search.published import PublishedQuestions
+from imprint.envs.search.question import CATEGORIES, Question
+from imprint.envs.search.searcher import Demonstration, Renamed, demonstrate, play
+from imprint.envs.search.tags import Format, parse_answer
+from imprint.errors import GameError, RecipeError
+from imprint.retrieval.base import Hit, Retriever
+from imprint.retrieval.bm25 import Bm25
+from imprint.retrieval.open import open_retriever
+from imprint.types import Exemplar, StepResult, Task, WorkedStep
+
+ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
+MADE = "made"
+DREAMT = 500  # things in the encyclopedia that dreams are about
+# What the world's sentences are made of, between the names.
+PHRASES = (
+    " <search>",
+    "</search>",
+    " <answer>",
+    "</answer>",
+    "<information>\nDoc 1:",
+    "\nDoc 2:",
+    "\nDoc 3:",
+    "\n</information>",
+    "Question:",
+    "\nAs a child",
+    " lived in",
+    "\nAt first",
+    " opened in",
+    "\nAll along",
+    " borders",
+    "\nAt dawn",
+    " began at",
+    "\nBy all accounts",
+    " was born in",
+    "\nAs printed",
+    " dates from",
+    "\nBy charter",
+    " was founded in",
+    "\nAs counted",
+    " fell in",
+    "\nWhen young",
+    " was taught by",
+    "\nBy its cover",
+    " is the work of",
+    "\nBy deed",
+    " was founded by",
+    "\nAll the way",
+    " was led by",
+    "\nAt last",
+    " lies buried in",
+    "\nTo this day",
+    " is kept in",
+    "\nEach year",
+    " pays its dues to",
+    "\nEvery spring",
+    " is remembered in",
+    "\nBy old and well kept custom",
+    " bears a",
+    "\nAlways",
+    ", again",
+    ", and never a word of",
+    "\nThey say",
+    ", once more",
+    ", as if in",
+    "\nHere",
+    ", there",
+    ", and nothing from",
+)
+
+
+class SearchWorld:
+    """Questions in four categories: direct retrieval, multi-hop reasoning, entity attributes, comparison.
+
+    Args:
+        questions: `made` (on an encyclopedia drawn from `seed`), or a folder with the published sets.
+        retriever: `made` (the encyclopedia's own), an index's folder (`imprint search build`), or the address of a
+            Search-R1 style server.
+        topk: passages a search gives.
+        max_turns: searches and the answer, as published.
+        information: passages as `text`, or within `json` as published; by default `text` for made questions.
+        seed: of the encyclopedia and its questions, and of what is drawn of the published ones.
+        things: in the encyclopedia; there are eight articles on each.
+        train, validation, test: how many made questions each split has; `validation` also says how many published ones
+            are held out.
+        sets: the published sets to ask from; by default all that are found.
+        train_sets: those to train on.
+        limit: at most so many test questions of each published set.
+    """
+
+    name = "search"
+    categories = CATEGORIES
+    templates = Path(__file__).parent / "templates"
+
+    def __init__(
+        self,
+        *,
+        questions: str = MADE,
+        retriever: str = MADE,
+        topk: PositiveInt = 3,
+        max_turns: PositiveInt = 4,
+        information: Format | None = None,
+        seed: int = 0,
+        things: PositiveInt = 2500,
+        train: PositiveInt = 1200,
+        validation: PositiveInt | None = None,
+        test: PositiveInt = 600,
+        sets: Sequence[str] | None = None,
+        train_sets: Sequence[str] = ("nq", "hotpotqa"),
+        limit: PositiveInt | Mapping[str, int] | None = None,
+    ) -> None:
+        if questions != MADE and retriever == MADE:
+            raise RecipeError(
+                "published questions are not about the made encyclopedia",
+                key="env.retriever",
+                mend="give an index's folder (imprint search build) or the address of a server",
+            )
+        self.questions = questions
+        self.where = retriever
+        self.topk = topk
+        self.max_turns = max_turns
+        self.form: Format = information or ("text" if questions == MADE else "json")
+        self.seed = seed
+        self.things = things
+        self.counts = {"train": train, "validation": validation or (120 if questions == MADE else 1000), "test": test}
+        self.sets, self.train_sets, self.limit = sets, train_sets, limit
+        self._asked: dict[str, tuple[Sequence[Task], Mapping[str, Question]]] = {}
+        self._routes: dict[str, MadeQuestion] = {}
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The tasks of a split.
+
+        Raises:
+            RecipeError: there is no such split, or not so many questions.
+            QuestionError: the published sets cannot be read.
+        """
+        if split not in self.counts:
+            raise RecipeError(
+                f"there is no split {split!r}", key="split", mend=f"choose from: {', '.join(self.counts)}"
+            )
+        return self._split(split)[0]
+
+    def question(self, task: Task) -> Question:
+        """The question behind a task."""
+        return self._split(task.split)[1][task.id]
+
+    def fingerprint(self, task: Task) -> str:
+        """What a stored episode of `task` depends on, beside its id."""
+        question = self.question(task)
+        return f"{question.text}\n{question.answers}\n{self.where}\n{self.topk}\n{self.form}"
+
+    def environment(self) -> Environment:
+        return SearchEnvironment(self)
+
+    def episode(self, question: Question) -> SearchEpisode:
+        """An episode of `question` with this world's search engine."""
+        return SearchEpisode(question, self.engine, topk=self.topk, max_turns=self.max_turns, form=self.form)
+
+    parse_answer = staticmethod(parse_answer)
+
+    @cached_property
+    def encyclopedia(self) -> Encyclopedia:
+        """What made questions are about."""
+        return Encyclopedia(self.seed, self.things)
+
+    @cached_property
+    def engine(self) -> Retriever:
+        """The search engine; opened when it is first needed."""
+        if self.where == MADE:
+            return Kept(Bm25.of(self.encyclopedia.passages()))
+        return open_retriever(self.where)
+
+    # --- what a base policy is made from --------------------------------------------------------------------------
+
+    phrases = PHRASES
+    lessons = (ORDERS, *LESSONS)
+
+    def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
+        """A dream question, answered by one who knows the way; None if the search did not find it."""
+        if lesson == ORDERS:
+            return carry_out_orders(seed)
+        encyclopedia, engine = self._dreamt
+        dream = make_dream(seed, encyclopedia, LESSONS[lesson])
+        episode = SearchEpisode(
+            dream.made.question,
+            Renamed(engine, encyclopedia, dream.words),
+            topk=self.topk,
+            max_turns=self.max_turns,
+            form=self.form,
+        )
+        played = demonstrate(dream, encyclopedia, episode, seed)
+        return played if played.success else None
+
+    def language(self) -> Iterator[str]:
+        """Dreams and real passages, for the tokenizer."""
+        for demo in filter(None, (self.demonstration(seed) for seed in range(1500))):
+            yield demo.first.observation
+            yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)
+            yield from (f" {action}\n{result.observation}\n>" for action, result, _ in demo.turns)
+        for passage in self.encyclopedia.passages()[::7]:
+            yield f" {passage.contents}"
+        for task in self.tasks("train")[:400]:
+            yield f"Question: {self.question(task).text}"
+
+    def exemplar(self, task: Task) -> Exemplar | None:
+        """A made question, answered by one who knows the way; None if nobody does, or the search did not find it."""
+        question = self.question(task)
+        if task.id not in self._routes:
+            return None
+        episode = self.episode(question)
+        first = episode.reset()
+        words = {volume: volume for volume in ALL_VOLUMES}
+        turns = list(play(self._routes[task.id], self.encyclopedia, words, episode))
+        steps = tuple(WorkedStep(action, result.observation, task.category) for action, result, _ in turns)
+        return Exemplar(task, first.observation, steps) if turns[-1][1].success else None
+
+    @cached_property
+    def _dreamt(self) -> tuple[Encyclopedia, Retriever]:
+        encyclopedia = Encyclopedia("dreams", DREAMT)
+        return encyclopedia, Kept(Bm25.of(encyclopedia.passages()))
+
+    # --- where questions come from --------------------------------------------------------------------------------
+
+    def _split(self, split: str) -> tuple[Sequence[Task], Mapping[str, Question]]:
+        if split not in self._asked:
+            questions = self._made(split) if self.questions == MADE else self._published.questions(split)
+            tasks = [Task(question.id, question.category, split) for question in questions]
+            self._asked[split] = tasks, {question.id: question for question in questions}
+        return self._asked[split]
+
+    def _made(self, split: str) -> list[Question]:
+        made = make_questions(self.encyclopedia, split, self.counts[split], self.seed)
+        self._routes.update((one.question.id, one) for one in made)
+        return [one.question for one in made]
+
+    @cached_property
+    def _published(self) -> PublishedQuestions:
+        return PublishedQuestions(
+            self.questions,
+            sets=self.sets,
+            train_sets=self.train_sets,
+            validation=self.counts["validation"],
+            limit=self.limit,
+            seed=self.seed,
+        )
+
+
+class Kept:
+    """A search engine that keeps what it has found: policies ask the same things over and over."""
+
+    def __init__(self, retriever: Retriever, size: int = 100_000) -> None:
+        self._one = lru_cache(maxsize=size)(lambda query, k: retriever.search([query], k)[0])
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [self._one(query, k) for query in queries]
+
+
+class SearchEnvironment:
+    """One episode of a question."""
+
+    def __init__(self, world: SearchWorld) -> None:
+        self.world = world
+        self.episode: SearchEpisode | None = None
+
+    def reset(self, task: Task, seed: int) -> StepResult:
+        """Start `task`. The search is deterministic: `seed` changes nothing."""
+        self.episode = self.world.episode(self.world.question(task))
+        return self.episode.reset()
+
+    def step(self, action: str) -> StepResult:
+        if self.episode is None:
+            raise GameError("step before reset", mend="call reset(task, seed) first")
+        return self.episode.step(action)
