@@ -195,6 +195,16 @@ def test_a_server_that_dies_and_comes_back_costs_no_answer(folder: Path):
         assert status == 0 and "stopped" in said
 
 
+def test_a_server_that_is_stopped_answers_what_it_was_asked(folder: Path):
+    with SearchServer(folder, "--window", 2_000) as running, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(running.post, b'{"query": "number5"}')
+        while "waiting_queries 1.0" not in running.get("/metrics"):
+            assert not asked.done()
+        status, said = running.stop()
+        assert asked.result(60)[0] == 200
+        assert status == 0 and "stopped" in said
+
+
 def test_a_port_that_is_taken_is_an_error(server: SearchServer, folder: Path):
     with pytest.raises(AssertionError):
         other = SearchServer.__new__(SearchServer)
