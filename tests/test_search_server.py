@@ -35,7 +35,7 @@ from imprint.retrieval.server import Limits, parse
 from search_served import SearchServer
 
 PASSAGES = [Passage(str(n), f'"Thing {n}"\nThing {n} is number{n} of many, ünï{n}.') for n in range(200)]
-LIMITS = ("--topk", 9, "--queries", 50, "--characters", 100, "--body", 20_000)
+LIMITS = ("--topk", 9, "--queries", 64, "--characters", 100, "--body", 20_000)
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,9 @@ def test_a_server_answers_as_its_index_does(server: SearchServer, folder: Path, 
     client = open_retriever(f"{server.url}/retrieve/, {server.url}", shape=shape)
     assert client.search(queries, 5) == Bm25.open(folder).search(queries, 5)
     assert client.search([], 5) == []
+    many = [f"number{n}" for n in range(90)]
+    assert [hits[0].passage.id for hits in client.search(many, 1)] == [str(n) for n in range(90)]
+    assert client.search(["number8 \ud800"], 1)[0][0].passage.id == "8"
 
 
 def test_clients_at_once_get_what_each_asked_for(server: SearchServer):
@@ -113,7 +116,7 @@ BAD = [
     (b'{"query": "a", "return_scores": 1}', 422, "return_scores"),
     (b'{"query": "\\ud800"}', 422, "half a character"),
     (json.dumps({"query": "a" * 101}).encode(), 413, "this server takes 100"),
-    (json.dumps({"queries": ["a"] * 51}).encode(), 413, "this server takes 50"),
+    (json.dumps({"queries": ["a"] * 65}).encode(), 413, "this server takes 64"),
     (b" " * 20_001, 413, "more than 20000 bytes"),
 ]
 
