@@ -1,4 +1,4 @@
-"""The command line: `imprint train | eval | compare | report | play | skills | envs | pretrain`."""
+"""The command line: `imprint train | eval | compare | report | play | skills | envs | search | pretrain`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from imprint import __version__
-from imprint.commands import compare, evaluate, play, pretrain, report, skills, train, verify, worlds
+from imprint.commands import compare, evaluate, play, pretrain, report, search, skills, train, verify, worlds
 from imprint.commands.shared import say
 from imprint.errors import ImprintError
 
@@ -79,6 +79,7 @@ app.command("play", rich_help_panel=LOOK)(play.play)
 app.add_typer(skills.app, name="skills", rich_help_panel=LOOK)
 worlds.app.command("verify")(verify.verify)
 app.add_typer(worlds.app, name="envs", rich_help_panel=LOOK)
+app.add_typer(search.app, name="search", rich_help_panel=MAKE)
 app.command("pretrain", rich_help_panel=MAKE)(pretrain.pretrain)
 
 
