@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from imprint.envs.base import Environment
+from imprint.envs.base import Demonstration, Environment
 from imprint.envs.search.dreams import LESSONS, make_dream
 from imprint.envs.search.drills import carry_out_orders, read_out
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
@@ -17,7 +17,7 @@ from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
 from imprint.envs.search.published import PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
-from imprint.envs.search.searcher import Demonstration, Renamed, demonstrate, play
+from imprint.envs.search.searcher import Renamed, demonstrate, play
 from imprint.envs.search.tags import Format, parse_answer
 from imprint.errors import GameError, RecipeError
 from imprint.retrieval.base import Hit, Retriever
