@@ -145,8 +145,8 @@ def make_world(name: str, **options: Any) -> World:
     """Build the world registered as `name`.
 
     Raises:
-        RecipeError: no such world, its package cannot be imported, it does not take one of `options`, or not with this
-            value (what the annotations of its constructor say, pydantic's included).
+        RecipeError: no such world, its package cannot be imported, an option is missing, it does not take one of
+            `options`, or not with this value (what the annotations of its constructor say, pydantic's included).
     """
     kind = plugins.load(GROUP, "world", name, "env.name")
     _check_options(kind, name, options)
@@ -156,6 +156,19 @@ def make_world(name: str, **options: Any) -> World:
 
 def _check_options(kind: Any, name: str, options: Mapping[str, Any]) -> None:
     known = signature(kind).parameters
+    missing = [
+        parameter.name
+        for parameter in known.values()
+        if parameter.default is Parameter.empty
+        and parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+        and parameter.name not in options
+    ]
+    if missing:
+        raise RecipeError(
+            f"the world {name!r} needs the option {missing[0]!r}",
+            key=f"env.{missing[0]}",
+            mend=f"add `{missing[0]}: ...` to the section env",
+        )
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return
     unknown = [option for option in options if option not in known]

@@ -1,0 +1,138 @@
+"""Gymnasium's spaces as text: which text an observation holds, which action a text means, and when a task is solved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imprint.errors import GameError, RecipeError
+
+ADMISSIBLE = "admissible_commands"  # the key of `info`, as TextWorld has it
+
+
+class Codec:
+    """Between the text of a policy and the spaces of one environment.
+
+    Args:
+        observation: the key of the text in observations that are mappings.
+        actions: the names of discrete actions, in their order.
+
+    Raises:
+        RecipeError: the spaces are not of text, or the names do not fit them.
+    """
+
+    def __init__(
+        self, observations: Any, space: Any, observation: str | None = None, actions: Sequence[str] | None = None
+    ) -> None:
+        from gymnasium import spaces
+
+        self.key = observation
+        self.space = space
+        self.names: dict[str, Any] = {}
+        self._check_observations(observations)
+        if isinstance(space, spaces.Discrete):
+            self.names = _named(actions, int(space.n), int(space.start))
+        elif not isinstance(space, spaces.Text):
+            raise RecipeError(
+                f"its actions are no text: {space}",
+                key="env.id",
+                mend="choose an environment with a Text or Discrete action space, or wrap it",
+            )
+        elif actions:
+            raise RecipeError(
+                "its actions are text, so they need no names", key="env.actions", mend="leave out env.actions"
+            )
+
+    def text(self, observation: Any) -> str:
+        """The text of an observation.
+
+        Raises:
+            GameError: it holds none, though its space promised it.
+        """
+        found = observation.get(self.key) if self.key is not None and isinstance(observation, Mapping) else observation
+        if not isinstance(found, str):
+            raise GameError(
+                f"an observation is no text but {type(found).__name__}",
+                key="env.observation",
+                mend="name the key of the text, or mend the environment",
+            )
+        return found
+
+    def action(self, text: str) -> Any:
+        """The action that a text means; None if it is none of the environment's."""
+        if self.names:
+            return self.names.get(text)
+        return text if self.space.contains(text) else None
+
+    def admissible(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        """The commands possible now: those that `info` lists, or all names that its `action_mask` allows."""
+        listed = info.get(ADMISSIBLE)
+        if isinstance(listed, Sequence) and not isinstance(listed, str):
+            return tuple(str(command) for command in listed)
+        mask = info.get("action_mask")
+        allowed = [True] * len(self.names) if mask is None else [bool(may) for may in mask]
+        return tuple(name for name, may in zip(self.names, allowed, strict=False) if may)
+
+    def _check_observations(self, space: Any) -> None:
+        from gymnasium import spaces
+
+        if isinstance(space, spaces.Dict):
+            texts = [key for key, inner in space.spaces.items() if isinstance(inner, spaces.Text)]
+            if self.key not in texts:
+                raise RecipeError(
+                    "its observations are mappings" + (f" without a text {self.key!r}" if self.key else ""),
+                    key="env.observation",
+                    mend=f"name the key of the text: {', '.join(texts) or 'it has none'}",
+                )
+        elif not isinstance(space, spaces.Text):
+            raise RecipeError(
+                f"its observations are no text: {space}",
+                key="env.id",
+                mend="choose an environment with a Text observation space, or wrap it",
+            )
+        elif self.key is not None:
+            raise RecipeError(
+                "its observations are text and no mappings", key="env.observation", mend="leave out env.observation"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """When an episode is solved: by a key of the last `info`, or by the sum of its rewards."""
+
+    key: str
+    threshold: float | None
+
+    def of(self, info: Mapping[str, Any], total: float, *, where: str = "", missing: bool = True) -> bool:
+        """Whether an episode that has ended is solved.
+
+        Args:
+            missing: whether `info` must say so; not where the episode ended without the environment being asked.
+
+        Raises:
+            GameError: nothing says so.
+        """
+        if self.threshold is not None:
+            return total >= self.threshold
+        if self.key in info:
+            return bool(info[self.key])
+        if not missing:
+            return False
+        raise GameError(
+            f"info has no {self.key!r} at the end of an episode, so nobody knows whether it is solved",
+            where=where or None,
+            key="env.success",
+            mend="name the key that says so, or set env.threshold: the sum of rewards from which on it is",
+        )
+
+
+def _named(actions: Sequence[str] | None, count: int, start: int) -> dict[str, int]:
+    if actions is None or len(actions) != count or len(set(actions)) != count:
+        given = "none are given" if actions is None else f"{len(set(actions))} different ones are given"
+        raise RecipeError(
+            f"it has {count} actions that need names, and {given}",
+            key="env.actions",
+            mend="list a name for each, in the order of their numbers",
+        )
+    return {name: start + place for place, name in enumerate(actions)}
