@@ -1,4 +1,4 @@
-"""A Qwen2.5-VL or Qwen3-VL of some thousand random weights, with a tokenizer, a chat template and an image processor of its own."""
+"""A tiny Qwen2.5-VL or Qwen3-VL: random weights, a tokenizer, a chat template and an image processor of its own."""
 
 from __future__ import annotations
 
