@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from imprint import __version__
-from imprint.commands import compare, evaluate, play, pretrain, report, skills, train, verify, worlds
+from imprint.commands import compare, evaluate, play, pretrain, report, serve, skills, train, verify, worlds
 from imprint.commands.shared import say
 from imprint.errors import ImprintError
 
@@ -78,6 +78,7 @@ app.command("report", rich_help_panel=TRAIN)(report.report)
 app.command("play", rich_help_panel=LOOK)(play.play)
 app.add_typer(skills.app, name="skills", rich_help_panel=LOOK)
 worlds.app.command("verify")(verify.verify)
+worlds.app.command("serve")(serve.serve)
 app.add_typer(worlds.app, name="envs", rich_help_panel=LOOK)
 app.command("pretrain", rich_help_panel=MAKE)(pretrain.pretrain)
 
