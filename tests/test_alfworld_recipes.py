@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
+from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 from conftest import ROOT
@@ -16,50 +16,23 @@ from imprint.cli import app
 from imprint.envs.household.maker import write_games
 from imprint.learning.batch import episode_sample, score
 from imprint.policy.model import Policy
-from imprint.policy.tokenizer import train_tokenizer
 from imprint.recipe import Recipe, load_recipe
 from imprint.runs.run import Run
 from imprint.skills.banks import export_bank, import_bank, imported_library
 from imprint.skills.library import SkillLibrary, household_library
 from imprint.train import train_run
 from imprint.types import Episode, StopReason, Task, Turn
+from tiny_vision import build_tiny_vision
 
 RECIPES = sorted((ROOT / "recipes" / "alfworld").glob("*.yaml"))
+VISUAL = sorted((ROOT / "recipes" / "alfworld" / "visual").glob("*.yaml"))
 TINY = sorted((ROOT / "recipes" / "alfworld" / "tiny").glob("*.yaml"))
-# As Qwen's own: a turn ends with a token that is not the end of the text.
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Qwen2.5-VL of some thousand random weights, with a tokenizer and chat template of its own."""
-    folder = tmp_path_factory.mktemp("models") / "qwen"
-    tokenizer = train_tokenizer([skill.body for skill in household_library().skills], 600, 8192)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.chat_template = TEMPLATE
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    text = {
-        **sizes,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 8192,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
-    torch.manual_seed(0)
-    built = AutoModelForImageTextToText.from_config(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
-    for weight in built.parameters():  # the usual small start would hide a wrong forward pass
-        weight.data.normal_(0, 0.2)
-    built.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text('{"patch_size": 14}')
-    return folder
+    return build_tiny_vision(tmp_path_factory.mktemp("models") / "qwen")
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +101,20 @@ def test_a_recipe_starts_on_a_tiny_model_of_the_same_architecture(path: Path, mo
         check_checkpoint(run.checkpoint_path(3), model)
 
 
+@pytest.mark.parametrize("path", VISUAL, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("at_home")
+def test_a_recipe_with_pictures_differs_in_them_alone_and_starts(path: Path, model: Path, tmp_path: Path) -> None:
+    values, text = load_recipe(path).model_dump(), load_recipe(RECIPES[0].with_name("skill0-3b.yaml")).model_dump()
+    assert values["context"]["history"] == "image" and values["reward"]["compression_bonus"] == 0.01
+    same = set(values) - {"name", "method", "context", "reward"}
+    assert {key: values[key] for key in same} == {key: text[key] for key in same}
+    assert train_run(small(path, model, "steps=3", "curriculum.interval=1"), tmp_path / "run", quiet=True)
+    run = Run.open(tmp_path / "run")
+    assert run.status()["state"] == "finished"
+    tests = [row for row in run.rows("evaluations") if row["split"] == "test" and row["family"] == "all"]
+    assert all(row["text_tokens"] > 0 for row in tests)
+
+
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
 @pytest.mark.usefixtures("at_home")
 def test_a_recipe_for_a_million_weights_starts_from_the_base_beside_it(path: Path, tmp_path: Path) -> None:
@@ -146,7 +133,8 @@ def check_checkpoint(checkpoint: Path, model: Path) -> None:
     before = AutoModelForImageTextToText.from_pretrained(model).state_dict()
     changed = {name for name, weight in after.state_dict().items() if not torch.equal(weight, before[name])}
     assert changed and not any("visual" in name for name in changed)
-    assert (checkpoint / "preprocessor_config.json").read_text() == '{"patch_size": 14}'
+    kept = "preprocessor_config.json"
+    assert (checkpoint / kept).read_text() == (model / kept).read_text()
 
 
 @pytest.mark.slow

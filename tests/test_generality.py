@@ -27,6 +27,7 @@ from imprint.runs.run import Run
 from imprint.skills.library import load_library
 from imprint.train import train_run
 from plugged import install
+from tiny_vision import build_tiny_vision
 
 PROJECT = Path(__file__).parent / "third_party"
 PACKAGE = Path(imprint.__file__).parent
@@ -124,10 +125,18 @@ def test_the_whole_command_line_works_with_it(base: Path, site: Path, tmp_path: 
     assert "vending-general, vending-old" in watched and "solved" in watched
 
 
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vision-language policy with random weights."""
+    return build_tiny_vision(tmp_path_factory.mktemp("models") / "seeing", chat=False)
+
+
 @pytest.mark.parametrize("method", [name for name in method_names() if name != "imprint"])
-def test_every_method_runs_in_it(base: Path, tmp_path: Path, method: str) -> None:
+def test_every_method_runs_in_it(base: Path, seeing: Path, tmp_path: Path, method: str) -> None:
     few = {**FEW, "steps": 2, "skic": {"exemplars": 1}} if method == "skic" else {**FEW, "steps": 2}
-    recipe = parse_recipe({"name": method, "method": method, "model": str(base), **few})
+    if method == "agentocr":
+        few |= {"context": {"history": "image"}}
+    recipe = parse_recipe({"name": method, "method": method, "model": str(seeing if "context" in few else base), **few})
     assert train_run(recipe, tmp_path / "run", quiet=True)
     assert Run.open(tmp_path / "run").status()["state"] == "finished"
 
@@ -144,12 +153,19 @@ def test_what_a_world_may_bring_along_is_used(site: Path) -> None:
     assert context.parse("<action>press a</action>") == ("", False)
 
 
+def test_skills_and_history_can_be_drawn_in_it(seeing: Path, tmp_path: Path) -> None:
+    drawn = {"context": {"skills": "image", "history": "image"}}
+    recipe = parse_recipe({"name": "drawn", "method": "skill0", "model": str(seeing), **FEW, "steps": 3, **drawn})
+    assert train_run(recipe, tmp_path / "run", quiet=True)
+
+
 # What the core may not know
 
 
 FOLDERS = ("context", "engine", "learning", "methods", "policy", "runs")
 COMMANDS = ("train", "report", "play", "seeds", "gate")  # those that are the same in any world
-ALLOWED = ("recipe.py",)  # the defaults of a recipe: the world and the skills of the demo
+# The defaults of a recipe (world and skills of the demo), and the names of the commands (`search` serves any corpus).
+ALLOWED = ("recipe.py", "cli.py")
 COMMON = {"search"}  # ordinary words: they name a world where they are all that a text says
 
 

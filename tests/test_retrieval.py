@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from imprint.cli import app
 from imprint.errors import RetrievalError
 from imprint.retrieval.base import Hit, Passage, Retriever
 from imprint.retrieval.bm25 import Bm25
@@ -189,3 +194,107 @@ def test_a_build_that_fails_leaves_the_older_index_and_never_replaces_anything_e
         with pytest.raises(RetrievalError, match="something else"):
             Bm25.build(tmp_path / "c.jsonl", target)
     assert (mine / "thesis.txt").read_text() == "years"
+
+
+# --- tantivy ---
+
+
+@pytest.fixture
+def tantivy() -> Any:
+    pytest.importorskip("tantivy", reason="imprint[search] is not installed")
+    from imprint.retrieval.tantivy import Tantivy
+
+    return Tantivy
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(TEXTS, st.text(max_size=20), st.integers(1, 5))
+def test_tantivy_finds_by_the_same_words(
+    tantivy: Any, tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str, k: int
+):
+    folder = tmp_path_factory.mktemp("index")
+    passages = [Passage(str(place), text) for place, text in enumerate([*texts, "at least one word"])]
+    tantivy.build(write(folder / "corpus.jsonl", passages), folder / "index")
+    queries = [query, *texts]
+    engine, other = open_retriever(folder / "index"), Bm25.of(passages)
+    assert isinstance(engine, tantivy)
+    for ours, theirs in zip(engine.search(queries, 99), other.search(queries, 99), strict=True):
+        assert set(ids(ours)) == set(ids(theirs))
+        order = [(-hit.score, int(hit.passage.id)) for hit in ours]
+        assert order == sorted(order)
+    assert [hits[:k] for hits in engine.search(queries, 99)] == engine.search(queries, k)
+
+
+def test_tantivy_gives_the_first_of_many_ties(tantivy: Any, tmp_path: Path):
+    passages = [Passage(str(n), f"same words {'more' if n == 7 else ''}") for n in range(3000)]
+    tantivy.build(write(tmp_path / "c.jsonl", passages), tmp_path / "index")
+    engine = tantivy.open(tmp_path / "index")
+    assert ids(engine.search(["same"], 9)[0]) == ["0", "1", "2", "3", "4", "5", "6", "8", "9"]
+    assert ids(engine.search(["more same"], 2)[0]) == ["7", "0"]
+    assert len(engine.search(["same"], 10_000)[0]) == 3000
+
+
+def test_a_tantivy_index_without_words_or_files_is_an_error(tantivy: Any, tmp_path: Path):
+    with pytest.raises(RetrievalError, match="no words"):
+        tantivy.build(write(tmp_path / "c.jsonl", [Passage("0", "?!")]), tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    tantivy.build(write(tmp_path / "c.jsonl"), tmp_path / "index")
+    (tmp_path / "index" / "tantivy" / "meta.json").unlink()
+    with pytest.raises(RetrievalError, match="damaged"):
+        tantivy.open(tmp_path / "index")
+
+
+# --- commands ---
+
+
+def call(*arguments: object, status: int = 0) -> str:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["search", *map(str, arguments)])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
+
+
+@pytest.mark.parametrize("engine", ["bm25s", "tantivy"])
+def test_build_and_query(tmp_path: Path, engine: str):
+    if engine == "tantivy":
+        pytest.importorskip("tantivy", reason="imprint[search] is not installed")
+    path = write(tmp_path / "c.jsonl")
+    assert "5 passages" in call("build", path, tmp_path / "index", "--engine", engine)
+    assert read_facts(tmp_path / "index").kind == engine
+    found = call("query", tmp_path / "index", "capital of Norway", "-k", 1)
+    assert "[0]" in found and "The river Aker" in found
+    rows = json.loads(call("query", tmp_path / "index", "same words", "--json"))
+    assert [row["id"] for row in rows] == ["3", "4"] and rows[0]["contents"] == PASSAGES[3].contents
+    assert "nothing fits" in call("query", tmp_path / "index", "submarine")
+    assert "no such folder" in call("query", tmp_path / "nowhere", "x", status=2)
+
+
+def test_bad_rows_stop_a_build_or_are_counted(tmp_path: Path):
+    path = write(tmp_path / "c.jsonl")
+    path.write_text(path.read_text() + "oops\n" * 7)
+    assert "c.jsonl:6" in call("build", path, tmp_path / "index", status=2) and not (tmp_path / "index").exists()
+    said = call("build", path, tmp_path / "index", "--skip-bad")
+    assert (
+        "c.jsonl:6" in said and "c.jsonl:11" not in said and "7 bad rows were left out" in said and "5 passages" in said
+    )
+
+
+def test_a_build_that_is_killed_leaves_nothing_that_opens(tmp_path: Path):
+    corpus, folder = write(tmp_path / "c.jsonl"), tmp_path / "index"
+    program = (
+        "import os, sys\n"
+        "from imprint.retrieval.bm25 import Bm25\n"
+        "def die(what, done, total):\n"
+        "    if what == sys.argv[3]: os.kill(os.getpid(), 9)\n"
+        "Bm25.build(sys.argv[1], sys.argv[2], progress=die)\n"
+    )
+    for moment in ("reading", "indexing"):
+        done = subprocess.run([sys.executable, "-c", program, str(corpus), str(folder), moment], check=False)
+        assert done.returncode == -9
+        with pytest.raises(RetrievalError):
+            open_retriever(folder)
+    Bm25.build(corpus, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "index"]
+    subprocess.run([sys.executable, "-c", program, str(corpus), str(folder), "indexing"], check=False)
+    assert len(Bm25.open(folder).passages) == 5

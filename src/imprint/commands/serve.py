@@ -1,8 +1,11 @@
-"""`imprint envs serve`: a world for OpenEnv clients."""
+"""`imprint search serve`: a search engine behind HTTP."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -10,38 +13,64 @@ from imprint.commands.shared import say
 
 
 def serve(
-    name: Annotated[str, typer.Argument(metavar="WORLD", help="A world's name, see `imprint envs list`.")],
-    host: Annotated[str, typer.Option(help="0.0.0.0 for other machines too; anyone can play then.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8000,
-    split: Annotated[str, typer.Option(help="Whose tasks `reset` chooses from, unless told otherwise.")] = "train",
-    sessions: Annotated[int, typer.Option(min=1, help="Clients that can play at once.")] = 64,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="OPTION=VALUE", help="An option of the world, e.g. `--set size=medium`."),
-    ] = None,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with an index.")],
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any free one.")] = 8000,
+    topk: Annotated[int, typer.Option(min=1, help="At most so many passages a query.")] = 100,
+    queries: Annotated[int, typer.Option(min=1, help="At most so many queries a request.")] = 256,
+    characters: Annotated[int, typer.Option(min=1, help="At most so many characters a query.")] = 8_000,
+    body: Annotated[int, typer.Option(min=1, help="At most so many bytes a request.")] = 2 << 20,
+    waiting: Annotated[int, typer.Option(min=1, help="Queries that wait; more are refused with 503.")] = 4_096,
+    batch: Annotated[int, typer.Option(min=1, help="At most so many queries in one search.")] = 64,
+    device: Annotated[str, typer.Option(help="Where a dense index's encoder runs.")] = "cpu",
+    window: Annotated[float, typer.Option(min=0, help="Milliseconds to wait for queries to search with.")] = 2.0,
 ) -> None:
-    """Serve a world as an OpenEnv environment, text in and text out, until Ctrl-C.
+    """Serve an index as Search-R1's server does: `POST /retrieve`. Ctrl-C answers what was asked and stops.
 
-    Needs `pip install 'imprint[openenv]'`. Example: `imprint envs serve household --port 8000`
+    Example: `imprint search serve my-index --port 8000`
     """
-    from imprint.envs.base import make_world
     from imprint.errors import RecipeError
-    from imprint.recipe import override
+    from imprint.retrieval.index import read_facts
+    from imprint.retrieval.open import open_retriever
 
-    options: dict[str, object] = {}
-    for change in changes or []:
-        override(options, change.removeprefix("env."))
-    world = make_world(name, **options)
-    if not world.tasks(split):
-        raise RecipeError(f"the split {split!r} is empty", key="--split", mend="choose another split")
     try:
         import uvicorn
 
-        from imprint.envs.openenv_server import serve_world
+        from imprint.retrieval.server import Limits, make_app
     except ImportError as error:
         raise RecipeError(
-            "the package openenv-core is not installed", key="imprint envs serve", mend="pip install 'imprint[openenv]'"
+            f"a search server needs {error.name}, which is not installed", mend="pip install 'imprint[search]'"
         ) from error
-    app = serve_world(world, split, sessions)
-    say(f"{name}: {len(world.tasks(split)):,} tasks of {split} at http://{host}:{port}; Ctrl-C ends it")
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    facts = read_facts(folder)
+    limits = Limits(
+        topk=topk,
+        queries=queries,
+        characters=characters,
+        body=body,
+        waiting=waiting,
+        batch=batch,
+        window=window / 1000,
+    )
+    told = {"engine": facts.kind, "passages": facts.passages, "corpus": facts.corpus}
+    app = make_app(open_retriever(folder, device=device), limits, told)
+    with listening(host, port) as listener:
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
+        server: Any = uvicorn.Server(config)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"{facts.passages:,} passages ({facts.kind}) at http://{shown}:{listener.getsockname()[1]}/retrieve")
+        with suppress(KeyboardInterrupt):  # uvicorn ends its work and then passes on the signal that it was ended by
+            server.run(sockets=[listener])
+    say("stopped")
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket of ours, so that the port is known before the server starts."""
+    from imprint.errors import RetrievalError
+
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise RetrievalError(
+            f"cannot listen at {host}:{port}: {error.strerror or error}", mend="give another --host or --port"
+        ) from error

@@ -11,6 +11,7 @@ The class is called with the keyword arguments of the recipe's `env` section (le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
@@ -88,15 +89,19 @@ class FingerprintedWorld(World, Protocol):
         ...
 
 
-class Demonstration(Protocol):
-    """One played episode to imitate: the pages shown, the first observation, and (command, answer, weight)."""
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One played episode to imitate.
 
-    @property
-    def pages(self) -> Sequence[Skill]: ...
-    @property
-    def first(self) -> StepResult: ...
-    @property
-    def turns(self) -> Sequence[tuple[str, StepResult, float]]: ...
+    Attributes:
+        pages: the skills that were shown.
+        turns: (action, what came of it, weight of imitating the action).
+    """
+
+    pages: tuple[Skill, ...]
+    first: StepResult
+    turns: tuple[tuple[str, StepResult, float], ...]
+    success: bool
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,10 @@ def read_schemas(url: str, timeout: float) -> Schemas:
         observation, action = answer["observation"]["properties"], answer["action"]
         return Schemas(tuple(observation), tuple(action["properties"]), tuple(action.get("required", ())))
     except httpx.HTTPError as error:
-        mend = "start the server, and give its address as env.url"
         raise GameError(
-            f"does not answer: {error or type(error).__name__}", where=f"{url}/schema", mend=mend
+            f"does not answer: {error or type(error).__name__}",
+            where=f"{url}/schema",
+            mend="start the server, and give its address as env.url",
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise GameError(
@@ -50,13 +52,23 @@ def read_schemas(url: str, timeout: float) -> Schemas:
 
 
 class Session:
-    """One session at a server: an environment of its own, reset for one episode after the other."""
+    """One session at a server: an environment of its own, reset for one episode after the other.
+
+    Attributes:
+        broken: something went wrong in it, so it is not to be used again.
+    """
 
     def __init__(self, url: str, timeout: float) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.broken = False
+        self._client = self._connect()
+        self._used = False
+
+    def _connect(self) -> Any:
         from openenv.core import GenericEnvClient
 
-        self.url = url
-        self._client: Any = GenericEnvClient(url, connect_timeout_s=timeout, message_timeout_s=timeout).sync()
+        return GenericEnvClient(self.url, connect_timeout_s=self.timeout, message_timeout_s=self.timeout).sync()
 
     def reset(self, arguments: Mapping[str, Any]) -> Any:
         """The first answer of a new episode.
@@ -64,10 +76,16 @@ class Session:
         Raises:
             GameError: the server refuses, fails or does not answer.
         """
+        used, self._used = self._used, True
         try:
             return self._client.reset(**arguments)
         except Exception as error:  # whatever the client's transport raises, the user can only look at the server
-            raise self._failed("cannot begin an episode", error) from error
+            if not used:
+                raise self._failed("cannot begin an episode", error) from error
+        with suppress(Exception):  # a server ends sessions that were idle: once more, in a fresh one
+            self._client.close()
+        self._client, self._used = self._connect(), False
+        return self.reset(arguments)
 
     def step(self, action: Mapping[str, Any]) -> Any | None:
         """The answer to an action; None if the server finds that it has not the form of its actions.
@@ -83,10 +101,13 @@ class Session:
             raise self._failed(f"fails at the action {dict(action)!r}", error) from error
 
     def _failed(self, what: str, error: Exception) -> GameError:
+        self.broken = True
+        with suppress(Exception):
+            self._client.close()
         said = f"{type(error).__name__}: {error}".strip(": ")[:LONGEST]
         return GameError(
             f"{what}: {said}",
             where=self.url,
-            mend="look at the server's log; if it has no more sessions, set rollout.batch and env.sessions to its number "
-            "of them (max_concurrent_envs)",
+            mend="look at the server's log; if it has no more sessions, set rollout.batch and env.sessions to the "
+            "number that it can have (max_concurrent_envs)",
         )

@@ -43,7 +43,7 @@ class TextObservation(Observation):
     category: str = Field(description="The task's category; it says which skills serve it.")
 
 
-class WorldServer(OpenEnvironment):  # type: ignore[type-arg, misc, unused-ignore] - untyped where it is not installed
+class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
     """One session in a world.
 
     Args:

@@ -1,4 +1,4 @@
-"""What worlds share whose tasks are the seeds of somebody else's environment: splits, categories, and what success is."""
+"""What worlds share whose tasks are the seeds of another's environment: splits, categories, and what success is."""
 
 from __future__ import annotations
 

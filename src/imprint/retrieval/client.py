@@ -24,7 +24,8 @@ AGAIN = (408, 429, 500, 502, 503, 504)
 SHAPES = ("query", "queries")
 LARGEST = 32 << 20  # bytes of an answer
 IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
-_AT_ONCE = 8  # requests, where a server takes one query each
+_AT_ONCE = 8  # requests
+_TOGETHER = 64  # queries in one request, where a server takes several
 _LONGEST = 300  # characters of a server's message that are told
 
 
@@ -37,7 +38,7 @@ class SearchClient:
 
     Args:
         urls: separated by commas; each with or without `/retrieve` at its end.
-        shape: `query` sends one query a request (as SKILL0's server takes it), `queries` all of them at once (as
+        shape: `query` sends one query a request (as SKILL0's server takes it), `queries` up to 64 (as
             Search-R1's does; ours takes both).
         timeout: seconds for one answer; then the request is tried again.
         attempts: tries of a request, at the next server each time, after 1, 2, 3, ... seconds.
@@ -69,25 +70,24 @@ class SearchClient:
         Raises:
             RetrievalError: no server answers, or one answers with something else than hits.
         """
-        if not queries:
-            return []
-        if self.shape == "queries":
-            return self._persist({"queries": list(queries), "topk": k, "return_scores": True}, len(queries), k)
-        bodies = [{"query": query, "topk": k, "return_scores": True} for query in queries]
-        if len(bodies) == 1:
-            return self._persist(bodies[0], 1, k)
-        with ThreadPoolExecutor(min(_AT_ONCE, len(bodies))) as pool:
-            return [hits for found in pool.map(lambda body: self._persist(body, 1, k), bodies) for hits in found]
+        texts = [_whole(query) for query in queries]
+        size = 1 if self.shape == "query" else _TOGETHER
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        if len(parts) <= 1:
+            return [hits for part in parts for hits in self._persist(part, k)]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(parts))) as pool:
+            return [hits for found in pool.map(lambda part: self._persist(part, k), parts) for hits in found]
 
     def close(self) -> None:
         """End the connections."""
         self._http.close()
 
-    def _persist(self, body: dict[str, Any], count: int, k: int) -> list[list[Hit]]:
+    def _persist(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The hits of one request, asked again while the servers are away or busy."""
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
 
-        asked = ""
+        given = {"query": queries[0]} if self.shape == "query" else {"queries": queries}
+        body, asked = {**given, "topk": k, "return_scores": True}, ""
         try:
             for attempt in Retrying(
                 stop=stop_after_attempt(self.attempts),
@@ -97,7 +97,7 @@ class SearchClient:
             ):
                 with attempt:
                     asked = self.urls[next(self._turn) % len(self.urls)]
-                    return read_answer(self._post(asked, body), count, k, asked)
+                    return read_answer(self._post(asked, body), len(queries), k, asked)
         except TransientError as error:
             raise RetrievalError(
                 f"no answer after {self.attempts} tries: {error}", where=asked, mend="see that the server runs"

@@ -20,10 +20,14 @@ class Engine(Protocol):
         self, corpus: Path, folder: Path, *, on_bad: OnBad = ..., progress: Progress | None = ..., **options: Any
     ) -> None: ...
 
-    def open(self, folder: Path) -> Retriever: ...
+    def open(self, folder: Path, **options: Any) -> Retriever: ...
 
 
-ENGINES = {"bm25s": "imprint.retrieval.bm25:Bm25"}
+ENGINES = {
+    "bm25s": "imprint.retrieval.bm25:Bm25",
+    "tantivy": "imprint.retrieval.tantivy:Tantivy",
+    "dense": "imprint.retrieval.dense:Dense",
+}
 
 
 def engine(kind: str) -> Engine:
@@ -41,18 +45,21 @@ def engine(kind: str) -> Engine:
     return cast(Engine, getattr(import_module(module), name))
 
 
-def open_retriever(source: str | Path, **client: Any) -> Retriever:
+def open_retriever(
+    source: str | Path, *, shape: str = "query", timeout: float = 60.0, attempts: int = 10, device: str = "cpu"
+) -> Retriever:
     """The search engine at `source`: a folder with an index, or `http://...`, several separated by commas.
 
     Args:
-        client: of `SearchClient` (shape, timeout, attempts, largest), for servers.
+        shape: of requests to servers, as `timeout` and `attempts`; see `SearchClient`.
+        device: where a dense index's encoder runs.
 
     Raises:
         RetrievalError: no index is there, or it is damaged or of another version.
         RecipeError: an address or option is wrong, or an extra is not installed.
     """
     if is_address(source):
-        return SearchClient(str(source), **client)
+        return SearchClient(str(source), shape=shape, timeout=timeout, attempts=attempts)
     folder = Path(source)
     if not folder.is_dir():
         raise RetrievalError(
@@ -60,7 +67,8 @@ def open_retriever(source: str | Path, **client: Any) -> Retriever:
             where=folder,
             mend="give a folder with an index (`imprint search build`), or the address of a server, as http://...",
         )
-    return engine(read_facts(folder).kind).open(folder)
+    kind = read_facts(folder).kind
+    return engine(kind).open(folder, **({"device": device} if kind == "dense" else {}))
 
 
 def is_address(source: str | Path) -> bool:

@@ -10,25 +10,15 @@ import random
 import re
 from dataclasses import dataclass, field
 
+from imprint.envs.base import Demonstration
 from imprint.envs.household.dreams import Dream, DreamRecipe
 from imprint.envs.household.engine import HouseholdEngine
-from imprint.skills.skill import Skill
 from imprint.types import StepResult
 
 PAGE_WEIGHT = 4.0  # of a command that the page decides, beside 1 for one of the search
 
 _NAME = re.compile(r"\ban? ([a-z]+ \d+)")
 _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A game as it was played: (command, answer, weight of imitating the command)."""
-
-    pages: tuple[Skill, ...]
-    first: StepResult
-    turns: tuple[tuple[str, StepResult, float], ...]
-    success: bool
 
 
 def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:

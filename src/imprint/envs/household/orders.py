@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 
+from imprint.envs.base import Demonstration
 from imprint.envs.household.catalog import CONTAINS, FIXED
-from imprint.envs.household.demonstrator import PAGE_WEIGHT, Demonstration
+from imprint.envs.household.demonstrator import PAGE_WEIGHT
 from imprint.envs.household.dreams import REAL_TOOLS, TREAT, USE, VERBS
 from imprint.skills.skill import Skill
 from imprint.types import StepResult

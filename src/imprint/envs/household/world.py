@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from imprint.envs.base import Environment
-from imprint.envs.household.demonstrator import Demonstration, demonstrate
+from imprint.envs.base import Demonstration, Environment
+from imprint.envs.household.demonstrator import demonstrate
 from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.exemplar import work_out

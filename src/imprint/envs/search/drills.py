@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 
+from imprint.envs.base import Demonstration
 from imprint.envs.search.dreams import ONE_NAME, TWO_NAMES, WORDS
 from imprint.envs.search.encyclopedia import GOSSIP, VOLUMES, YEAR, Encyclopedia, Thing
 from imprint.envs.search.names import PEOPLE, PLACES, WORKS
 from imprint.envs.search.pages import ANSWER, EXAMPLES, PICK, SEARCH
-from imprint.envs.search.searcher import Demonstration
 from imprint.envs.search.tags import answer, information, search
 from imprint.retrieval.base import Hit
 from imprint.skills.skill import Skill

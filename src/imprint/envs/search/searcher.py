@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from imprint.envs.base import Demonstration
 from imprint.envs.search.dreams import Dream
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion
 from imprint.envs.search.tags import answer, search
 from imprint.retrieval.base import Hit, Retriever
-from imprint.skills.skill import Skill
 from imprint.types import StepResult
 
 SLIPS = 0.08
-
-
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """An episode as it was played: (action, what came of it, weight of imitating the action)."""
-
-    pages: tuple[Skill, ...]
-    first: StepResult
-    turns: tuple[tuple[str, StepResult, float], ...]
-    success: bool
 
 
 class Renamed:

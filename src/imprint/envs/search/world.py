@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import PositiveInt
 
-from imprint.envs.base import Environment
+from imprint.envs.base import Demonstration, Environment
 from imprint.envs.search.dreams import LESSONS, make_dream
 from imprint.envs.search.drills import carry_out_orders, read_out
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
@@ -16,12 +17,12 @@ from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
 from imprint.envs.search.published import PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
-from imprint.envs.search.searcher import Demonstration, Renamed, demonstrate, play
+from imprint.envs.search.searcher import Renamed, demonstrate, play
 from imprint.envs.search.tags import Format, parse_answer
 from imprint.errors import GameError, RecipeError
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25
-from imprint.retrieval.open import open_retriever
+from imprint.retrieval.open import is_address, open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 ORDERS, READING = "orders", "reading"  # the lessons of `drills.py`; the others are those of `dreams.py`
@@ -91,6 +92,7 @@ class SearchWorld:
         questions: `made` (on an encyclopedia drawn from `seed`), or a folder with the published sets.
         retriever: `made` (the encyclopedia's own), an index's folder (`imprint search build`), or the address of a
             Search-R1 style server.
+        shape: what a request to a server holds: one `query` (as SKILL0's server takes it) or `queries` (Search-R1's).
         topk: passages a search gives.
         max_turns: searches and the answer, as published.
         information: passages as `text`, or within `json` as published; by default `text` for made questions.
@@ -112,6 +114,7 @@ class SearchWorld:
         *,
         questions: str = MADE,
         retriever: str = MADE,
+        shape: Literal["query", "queries"] = "query",
         topk: PositiveInt = 3,
         max_turns: PositiveInt = 4,
         information: Format | None = None,
@@ -131,7 +134,7 @@ class SearchWorld:
                 mend="give an index's folder (imprint search build) or the address of a server",
             )
         self.questions = questions
-        self.where = retriever
+        self.where, self.shape = retriever, shape
         self.topk = topk
         self.max_turns = max_turns
         self.form: Format = information or ("text" if questions == MADE else "json")
@@ -183,7 +186,7 @@ class SearchWorld:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
             return Kept(Bm25.of(self.encyclopedia.passages()))
-        return open_retriever(self.where)
+        return open_retriever(self.where, shape=self.shape) if is_address(self.where) else open_retriever(self.where)
 
     # --- what a base policy is made from --------------------------------------------------------------------------
 
