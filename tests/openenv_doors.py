@@ -1,4 +1,4 @@
-"""A small OpenEnv environment as a server in a process of its own: `python openenv_doors.py SESSIONS`; says its port."""
+"""A small OpenEnv environment as a server of its own: `python openenv_doors.py SESSIONS` says its address."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from imprint.recipe import parse_recipe
 from imprint.runs.run import Run
 from imprint.train import train_run
 from imprint.types import StepResult
-from tiny import saved_policy
+from tiny import tiny_policy
 
 pytest.importorskip("openenv.core", reason="needs imprint[openenv]")
 DOORS = Path(__file__).with_name("openenv_doors.py")
@@ -40,6 +41,13 @@ def server(*arguments: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _sessions_end() -> Iterator[None]:
+    """What a test still held in an error's traceback gives its sessions back to the server."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +117,11 @@ def test_sessions_are_used_again_and_limited(url: str) -> None:
 
 
 def test_a_server_without_room_is_told(url: str) -> None:
-    worlds = [doors(url, sessions=8) for _ in range(1)]
-    live = [worlds[0].environment() for _ in range(6)]
+    world = doors(url, sessions=8)
+    live = [world.environment() for _ in range(6)]
     with pytest.raises(GameError, match="cannot begin an episode") as caught:
         for environment in live:
-            environment.reset(worlds[0].tasks("train")[0], 0)
+            environment.reset(world.tasks("train")[0], 0)
     assert "max_concurrent_envs" in str(caught.value.mend)
 
 
@@ -182,10 +190,11 @@ def test_there_and_back_a_world_trains(household: str, tmp_path: Path) -> None:
     """The household, served, as the world of a run: the same tasks in the same splits."""
     families = list(make_world("household").categories)
     env = {"name": "openenv", "url": household, "split": "split", "categories": families, **HOUSE}
+    tiny_policy(max_context=8192).save(tmp_path / "model")
     recipe = {
         "name": "around",
         "method": "imprint",
-        "model": str(saved_policy(tmp_path / "model", max_context=2048)),
+        "model": str(tmp_path / "model"),
         "steps": 2,
         "threads": 1,
         "env": env,

@@ -42,9 +42,7 @@ def serve(
         from imprint.envs.openenv_server import serve_world
     except ImportError as error:
         raise RecipeError(
-            f"serving needs {error.name}, which is not installed",
-            key="imprint envs serve",
-            mend="pip install 'imprint[openenv]'",
+            f"serving a world needs openenv-core: {error}", mend="pip install 'imprint[openenv]'"
         ) from error
     app = serve_world(world, split, sessions)
     with listening(host, port) as listener:

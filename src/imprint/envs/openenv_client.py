@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,13 +63,14 @@ class Session:
         self.url = url
         self.timeout = timeout
         self.broken = False
-        self._client = self._connect()
-        self._used = False
+        self._connect()
 
-    def _connect(self) -> Any:
+    def _connect(self) -> None:
         from openenv.core import GenericEnvClient
 
-        return GenericEnvClient(self.url, connect_timeout_s=self.timeout, message_timeout_s=self.timeout).sync()
+        client = GenericEnvClient(self.url, connect_timeout_s=self.timeout, message_timeout_s=self.timeout).sync()
+        self._client, self._used = client, False
+        self._closing = weakref.finalize(self, _close, client)  # when nobody needs the session, and at exit
 
     def reset(self, arguments: Mapping[str, Any]) -> Any:
         """The first answer of a new episode.
@@ -82,9 +84,8 @@ class Session:
         except Exception as error:  # whatever the client's transport raises, the user can only look at the server
             if not used:
                 raise self._failed("cannot begin an episode", error) from error
-        with suppress(Exception):  # a server ends sessions that were idle: once more, in a fresh one
-            self._client.close()
-        self._client, self._used = self._connect(), False
+        self._closing()
+        self._connect()  # a server ends sessions that were idle: once more, in a fresh one
         return self.reset(arguments)
 
     def step(self, action: Mapping[str, Any]) -> Any | None:
@@ -102,8 +103,7 @@ class Session:
 
     def _failed(self, what: str, error: Exception) -> GameError:
         self.broken = True
-        with suppress(Exception):
-            self._client.close()
+        self._closing()
         said = f"{type(error).__name__}: {error}".strip(": ")[:LONGEST]
         return GameError(
             f"{what}: {said}",
@@ -111,3 +111,8 @@ class Session:
             mend="look at the server's log; if it has no more sessions, set rollout.batch and env.sessions to the "
             "number that it can have (max_concurrent_envs)",
         )
+
+
+def _close(client: Any) -> None:
+    with suppress(Exception):  # it may be closed, or the server gone
+        client.close()

@@ -12,8 +12,9 @@ from threading import Lock
 from typing import Any, cast
 from uuid import uuid4
 
-from openenv.core.env_server import Action, EnvironmentMetadata, Observation, State, create_app
+from openenv.core.env_server import Action, Observation, State, create_app
 from openenv.core.env_server import Environment as OpenEnvironment
+from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
 from imprint.envs.base import Environment, World
