@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from imprint import __version__
-from imprint.commands import compare, evaluate, play, pretrain, report, search, skills, train, verify, worlds
+from imprint.commands import (
+    compare,
+    evaluate,
+    play,
+    pretrain,
+    report,
+    search,
+    serve_world,
+    skills,
+    train,
+    verify,
+    worlds,
+)
 from imprint.commands.shared import say
 from imprint.errors import ImprintError
 
@@ -78,6 +90,7 @@ app.command("report", rich_help_panel=TRAIN)(report.report)
 app.command("play", rich_help_panel=LOOK)(play.play)
 app.add_typer(skills.app, name="skills", rich_help_panel=LOOK)
 worlds.app.command("verify")(verify.verify)
+worlds.app.command("serve")(serve_world.serve)
 app.add_typer(worlds.app, name="envs", rich_help_panel=LOOK)
 app.add_typer(search.app, name="search", rich_help_panel=MAKE)
 app.command("pretrain", rich_help_panel=MAKE)(pretrain.pretrain)

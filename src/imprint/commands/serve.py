@@ -53,7 +53,7 @@ def serve(
     )
     told = {"engine": facts.kind, "passages": facts.passages, "corpus": facts.corpus}
     app = make_app(open_retriever(folder, device=device), limits, told)
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server: Any = uvicorn.Server(config)
         shown = f"[{host}]" if ":" in host else host
@@ -63,7 +63,7 @@ def serve(
     say("stopped")
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """A socket of ours, so that the port is known before the server starts."""
     from imprint.errors import RetrievalError
 

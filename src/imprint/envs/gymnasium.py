@@ -6,21 +6,19 @@ ranges of them. The other direction, an Imprint world as a `gymnasium.Env`, is i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from imprint.envs.base import SPLITS
-from imprint.envs.gymnasium_text import Codec, Outcome
+from imprint.envs.gymnasium_text import Codec
+from imprint.envs.seeded import TURNS, UNKNOWN, Ask, Outcome, Seeds
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
 if TYPE_CHECKING:
     import gymnasium
-
-SPAN = 1_000_000  # seeds that a split may have
-TURNS = 30  # where neither the recipe nor the environment says
 
 
 class GymnasiumWorld:
@@ -60,8 +58,6 @@ class GymnasiumWorld:
     ) -> None:
         self.id = id
         self.arguments = dict(arguments or {})
-        self.seed = seed
-        self.counts = {"train": train, "validation": validation, "test": test}
         self.outcome = Outcome(success, threshold)
         self._tasks: dict[str, Sequence[Task]] = {}
         first = self.make()
@@ -70,11 +66,8 @@ class GymnasiumWorld:
         first.close()
         self.max_turns: int = max_turns or own_limit or TURNS
         self.categories = tuple(categories or [id.rpartition(":")[2].rpartition("/")[2].partition("-v")[0]])
-        if len(set(self.categories)) < len(self.categories):
-            raise RecipeError("a category is named twice", key="env.categories", mend="name each once")
-        for split, count in self.counts.items():
-            if count > SPAN:
-                raise RecipeError(f"a split has at most {SPAN:,} seeds", key=f"env.{split}", mend="ask for fewer")
+        counts = {"train": train, "validation": validation, "test": test}
+        self.seeds = Seeds(self.categories, counts, seed, id)
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """A fresh environment.
@@ -103,17 +96,8 @@ class GymnasiumWorld:
         Raises:
             RecipeError: there is no such split, or the environment does not say which category a task has.
         """
-        if split not in self.counts:
-            raise RecipeError(f"there is no split {split!r}", key="split", mend=f"choose from: {', '.join(SPLITS)}")
         if split not in self._tasks:
-            first = (self.seed * len(SPLITS) + SPLITS.index(split)) * SPAN
-            seeds = range(first, first + self.counts[split])
-            asked = self.make() if len(self.categories) > 1 else None
-            self._tasks[split] = [
-                Task(f"{split}/{seed}", self._category(seed, asked), split, str(seed)) for seed in seeds
-            ]
-            if asked is not None:
-                asked.close()
+            self._tasks[split] = self.seeds.tasks(split, self._asking)
         return self._tasks[split]
 
     def fingerprint(self, task: Task) -> str:
@@ -123,19 +107,11 @@ class GymnasiumWorld:
     def environment(self) -> GymnasiumEnvironment:
         return GymnasiumEnvironment(self)
 
-    def _category(self, seed: int, asked: gymnasium.Env[Any, Any] | None) -> str:
-        if asked is None:
-            return self.categories[0]
-        _, info = asked.reset(seed=seed)
-        found = info.get("category")
-        if found not in self.categories:
-            said = "no category" if found is None else f"the category {found!r}"
-            raise RecipeError(
-                f'{self.id} with the seed {seed} gives {said} in info["category"]',
-                key="env.categories",
-                mend="name all its categories, or one for all tasks",
-            )
-        return str(found)
+    @contextmanager
+    def _asking(self) -> Iterator[Ask]:
+        env = self.make()
+        yield lambda seed: env.reset(seed=seed)[1].get("category")
+        env.close()
 
 
 class GymnasiumEnvironment:
@@ -165,9 +141,9 @@ class GymnasiumEnvironment:
         self.turn += 1
         late = self.turn >= self.world.max_turns
         if meant is None:
-            success = late and self.world.outcome.of({}, self.total, missing=False)
+            success = late and self.world.outcome.unasked(self.total)
             self._close(late)
-            return StepResult("Nothing happens.", truncated=late, success=success, valid=False)
+            return StepResult(UNKNOWN, truncated=late, success=success, valid=False)
         try:
             observation, reward, terminated, truncated, info = self.env.step(meant)
         except Exception as error:
@@ -178,7 +154,7 @@ class GymnasiumEnvironment:
             ) from error
         self.total += float(reward)
         over = bool(terminated or truncated or late)
-        success = over and self.world.outcome.of(info, self.total, where=self.world.id)
+        success = over and self.world.outcome.of(info, self.total, self.world.id)
         self._close(over)
         return StepResult(
             codec.text(observation),

@@ -1,9 +1,8 @@
-"""Gymnasium's spaces as text: which text an observation holds, which action a text means, and when a task is solved."""
+"""Gymnasium's spaces as text: which text an observation holds, and which action a text means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from imprint.errors import GameError, RecipeError
@@ -95,36 +94,6 @@ class Codec:
             raise RecipeError(
                 "its observations are text and no mappings", key="env.observation", mend="leave out env.observation"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """When an episode is solved: by a key of the last `info`, or by the sum of its rewards."""
-
-    key: str
-    threshold: float | None
-
-    def of(self, info: Mapping[str, Any], total: float, *, where: str = "", missing: bool = True) -> bool:
-        """Whether an episode that has ended is solved.
-
-        Args:
-            missing: whether `info` must say so; not where the episode ended without the environment being asked.
-
-        Raises:
-            GameError: nothing says so.
-        """
-        if self.threshold is not None:
-            return total >= self.threshold
-        if self.key in info:
-            return bool(info[self.key])
-        if not missing:
-            return False
-        raise GameError(
-            f"info has no {self.key!r} at the end of an episode, so nobody knows whether it is solved",
-            where=where or None,
-            key="env.success",
-            mend="name the key that says so, or set env.threshold: the sum of rewards from which on it is",
-        )
 
 
 def _named(actions: Sequence[str] | None, count: int, start: int) -> dict[str, int]:

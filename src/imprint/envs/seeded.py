@@ -1,0 +1,107 @@
+"""What worlds share whose tasks are the seeds of another's environment: splits, categories, and what success is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from imprint.envs.base import SPLITS
+from imprint.errors import GameError, RecipeError
+from imprint.types import Task
+
+SPAN = 1_000_000  # seeds that a split may have
+TURNS = 30  # of an episode, where nobody says
+UNKNOWN = "Nothing happens."  # what is answered to a command that never reaches the environment
+Ask = Callable[[int], Any]  # of a seed: the category that the environment gives it
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Tasks that are seeds: disjoint ranges of them for the splits, in categories.
+
+    Args:
+        categories: of tasks. One is that of all; of several, the environment says of each seed which it has.
+        counts: how many seeds each split has.
+        seed: another one gives other ranges.
+        where: the environment, for errors.
+
+    Raises:
+        RecipeError: a category is there twice, or a split is too large.
+    """
+
+    categories: tuple[str, ...]
+    counts: Mapping[str, int]
+    seed: int
+    where: str
+
+    def __post_init__(self) -> None:
+        if len(set(self.categories)) < len(self.categories):
+            raise RecipeError("a category is named twice", key="env.categories", mend="name each once")
+        for split, count in self.counts.items():
+            if count > SPAN:
+                raise RecipeError(f"a split has at most {SPAN:,} seeds", key=f"env.{split}", mend="ask for fewer")
+
+    def tasks(self, split: str, asking: Callable[[], AbstractContextManager[Ask]]) -> Sequence[Task]:
+        """One task a seed; with several categories the environment is asked for that of each.
+
+        Raises:
+            RecipeError: there is no such split, or the environment does not say which category a task has.
+        """
+        if split not in self.counts:
+            raise RecipeError(f"there is no split {split!r}", key="split", mend=f"choose from: {', '.join(SPLITS)}")
+        first = (self.seed * len(SPLITS) + SPLITS.index(split)) * SPAN
+        seeds = range(first, first + self.counts[split])
+        if len(self.categories) == 1:
+            found = [self.categories[0]] * len(seeds)
+        else:
+            with asking() as ask:
+                found = [self._checked(seed, ask(seed)) for seed in seeds]
+        return [
+            Task(f"{split}/{seed}", category, split, str(seed)) for seed, category in zip(seeds, found, strict=True)
+        ]
+
+    def _checked(self, seed: int, category: Any) -> str:
+        if category not in self.categories:
+            said = "no category" if category is None else f"the category {category!r}"
+            raise RecipeError(
+                f"{self.where} gives the seed {seed} {said}",
+                key="env.categories",
+                mend="name all its categories, or one for all tasks",
+            )
+        return str(category)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """When an episode is solved: by what the environment says at its end, or by the sum of its rewards.
+
+    Args:
+        key: the word under which it says so.
+        threshold: the sum from which on it is solved, in place of that.
+    """
+
+    key: str
+    threshold: float | None
+
+    def of(self, said: Mapping[str, Any], total: float, where: str) -> bool:
+        """Whether an episode that has ended is solved.
+
+        Raises:
+            GameError: nothing says so.
+        """
+        if self.threshold is not None:
+            return total >= self.threshold
+        if self.key not in said:
+            raise GameError(
+                f"says nothing under {self.key!r} at the end of an episode, so nobody knows whether it is solved",
+                where=where,
+                key="env.success",
+                mend="name the word under which it does, or set env.threshold: the sum of rewards from which on it is",
+            )
+        return bool(said[self.key])
+
+    def unasked(self, total: float) -> bool:
+        """Whether an episode is solved that our turn limit ended at a command that never reached the environment."""
+        return self.threshold is not None and total >= self.threshold
