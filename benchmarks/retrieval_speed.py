@@ -1,14 +1,15 @@
 """How fast the search engines are built and asked, what memory they take, and whether they find a known passage.
 
     python benchmarks/retrieval_speed.py
+    python benchmarks/retrieval_speed.py --passages 500000 --engines tantivy
 
 The passages are made: a hundred words each, drawn by Zipf's law from a vocabulary of 200,000, as many as asked for. A
 question is a few words of one passage, drawn from it at random, and is answered if that passage is among the hits. This
 says how engines compare in speed and memory and that they search; it says nothing about questions of people.
 
 Each engine is built in one process and asked in another; memory is the greatest resident set of the process, and that
-before anything was loaded is shown as `none`. bm25s is measured by numpy alone and, where numba is installed, compiled
-by it; tantivy where it is installed. Questions are asked one by one. Seconds are the process's own processor time.
+before anything was loaded is shown as `none`. tantivy is measured where it is installed. Questions are asked one by
+one. Seconds are the process's own processor time.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from imprint.stats import wilson
 VOCABULARY, LENGTH, ASKED_WORDS = 200_000, 100, 5
 KS = (1, 3)
 CLOCK = time.process_time  # of all threads, so that other jobs of the machine do not count
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 *_ks(),
             )
         ]
-        for engine in engines():
+        for engine in options.engines:
             found = {**_run("build", engine, work), **_run("ask", engine, work)}
             figures[engine] = found
             rates = [_interval(found[f"hit_{k}"], found["questions"]) for k in KS]
@@ -73,16 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table(rows)
     report("retrieval_speed", figures, options)
     return 0
-
-
-def engines() -> list[str]:
-    """What can be measured here."""
-    found = ["bm25s"]
-    if find_spec("numba") is not None:
-        found.append("bm25s + numba")
-    if find_spec("tantivy") is not None:
-        found.append("tantivy")
-    return found
 
 
 def make(work: Path, passages: int, questions: int) -> int:
@@ -110,22 +101,20 @@ def _texts(draw: np.random.Generator, weights: np.ndarray, passages: int) -> Ite
 
 def part(options: argparse.Namespace) -> dict[str, Any]:
     """What one process measures."""
-    kind, folder = options.engine.split(" ")[0], options.work / options.engine.replace(" ", "")
-    if "numba" not in options.engine:
-        sys.modules["numba"] = None  # type: ignore[assignment]  # bm25s then does without
+    folder = options.work / options.engine
     if options.part == "none":
         return {"ask_mib": _mib()}
     from imprint.retrieval.open import engine, open_retriever
 
     began = CLOCK()
     if options.part == "build":
-        engine(kind).build(options.work / "corpus.jsonl", folder)
+        engine(options.engine).build(options.work / "corpus.jsonl", folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         took = round(CLOCK() - began, 1)
         return {"build_s": took, "build_mib": _mib(), "index_mib": round(size / 2**20)}
     retriever = open_retriever(folder)
     questions = json.loads((options.work / "questions.json").read_text())
-    retriever.search([questions[0]["text"]], max(KS))  # compiles, and maps the files
+    retriever.search([questions[0]["text"]], max(KS))  # maps the files
     opened = round(CLOCK() - began, 2)
     found, each = [], []
     for question in questions:
@@ -174,6 +163,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser(__doc__.splitlines()[0])
     made.add_argument("--passages", type=int, default=100_000, help="how many are made")
     made.add_argument("--questions", type=int, default=1_000, help="how many are asked")
+    here = ["bm25s", *(["tantivy"] if find_spec("tantivy") else [])]
+    made.add_argument("--engines", nargs="+", default=here, help="which are measured")
     for name in ("--part", "--engine"):
         made.add_argument(name, default="", help=argparse.SUPPRESS)
     made.add_argument("--work", type=Path, help=argparse.SUPPRESS)

@@ -210,6 +210,18 @@ def test_the_model_itself_gives_the_same_log_probs(engine, episodes):
         assert float((found - torch.tensor(view.logprobs)).abs().max()) < 1e-4
 
 
+def test_qwen3_vl_is_read_as_it_reads_itself(tmp_path):
+    """Its pictures enter every layer (DeepStack), and its patches have another size."""
+    made = make_engine(recipe(build_tiny_vision(tmp_path / "qwen3", kind="qwen3-vl")))
+    assert made.policy.eyes.count(320, 384) == 10 * 12
+    task = made.tasks("train", 1)[0]
+    played = made.rollout.play([Request(task, 0, made.library.serving(task.category))], Sampling(1.0, 8))
+    test_the_model_itself_gives_the_same_log_probs(made, [played[0], played[0]])
+    with torch.no_grad():
+        scored = score(made.policy, episode_samples(played[0], [1.0] * len(played[0].turns)))
+    assert float((scored.logprobs_M - scored.old_logprobs_M).abs().max()) < 1e-4
+
+
 def test_a_picture_changes_what_is_said(engine, episodes):
     """Or else the tests above would compare a blind model with itself."""
     sample = episode_samples(episodes[0], [1.0] * 3)[0]

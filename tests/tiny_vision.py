@@ -1,4 +1,4 @@
-"""A Qwen2.5-VL of some thousand random weights, with a tokenizer, a chat template and an image processor of its own."""
+"""A tiny Qwen2.5-VL or Qwen3-VL: random weights, a tokenizer, a chat template and an image processor of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil
+from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig
 
 from imprint.policy.tokenizer import train_tokenizer
 from imprint.skills.library import load_library
@@ -20,7 +20,7 @@ MARKS = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_s
 MARKS |= {"vision_end_token_id": "<|vision_end|>", "video_token_id": "<|video_pad|>"}
 
 
-def build_tiny_vision(folder: Path, *, chat: bool = True, seed: int = 0) -> Path:
+def build_tiny_vision(folder: Path, *, chat: bool = True, kind: str = "qwen2.5-vl", seed: int = 0) -> Path:
     """Write one into `folder`."""
     tokenizer = train_tokenizer([skill.body for skill in load_library("household").skills], 600, 8192)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *MARKS.values()]})
@@ -44,14 +44,22 @@ def build_tiny_vision(folder: Path, *, chat: bool = True, seed: int = 0) -> Path
         "intermediate_size": 32,
         "num_heads": 2,
         "out_hidden_size": 32,
-        "fullatt_block_indexes": [1],
     }
+    newer = kind == "qwen3-vl"
+    side = 16 if newer else 14  # pixels of a patch
+    if newer:
+        text |= {"head_dim": 8}
+        vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 256, "patch_size": side}
+    else:
+        vision |= {"fullatt_block_indexes": [1]}
     ids = {key: tokenizer.convert_tokens_to_ids(mark) for key, mark in MARKS.items()}
     torch.manual_seed(seed)
-    model = AutoModelForImageTextToText.from_config(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
+    config = (Qwen3VLConfig if newer else Qwen2_5_VLConfig)(text_config=text, vision_config=vision, **ids)
+    model = AutoModelForImageTextToText.from_config(config)
     for weight in model.parameters():  # the usual small start would hide a wrong forward pass
         weight.data.normal_(0, 0.2)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=28 * 28 * 400).save_pretrained(folder)
+    area = (2 * side) ** 2  # of a token
+    Qwen2VLImageProcessorPil(min_pixels=area, max_pixels=400 * area, patch_size=side).save_pretrained(folder)
     return folder

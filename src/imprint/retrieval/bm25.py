@@ -38,7 +38,7 @@ class Bm25:
     def build(
         corpus: str | Path, folder: str | Path, *, on_bad: OnBad = stop, progress: Progress | None = None
     ) -> None:
-        """Index a corpus of JSON lines into `folder`. It takes about 35 bytes of memory a word of the corpus.
+        """Index a corpus of JSON lines into `folder`. It takes about 40 bytes of memory a word of the corpus.
 
         Args:
             on_bad: see `read_corpus`.

@@ -150,9 +150,17 @@ class PassageFile(Sequence[Passage]):
         if not -len(self) <= place < len(self):
             raise IndexError(place)
         place %= len(self)
-        start, end = int(self._offsets[place]), int(self._offsets[place + 1])
+        return self._passage(self._bytes[int(self._offsets[place]) : int(self._offsets[place + 1])], place)
+
+    def __iter__(self) -> Iterator[Passage]:
+        """All of them, read as a stream: a map that is gone through stays in memory while there is room."""
+        with self.path.open("rb") as file:
+            for place, line in enumerate(file):
+                yield self._passage(line, place)
+
+    def _passage(self, line: bytes, place: int) -> Passage:
         try:
-            name, contents = json.loads(self._bytes[start:end])
+            name, contents = json.loads(line)
         except ValueError as error:
             raise damaged(self.path.parent, f"passage {place} is not JSON") from error
         return Passage(name, contents)

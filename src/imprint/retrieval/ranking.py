@@ -35,13 +35,11 @@ def tokens(text: str) -> list[str]:
 class Ranker:
     """Texts, each known by its place, ranked by bm25s (Lucene's formula, k1 = 1.5, b = 0.75).
 
-    With numba installed it is compiled; the scores are the same.
+    bm25s could be compiled by numba; that gained 6% at 100,000 passages, for a second of compiling in every process.
     """
 
     def __init__(self, ranker: Any) -> None:
         self._ranker = ranker
-        if ranker.backend == "numba":
-            ranker.activate_numba_scorer()
 
     @property
     def count(self) -> int:
@@ -62,9 +60,7 @@ class Ranker:
         ids = [array("i", [words.setdefault(word, len(words)) for word in text]) for text in texts]
         if not words:
             raise ValueError("no words")
-        ranker = bm25s.BM25(backend="auto")
-        if ranker.backend == "numba":
-            ranker.activate_numba_csc()
+        ranker = bm25s.BM25(backend="numpy")
         ranker.index((ids, words), create_empty_token=False, show_progress=False)
         return cls(ranker)
 

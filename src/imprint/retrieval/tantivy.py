@@ -37,7 +37,7 @@ class Tantivy:
     def build(
         corpus: str | Path, folder: str | Path, *, on_bad: OnBad = stop, progress: Progress | None = None
     ) -> None:
-        """Index a corpus of JSON lines into `folder`; takes about half a gigabyte of memory for any size of corpus.
+        """Index a corpus of JSON lines into `folder`; it takes the writer's memory and 16 bytes a passage.
 
         Raises:
             RetrievalError: the corpus cannot be read or holds no words, or the folder cannot be written.
