@@ -357,6 +357,13 @@ def test_a_won_game_is_told() -> None:
     assert f"\nsolved in {len(walkthrough)} turns" in result.output
 
 
+def test_where_pictures_cannot_be_kept_nothing_is_played(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = call("play", "--model", "imprint-tiny", "--auto", "--show-image", tmp_path / "file", status=2)
+    assert "--show-image" in told.stderr and "name a new folder" in told.stderr
+    assert "--model" in call("play", "--show-image", tmp_path / "new", status=2).stderr  # nobody sees any
+
+
 def test_watch_a_run_play(trained: tuple[Path, Path, str]) -> None:
     result = call("play", "--model", trained[1], "--task", "made/test/3", "--auto")
     assert "household-general" in result.output and "read " in result.output and "in 2 turns" in result.output

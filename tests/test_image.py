@@ -119,6 +119,11 @@ def test_what_is_too_large_is_scaled_down_whole() -> None:
     assert 50_000 < large.size[0] * large.size[1] <= 60_000
 
 
+def test_a_picture_is_never_too_slender_for_a_processor() -> None:
+    pixels = Renderer(ImageConfig(width=28)).pixels("a line\n" * 500)
+    assert len(pixels) <= 200 * pixels.shape[1]  # Qwen-VL's refuses more, whatever the size
+
+
 def test_the_cache_holds_what_it_may() -> None:
     renderer = Renderer(cache_bytes=100_000)
     for number in range(200):

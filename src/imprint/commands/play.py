@@ -56,6 +56,7 @@ def play(
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
         overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
+    check_pictures(show_image, model)
     subject = Subject(model or "imprint-tiny", recipe, overrides, trust=trust)
     chosen_split = split or ("test" if games is None else "valid_seen")
     if model is None:
@@ -129,6 +130,27 @@ def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool, pi
     show_episode(episode, auto=auto)
 
 
+def check_pictures(folder: Path | None, model: str | None) -> None:
+    """Before anything is loaded: whether pictures can be kept in `folder`.
+
+    Raises:
+        RecipeError: no model is to be watched, or something else than a folder is there.
+    """
+    if folder is None:
+        return
+    if model is None:
+        raise RecipeError("nobody sees pictures where you play", key="--show-image", mend="give --model too")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(
+            f"the folder cannot be made: {error.strerror or error}",
+            where=folder,
+            key="--show-image",
+            mend="name a new folder",
+        ) from error
+
+
 def keep_pictures(episode: Episode, folder: Path) -> None:
     """Write the pictures of an episode as turn-01.png, turn-02.png, ...
 
@@ -143,7 +165,6 @@ def keep_pictures(episode: Episode, folder: Path) -> None:
             key="--show-image",
             mend="--set context.history=image (or context.skills), with a vision-language model",
         )
-    folder.mkdir(parents=True, exist_ok=True)
     for number, view in enumerate(episode.views, start=1):
         for picture in view.pictures:
             Image.fromarray(picture.pixels).save(folder / f"turn-{number:02}.png")

@@ -23,6 +23,7 @@ from imprint.types import Pixels
 
 FONT = "DejaVuSansMono.ttf"
 CACHE_BYTES = 128 * 2**20
+SLENDEST = 200  # times as high as wide: the processors of the models refuse a picture beyond
 
 
 class Renderer:
@@ -136,14 +137,14 @@ class Renderer:
         return np.asarray(glyph)
 
     def _size(self, width: int, height: int, factor: float) -> tuple[int, int]:
-        """Width and height without the padding: compressed, no smaller than a token, no larger than allowed."""
+        """Width and height without the padding: compressed, no smaller than a token, no larger or slenderer than allowed."""
         pad = 2 * self.config.padding
         width, height = (max(SMALLEST, round(side / math.sqrt(factor))) for side in (width, max(SMALLEST, height)))
         area = (width + pad) * (height + pad)
         if area > self.config.max_pixels:
             scale = math.sqrt(self.config.max_pixels / area)
             width, height = (max(1, math.floor((side + pad) * scale) - pad) for side in (width, height))
-        return width, height
+        return width, min(height, SLENDEST * (width + pad) - pad)
 
 
 def known(character: str) -> bool:
