@@ -63,6 +63,7 @@ def make_engine(**changes):
     }
     engine = SimpleNamespace(**parts)
     engine.learner = lambda: Learner(policy, recipe.learner, total_steps=recipe.steps)
+    engine.draw = None  # its context has no pictures
     engine.tasks = lambda split, count=None: LocalEngine.tasks(engine, split, count)
     return engine
 
