@@ -137,7 +137,7 @@ class Renderer:
         return np.asarray(glyph)
 
     def _size(self, width: int, height: int, factor: float) -> tuple[int, int]:
-        """Width and height without the padding: compressed, no smaller than a token, no larger or slenderer than allowed."""
+        """Width and height without the padding: no smaller than a token, no larger or slenderer than allowed."""
         pad = 2 * self.config.padding
         width, height = (max(SMALLEST, round(side / math.sqrt(factor))) for side in (width, max(SMALLEST, height)))
         area = (width + pad) * (height + pad)
