@@ -15,6 +15,7 @@ from imprint.retrieval.base import Hit, Retriever
 from imprint.types import StepResult
 
 SLIPS = 0.08
+ANSWER_WEIGHT = 3.0  # of imitating an answer, beside 1 for a search: it is said once, and all depends on it
 
 
 class Renamed:
@@ -110,7 +111,7 @@ def play(
             yield slip, episode.step(slip), 0.0
             continue
         result = episode.step(action)
-        yield action, result, 1.0
+        yield action, result, ANSWER_WEIGHT if result.done else 1.0
         if result.done:
             return
         searcher.observe(episode.found)
