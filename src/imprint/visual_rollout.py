@@ -31,12 +31,7 @@ class VisualRollout(Rollout):
         everyone = [self._begin(request) for request in requests]
         live = list(everyone)
         while live:
-            shown = [self._show(episode) for episode in live]
-            fits = [len(one.prompt.ids) + sampling.max_new_tokens <= self.policy.max_context for one in shown]
-            for episode, one, fit in zip(live, shown, fits, strict=True):
-                if not fit:
-                    self._refuse(episode, one, sampling)
-            pairs = [pair for pair, fit in zip(zip(live, shown, strict=True), fits, strict=True) if fit]
+            pairs = [(episode, one) for episode in live if (one := self._show(episode, sampling)) is not None]
             for (episode, one), sampled in zip(pairs, self._answers(pairs, sampling), strict=True):
                 self._go_on(episode, one, sampled)
             if progress is not None:
@@ -51,20 +46,21 @@ class VisualRollout(Rollout):
         first = environment.reset(request.task, request.seed)
         return _Seen(request, environment, first, now=first)
 
-    def _show(self, episode: _Seen) -> Shown:
-        request = episode.request
-        first = episode.first.observation
-        return self.context.shown(request.skills, request.exemplars, first, episode.turns, episode.now)
-
-    def _refuse(self, episode: _Seen, shown: Shown, sampling: Sampling) -> None:
-        """End an episode whose next response might not fit the context.
+    def _show(self, episode: _Seen, sampling: Sampling) -> Shown | None:
+        """What an episode's policy reads next; None, and its end, where a response to it might not fit the context.
 
         Raises:
-            PolicyError: it did not even begin.
+            PolicyError: it does not even begin.
         """
+        request = episode.request
+        first = episode.first.observation
+        shown = self.context.shown(request.skills, request.exemplars, first, episode.turns, episode.now)
+        if len(shown.prompt.ids) + sampling.max_new_tokens <= self.policy.max_context:
+            return shown
         if not episode.turns:
-            raise self._too_long(episode.request, len(shown.prompt.ids), sampling)
+            raise self._too_long(request, len(shown.prompt.ids), sampling)
         episode.stop = StopReason.CONTEXT_LIMIT
+        return None
 
     def _answers(self, pairs: Sequence[tuple[_Seen, Shown]], sampling: Sampling) -> list[Sampled]:
         """A response of each episode; its draws depend on its own seed and turn alone."""

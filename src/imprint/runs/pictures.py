@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
 from imprint.context.config import ContextConfig
+from imprint.context.image import Renderer
 
 MAX_PICTURES = 240  # of a page: at some kilobytes each, a megabyte or two
 
@@ -20,8 +22,13 @@ class Gallery:
     """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
-        self._config = ContextConfig.model_validate(recipe.get("context") or {})
+        self._recipe = recipe
         self._left = MAX_PICTURES
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        """What drew them; most runs have no pictures, and need none."""
+        return Renderer(ContextConfig.model_validate(self._recipe.get("context") or {}).image)
 
     def shown(self, view: Mapping[str, Any]) -> list[str]:
         """The pictures of a turn as `data:` addresses; none where it had none, or the page has enough."""
@@ -30,10 +37,6 @@ class Gallery:
         return [self._png(str(one.get("text", "")), float(one.get("factor", 1.0))) for one in pictures]
 
     def _png(self, text: str, factor: float) -> str:
-        from imprint.context.image import Renderer
-
-        if not hasattr(self, "_renderer"):
-            self._renderer = Renderer(self._config.image)
         file = BytesIO()
         picture = self._renderer.picture(text, max(1.0, factor))
         picture.quantize(32).save(file, "PNG", optimize=True)  # ink, paper, and the shades between

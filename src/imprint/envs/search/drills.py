@@ -11,6 +11,7 @@ import random
 from imprint.envs.base import Demonstration
 from imprint.envs.search.dreams import ONE_NAME, TWO_NAMES, WORDS
 from imprint.envs.search.encyclopedia import GOSSIP, VOLUMES, YEAR, Encyclopedia, Thing
+from imprint.envs.search.made import Pick, Route, answers_of
 from imprint.envs.search.names import PEOPLE, PLACES, WORKS
 from imprint.envs.search.pages import ANSWER, EXAMPLES, PICK, SEARCH
 from imprint.envs.search.tags import answer, information, search
@@ -36,7 +37,8 @@ def carry_out_orders(seed: int) -> Demonstration:
 def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
     """Up to five questions, each with what a search found, to be answered as the page says; from `seed` alone."""
     dice = random.Random(f"read/{seed}")
-    pick = dice.choice(("", "smaller", "larger"))
+    picks: tuple[Pick, ...] = ("", "smaller", "larger")
+    pick = dice.choice(picks)
     example = answer(dice.choice(EXAMPLES))
     line = dice.choice(PICK[pick] if pick else ANSWER).format(answer=example)
     rounds = [_compare(encyclopedia, pick, dice) if pick else _look_up(encyclopedia, dice) for _ in range(MOST_ANSWERS)]
@@ -53,13 +55,12 @@ def _look_up(encyclopedia: Encyclopedia, dice: random.Random) -> tuple[str, str]
     return _asked(encyclopedia, dice.choice(ONE_NAME), (thing,), found, dice), thing.facts[volume]
 
 
-def _compare(encyclopedia: Encyclopedia, pick: str, dice: random.Random) -> tuple[str, str]:
+def _compare(encyclopedia: Encyclopedia, pick: Pick, dice: random.Random) -> tuple[str, str]:
     """A question about two things with the numbers of both, and its answer."""
     one, two = dice.sample(encyclopedia.things, 2)
     found = [(one, YEAR), (two, YEAR)]
-    best = min if pick == "smaller" else max
-    chosen = best((one, two), key=lambda thing: int(thing.facts[YEAR]))
-    return _asked(encyclopedia, dice.choice(TWO_NAMES), (one, two), found, dice), chosen.name
+    name = answers_of(encyclopedia, (one, two), Route((YEAR, YEAR), pick=pick))[0]
+    return _asked(encyclopedia, dice.choice(TWO_NAMES), (one, two), found, dice), name
 
 
 def _asked(

@@ -8,6 +8,7 @@ Some names are those of two things of different kinds (a novel and an opera), an
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,15 @@ _GOSSIP = (
 )
 
 
+def _parts(sentence: str) -> list[str]:
+    """What stands between the names of a sentence, which begins a line."""
+    return [part.rstrip() for part in re.split(r"{\w+}", f"\n{sentence}") if part != "."]
+
+
+# What the articles' sentences are made of, each part once.
+SENTENCE_PARTS = tuple(dict.fromkeys(part for text in (*_TELLS.values(), _EMBLEM, *_GOSSIP) for part in _parts(text)))
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """What the encyclopedia has articles on.
@@ -77,11 +87,6 @@ class Thing:
     alias: str
     facts: dict[str, str] = field(hash=False)
     link: int = -1
-
-    @property
-    def full_name(self) -> str:
-        """The name with what it is, which no other thing has."""
-        return f"{self.kind} {self.name}"
 
     def title(self, volume: str) -> str:
         """The title of an article: `Mira Kolb (painter), register`."""

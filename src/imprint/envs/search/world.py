@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from imprint.envs.base import Demonstration, Environment
 from imprint.envs.search.dreams import LESSONS, make_dream
 from imprint.envs.search.drills import carry_out_orders, read_out
-from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
+from imprint.envs.search.encyclopedia import ALL_VOLUMES, SENTENCE_PARTS, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
 from imprint.envs.search.published import PublishedQuestions
@@ -22,7 +22,7 @@ from imprint.envs.search.tags import Format, parse_answer
 from imprint.errors import GameError, RecipeError
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25
-from imprint.retrieval.open import is_address, open_retriever
+from imprint.retrieval.open import open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 ORDERS, READING = "orders", "reading"  # the lessons of `drills.py`; the others are those of `dreams.py`
@@ -39,49 +39,7 @@ PHRASES = (
     "\nDoc 3:",
     "\n</information>",
     "Question:",
-    "\nAs a child",
-    " lived in",
-    "\nAt first",
-    " opened in",
-    "\nAll along",
-    " borders",
-    "\nAt dawn",
-    " began at",
-    "\nBy all accounts",
-    " was born in",
-    "\nAs printed",
-    " dates from",
-    "\nBy charter",
-    " was founded in",
-    "\nAs counted",
-    " fell in",
-    "\nWhen young",
-    " was taught by",
-    "\nBy its cover",
-    " is the work of",
-    "\nBy deed",
-    " was founded by",
-    "\nAll the way",
-    " was led by",
-    "\nAt last",
-    " lies buried in",
-    "\nTo this day",
-    " is kept in",
-    "\nEach year",
-    " pays its dues to",
-    "\nEvery spring",
-    " is remembered in",
-    "\nBy old and well kept custom",
-    " bears a",
-    "\nAlways",
-    ", again",
-    ", and never a word of",
-    "\nThey say",
-    ", once more",
-    ", as if in",
-    "\nHere",
-    ", there",
-    ", and nothing from",
+    *SENTENCE_PARTS,
 )
 
 
@@ -186,7 +144,7 @@ class SearchWorld:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
             return Kept(Bm25.of(self.encyclopedia.passages()))
-        return open_retriever(self.where, shape=self.shape) if is_address(self.where) else open_retriever(self.where)
+        return open_retriever(self.where, shape=self.shape)
 
     # --- what a base policy is made from --------------------------------------------------------------------------
 
