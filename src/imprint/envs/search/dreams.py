@@ -14,7 +14,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from imprint.envs.search.encyclopedia import ALL_VOLUMES, EMBLEM, LINK, ORIGIN, REST, VOLUMES, YEAR, Encyclopedia, Thing
+from imprint.envs.search.encyclopedia import ALL_VOLUMES, EMBLEM, LINK, ORIGIN, REST, TELLING, YEAR, Encyclopedia, Thing
 from imprint.envs.search.made import SENTENCES, MadeQuestion, Route, answers_of, call
 from imprint.envs.search.pages import write_pages
 from imprint.envs.search.question import CATEGORIES, Question
@@ -99,8 +99,8 @@ def _draw_route(dice: random.Random) -> Route:
     if kind == "both":
         return Route((YEAR, YEAR), pick="smaller" if dice.random() < 0.5 else "larger")
     if kind == "two":
-        return Route((LINK, dice.choice([volume for volume in VOLUMES if volume != LINK])))
-    return Route((dice.choice(VOLUMES),), by_kind=kind == "by kind")
+        return Route((LINK, dice.choice([volume for volume in TELLING if volume != LINK])))
+    return Route((dice.choice(TELLING),), by_kind=kind == "by kind")
 
 
 def _draw_words(dice: random.Random, fixed: Mapping[str, str]) -> dict[str, str]:

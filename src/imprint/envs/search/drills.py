@@ -10,7 +10,7 @@ import random
 
 from imprint.envs.base import Demonstration
 from imprint.envs.search.dreams import ONE_NAME, TWO_NAMES, WORDS
-from imprint.envs.search.encyclopedia import GOSSIP, VOLUMES, YEAR, Encyclopedia, Thing
+from imprint.envs.search.encyclopedia import GOSSIP, TELLING, VOLUMES, YEAR, Encyclopedia, Thing
 from imprint.envs.search.made import Pick, Route, answers_of
 from imprint.envs.search.names import PEOPLE, PLACES, WORKS
 from imprint.envs.search.pages import ANSWER, EXAMPLES, PICK, SEARCH
@@ -21,6 +21,7 @@ from imprint.types import StepResult
 
 MOST_SEARCHES = 8
 MOST_ANSWERS = 5
+MOST_COMPARISONS = 10
 
 
 def carry_out_orders(seed: int) -> Demonstration:
@@ -32,6 +33,20 @@ def carry_out_orders(seed: int) -> Demonstration:
     turns = tuple((search(f"{name} {word}"), StepResult(""), 1.0) for word in words)
     page = Skill("search-question", "", "\n".join(lines))
     return Demonstration((page,), StepResult(f"Question: {name}"), turns, success=True)
+
+
+def compare_numbers(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
+    """Up to ten pairs of things with a year each, of which one is to be named, as the page says; from `seed` alone."""
+    dice = random.Random(f"numbers/{seed}")
+    pick: Pick = "larger" if dice.random() < 0.9 else "smaller"
+    line = dice.choice(PICK[pick]).format(answer=answer(dice.choice(EXAMPLES)))
+    pairs = [dice.sample(encyclopedia.things, 2) for _ in range(MOST_COMPARISONS)]
+    told = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]
+    seen = ["".join(f"\n{text}" for _, _, text in pair) for pair in told]
+    said = [answer(answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0]) for pair in pairs]
+    after = [StepResult(text) for text in (*seen[1:], "")]
+    turns = tuple((action, result, 1.0) for action, result in zip(said, after, strict=True))
+    return Demonstration((Skill("search-question", "", line),), StepResult(seen[0]), turns, success=True)
 
 
 def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
@@ -50,7 +65,7 @@ def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
 def _look_up(encyclopedia: Encyclopedia, dice: random.Random) -> tuple[str, str]:
     """A question about one thing with what was found, and its answer."""
     thing, other = dice.sample(encyclopedia.things, 2)
-    volume = dice.choice(VOLUMES)
+    volume = dice.choice(TELLING)
     found = [(thing, volume), (thing, dice.choice(GOSSIP)), (other, dice.choice(VOLUMES))]
     return _asked(encyclopedia, dice.choice(ONE_NAME), (thing,), found, dice), thing.facts[volume]
 

@@ -18,6 +18,7 @@ from imprint.retrieval.base import Passage
 
 # A volume's word, and what its articles tell.
 ORIGIN, EMBLEM, YEAR, LINK, REST = VOLUMES = ("register", "armorial", "annals", "gazette", "archive")
+TELLING = (ORIGIN, EMBLEM, LINK, REST)  # those whose articles end with what they tell
 GOSSIP = ("digest", "review", "letters")
 ALL_VOLUMES = (*VOLUMES, *GOSSIP)
 
@@ -30,10 +31,10 @@ _TELLS = {
     ("work", ORIGIN): "At first {name} opened in {value}.",
     ("place", ORIGIN): "All along {name} borders {value}.",
     ("event", ORIGIN): "At dawn {name} began at {value}.",
-    ("person", YEAR): "By all accounts {name} was born in {value}.",
-    ("work", YEAR): "As printed {name} dates from {value}.",
-    ("place", YEAR): "By charter {name} was founded in {value}.",
-    ("event", YEAR): "As counted {name} fell in {value}.",
+    ("person", YEAR): "In {value} {name} was born.",
+    ("work", YEAR): "In {value} {name} was printed.",
+    ("place", YEAR): "In {value} {name} was founded.",
+    ("event", YEAR): "In {value} {name} took place.",
     ("person", LINK): "When young {name} was taught by {value}.",
     ("work", LINK): "By its cover {name} is the work of {value}.",
     ("place", LINK): "By deed {name} was founded by {value}.",
@@ -59,7 +60,8 @@ _GOSSIP = (
 
 def _parts(sentence: str) -> list[str]:
     """What stands between the names of a sentence, which begins a line."""
-    return [part.rstrip() for part in re.split(r"{\w+}", f"\n{sentence}") if part != "."]
+    parts = [part.rstrip() for part in re.split(r"{\w+}", f"\n{sentence}")]
+    return [part for part in parts if part not in ("", ".")]
 
 
 # What the articles' sentences are made of, each part once.
@@ -159,7 +161,7 @@ def _with_facts(named: list[Thing], dice: random.Random) -> tuple[Thing, ...]:
         facts = {
             ORIGIN: dice.choice(RIVERS if thing.sort == "place" else places),
             EMBLEM: dice.choice(EMBLEMS),
-            YEAR: str(dice.randint(1000, 1999)),
+            YEAR: str(dice.randint(100, 999)),
             LINK: named[link].name,
             REST: dice.choice(places),
         }

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 
 from imprint.envs.base import Demonstration, Environment
 from imprint.envs.search.dreams import LESSONS, make_dream
-from imprint.envs.search.drills import carry_out_orders, read_out
+from imprint.envs.search.drills import carry_out_orders, compare_numbers, read_out
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, SENTENCE_PARTS, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
@@ -25,9 +25,9 @@ from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.open import open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
-ORDERS, READING = "orders", "reading"  # the lessons of `drills.py`; the others are those of `dreams.py`
+ORDERS, NUMBERS, READING = "orders", "numbers", "reading"  # lessons of `drills.py`; the others are `dreams.py`'s
 MADE = "made"
-DREAMT = 500  # things in the encyclopedia that dreams are about
+DREAMT = 4  # encyclopedias that dreams are about: names of too few things are learned by heart, and not read
 # What the world's sentences are made of, between the names.
 PHRASES = (
     " <search>",
@@ -149,13 +149,15 @@ class SearchWorld:
     # --- what a base policy is made from --------------------------------------------------------------------------
 
     phrases = PHRASES
-    lessons = (ORDERS, READING, *LESSONS)
+    lessons = (ORDERS, NUMBERS, READING, *LESSONS)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
         """A dream question, answered by one who knows the way; None if the search did not find it."""
         if lesson == ORDERS:
             return carry_out_orders(seed)
-        encyclopedia, engine = self._dreamt
+        encyclopedia, engine = self._dreamt[seed % DREAMT]
+        if lesson == NUMBERS:
+            return compare_numbers(seed, encyclopedia)
         if lesson == READING:
             return read_out(seed, encyclopedia)
         dream = make_dream(seed, encyclopedia, LESSONS[lesson])
@@ -193,9 +195,9 @@ class SearchWorld:
         return Exemplar(task, first.observation, steps) if turns[-1][1].success else None
 
     @cached_property
-    def _dreamt(self) -> tuple[Encyclopedia, Retriever]:
-        encyclopedia = Encyclopedia("dreams", DREAMT)
-        return encyclopedia, Kept(Bm25.of(encyclopedia.passages()))
+    def _dreamt(self) -> list[tuple[Encyclopedia, Retriever]]:
+        encyclopedias = [Encyclopedia(f"dreams/{number}") for number in range(DREAMT)]
+        return [(one, Kept(Bm25.of(one.passages()))) for one in encyclopedias]
 
     # --- where questions come from --------------------------------------------------------------------------------
 
