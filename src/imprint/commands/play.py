@@ -60,9 +60,9 @@ def play(
     subject = Subject(model or "imprint-tiny", recipe, overrides, trust=trust)
     chosen_split = split or ("test" if games is None else "valid_seen")
     if model is None:
-        from imprint.envs.base import make_world
+        from imprint.envs.base import make_ready_world
 
-        world = make_world(subject.recipe.env.name, **subject.recipe.env.options)
+        world = make_ready_world(subject.recipe.env.name, **subject.recipe.env.options)
         play_yourself(world, choose_task(world, chosen_split, task, family, seed), seed, subject.recipe)
         return
     from imprint.engine import make_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imprint.envs.base import SPLITS, World, make_world
+from imprint.envs.base import SPLITS, World, make_ready_world
 from imprint.episodes import Player
 from imprint.errors import RecipeError
 from imprint.evaluate import Evaluator
@@ -39,7 +39,7 @@ class Engine:
 
     def __init__(self, recipe: Recipe, trust: Override | None = None) -> None:
         self.recipe = recipe
-        self.world: World = make_world(recipe.env.name, **recipe.env.options)
+        self.world: World = make_ready_world(recipe.env.name, **recipe.env.options)
         self.library = load_library(recipe.skills, lenient=recipe.lenient)
         self.library.check(self.world.categories)
         self.verdicts = vet(self.library, recipe.trust, trust)

@@ -17,12 +17,13 @@ from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
 from imprint.envs.search.published import PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
+from imprint.envs.search.rows import find_files
 from imprint.envs.search.searcher import Renamed, demonstrate, play
 from imprint.envs.search.tags import Format, parse_answer
-from imprint.errors import GameError, RecipeError
+from imprint.errors import GameError, RecipeError, under
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25
-from imprint.retrieval.open import open_retriever
+from imprint.retrieval.open import check_retriever, open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 ORDERS, READING = "orders", "reading"  # the lessons of `drills.py`; the others are those of `dreams.py`
@@ -144,7 +145,22 @@ class SearchWorld:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
             return Kept(Bm25.of(self.encyclopedia.passages()))
-        return open_retriever(self.where, shape=self.shape)
+        with under("env.retriever"):
+            return open_retriever(self.where, shape=self.shape)
+
+    def check_ready(self) -> None:
+        """See that the search engine and the published questions are there.
+
+        Raises:
+            RetrievalError: no index, or no server that answers.
+            QuestionError: no folder with questions.
+        """
+        if self.where != MADE:
+            with under("env.retriever"):
+                check_retriever(self.where, self.topk, shape=self.shape)
+        if self.questions != MADE:
+            with under("env.questions"):
+                find_files(Path(self.questions))
 
     # --- what a base policy is made from --------------------------------------------------------------------------
 
@@ -213,14 +229,15 @@ class SearchWorld:
 
     @cached_property
     def _published(self) -> PublishedQuestions:
-        return PublishedQuestions(
-            self.questions,
-            sets=self.sets,
-            train_sets=self.train_sets,
-            validation=self.counts["validation"],
-            limit=self.limit,
-            seed=self.seed,
-        )
+        with under("env.questions"):
+            return PublishedQuestions(
+                self.questions,
+                sets=self.sets,
+                train_sets=self.train_sets,
+                validation=self.counts["validation"],
+                limit=self.limit,
+                seed=self.seed,
+            )
 
 
 class Kept:
