@@ -139,6 +139,18 @@ def test_folders_that_are_not_there_name_their_key(tmp_path: Path) -> None:
     assert wrong.value.key == "env.retriever"
 
 
+def test_questions_that_are_not_there_name_their_key(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with faulty() as (url, _):
+        with pytest.raises(QuestionError, match="there is no such folder") as caught:
+            make_ready_world("search", questions=str(tmp_path / "none"), retriever=url)
+        assert caught.value.key == "env.questions" and str(tmp_path / "none") in str(caught.value)
+        world = make_ready_world("search", questions=str(tmp_path / "empty"), retriever=url, sets=["nq"])
+        with pytest.raises(QuestionError, match="no question set is found") as caught:
+            world.tasks("train")
+        assert caught.value.key == "env.questions"
+
+
 def test_an_error_keeps_the_key_that_it_has() -> None:
     for key in (None, "env.sets"):
         with pytest.raises(ImprintError) as caught, under("env.questions"):
