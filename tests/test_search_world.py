@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imprint.envs.base import AnsweringWorld, TeachingWorld
+from imprint.envs.base import AnsweringWorld, TeachingWorld, make_world
 from imprint.envs.search.dreams import BY_HEART, LESSONS, WORDS, make_dream
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, VOLUMES, Encyclopedia
 from imprint.envs.search.made import ROUTES, make_questions
@@ -229,6 +229,34 @@ def test_too_few_things_are_an_error_that_names_the_key():
     with pytest.raises(RecipeError, match=r"raise env\.things") as caught:
         SearchWorld(things=40, train=400).tasks("train")
     assert caught.value.key == "env.train"
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"sets": ["nq"]}, "sets"),
+        ({"train_sets": ["nq", "hotpotqa"]}, "train_sets"),
+        ({"limit": 5}, "limit"),
+        ({"shape": "query"}, "shape"),
+        ({"questions": "data", "retriever": "an/index", "shape": "queries"}, "shape"),
+        ({"questions": "data", "retriever": "http://localhost:1", "things": 2500}, "things"),
+        ({"questions": "data", "retriever": "http://localhost:1", "train": 9}, "train"),
+        ({"questions": "data", "retriever": "http://localhost:1", "test": 9}, "test"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(options, key):
+    with pytest.raises(RecipeError) as caught:
+        make_world("search", **options)
+    assert caught.value.key == f"env.{key}" and "leave it out, or set env." in caught.value.mend
+
+
+def test_options_that_go_together_are_taken():
+    for options in (
+        {"shape": None, "sets": None, "limit": None, "things": None},
+        {"retriever": "http://localhost:1", "shape": "query", "things": 300},
+        {"questions": "data", "retriever": "an/index", "sets": ["nq"], "limit": {"nq": 5}, "validation": 3},
+    ):
+        make_world("search", **options)
 
 
 def test_published_questions_need_a_search_engine():

@@ -21,7 +21,9 @@ from imprint.envs.search.question import CATEGORIES, Question
 from imprint.envs.search.rows import SETS, set_name
 from imprint.errors import QuestionError
 
-__all__ = ["SETS", "Merged", "Overlap", "PublishedQuestions"]
+__all__ = ["SETS", "TRAINED_ON", "Merged", "Overlap", "PublishedQuestions"]
+
+TRAINED_ON = ("nq", "hotpotqa")  # as published
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class PublishedQuestions:
         folder: str | Path,
         *,
         sets: Sequence[str] | None = None,
-        train_sets: Sequence[str] = ("nq", "hotpotqa"),
+        train_sets: Sequence[str] = TRAINED_ON,
         validation: int = 1000,
         limit: int | Mapping[str, int] | None = None,
         seed: int = 0,

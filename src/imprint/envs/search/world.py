@@ -15,7 +15,8 @@ from imprint.envs.search.drills import carry_out_orders, read_out
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, SENTENCE_PARTS, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
-from imprint.envs.search.published import PublishedQuestions
+from imprint.envs.search.options import MADE, check_options
+from imprint.envs.search.published import TRAINED_ON, PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
 from imprint.envs.search.rows import find_files
 from imprint.envs.search.searcher import Renamed, demonstrate, play
@@ -27,7 +28,6 @@ from imprint.retrieval.open import check_retriever, open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 ORDERS, READING = "orders", "reading"  # the lessons of `drills.py`; the others are those of `dreams.py`
-MADE = "made"
 DREAMT = 500  # things in the encyclopedia that dreams are about
 # What the world's sentences are made of, between the names.
 PHRASES = (
@@ -51,16 +51,17 @@ class SearchWorld:
         questions: `made` (on an encyclopedia drawn from `seed`), or a folder with the published sets.
         retriever: `made` (the encyclopedia's own), an index's folder (`imprint search build`), or the address of a
             Search-R1 style server.
-        shape: what a request to a server holds: one `query` (as SKILL0's server takes it) or `queries` (Search-R1's).
+        shape: what a request to a server holds: one `query` (the default, as SKILL0's server takes it) or `queries`
+            (Search-R1's).
         topk: passages a search gives.
         max_turns: searches and the answer, as published.
         information: passages as `text`, or within `json` as published; by default `text` for made questions.
         seed: of the encyclopedia and its questions, and of what is drawn of the published ones.
-        things: in the encyclopedia; there are eight articles on each.
-        train, validation, test: how many made questions each split has; `validation` also says how many published ones
-            are held out.
+        things: in the encyclopedia (2,500); there are eight articles on each.
+        train, validation, test: how many made questions each split has (1,200, 120 and 600); `validation` also says how
+            many published ones are held out (1,000).
         sets: the published sets to ask from; by default all that are found.
-        train_sets: those to train on.
+        train_sets: those to train on; by default NQ and HotpotQA.
         limit: at most so many test questions of each published set.
     """
 
@@ -73,34 +74,37 @@ class SearchWorld:
         *,
         questions: str = MADE,
         retriever: str = MADE,
-        shape: Literal["query", "queries"] = "query",
+        shape: Literal["query", "queries"] | None = None,
         topk: PositiveInt = 3,
         max_turns: PositiveInt = 4,
         information: Format | None = None,
         seed: int = 0,
-        things: PositiveInt = 2500,
-        train: PositiveInt = 1200,
+        things: PositiveInt | None = None,
+        train: PositiveInt | None = None,
         validation: PositiveInt | None = None,
-        test: PositiveInt = 600,
+        test: PositiveInt | None = None,
         sets: Sequence[str] | None = None,
-        train_sets: Sequence[str] = ("nq", "hotpotqa"),
+        train_sets: Sequence[str] | None = None,
         limit: PositiveInt | Mapping[str, int] | None = None,
     ) -> None:
-        if questions != MADE and retriever == MADE:
-            raise RecipeError(
-                "published questions are not about the made encyclopedia",
-                key="env.retriever",
-                mend="give an index's folder (imprint search build) or the address of a server",
-            )
+        check_options(
+            questions,
+            retriever,
+            of_published={"sets": sets, "train_sets": train_sets, "limit": limit},
+            of_made={"things": things, "train": train, "test": test},
+            shape=shape,
+        )
         self.questions = questions
-        self.where, self.shape = retriever, shape
+        self.where, self.shape = retriever, shape or "query"
         self.topk = topk
         self.max_turns = max_turns
         self.form: Format = information or ("text" if questions == MADE else "json")
         self.seed = seed
-        self.things = things
-        self.counts = {"train": train, "validation": validation or (120 if questions == MADE else 1000), "test": test}
-        self.sets, self.train_sets, self.limit = sets, train_sets, limit
+        self.things = things or 2500
+        held_out = validation or (120 if questions == MADE else 1000)
+        self.counts = {"train": train or 1200, "validation": held_out, "test": test or 600}
+        self.train_sets = TRAINED_ON if train_sets is None else train_sets
+        self.sets, self.limit = sets, limit
         self._asked: dict[str, tuple[Sequence[Task], Mapping[str, Question]]] = {}
         self._routes: dict[str, MadeQuestion] = {}
 
