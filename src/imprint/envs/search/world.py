@@ -21,7 +21,7 @@ from imprint.envs.search.question import CATEGORIES, Question
 from imprint.envs.search.rows import find_files
 from imprint.envs.search.searcher import Renamed, demonstrate, play
 from imprint.envs.search.tags import Format, parse_answer
-from imprint.errors import GameError, RecipeError, under
+from imprint.errors import GameError, QuestionError, RecipeError, under
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.open import check_retriever, open_retriever
@@ -122,8 +122,19 @@ class SearchWorld:
         return self._split(split)[0]
 
     def question(self, task: Task) -> Question:
-        """The question behind a task."""
-        return self._split(task.split)[1][task.id]
+        """The question behind a task.
+
+        Raises:
+            QuestionError: there is none with this id in the task's split.
+        """
+        found = self._split(task.split)[1].get(task.id) if task.split in self.counts else None
+        if found is None:
+            raise QuestionError(
+                f"there is no question {task.id!r} in {task.split!r}",
+                key="task",
+                mend="`imprint envs show search` prints ids; take tasks from `tasks(split)`",
+            )
+        return found
 
     def fingerprint(self, task: Task) -> str:
         """What a stored episode of `task` depends on, beside its id."""
