@@ -122,7 +122,7 @@ def test_the_whole_command_line_works_with_it(base: Path, other: Venv, site: Pat
     assert json.loads((run / "trust.json").read_text(encoding="utf-8"))["skills"][0]["skill"] == "vending-general"
 
     page = Path(cli("report", str(run)).strip().splitlines()[-1]).read_text(encoding="utf-8")
-    assert "A machine of the" in page and "vending-clever" in page
+    assert '"goal":"A machine of the' in page and "vending-clever" in page
     assert "clever" in cli("eval", str(run), "--arm", "both", "--tasks", "3", "--quiet")
     watched = cli("play", "--model", str(run), "--auto", "--family", "old")
     assert "vending-general, vending-old" in watched and "solved" in watched
@@ -210,6 +210,13 @@ def mentions(path: Path, worlds: set[str]) -> list[str]:
 @pytest.mark.parametrize("path", core(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_the_core_knows_no_world(path: Path) -> None:
     assert mentions(path, own_worlds()) == []
+
+
+@pytest.mark.parametrize("folder", ["runs", "context"])
+def test_the_pages_and_prompts_of_the_core_know_no_world(folder: str) -> None:
+    files = [path for path in (PACKAGE / folder / "templates").rglob("*") if path.is_file()]
+    spoken = re.compile(rf"\b(?:{'|'.join(own_worlds() - COMMON)}|your task is to)\b", re.IGNORECASE)
+    assert files and not [path.name for path in files if spoken.search(path.read_text(encoding="utf-8"))]
 
 
 def test_the_check_itself_sees_imports_and_names(tmp_path: Path) -> None:

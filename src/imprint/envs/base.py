@@ -143,6 +143,12 @@ def goal_of(world: World) -> Callable[[str], str] | None:
     return goal
 
 
+def goal_text(world: World, first: str) -> str:
+    """What a task asks for, on one line: as its world says it, else all of the first observation."""
+    goal = goal_of(world)
+    return " ".join((goal(first) if goal else first).split())
+
+
 def own_format(world: World) -> tuple[Path | None, ParseAnswer | None]:
     """The templates and the reading of answers that a world brings along; None for what it leaves to Imprint."""
     parse = world.parse_answer if isinstance(world, AnsweringWorld) else None
