@@ -359,8 +359,13 @@ def test_a_won_game_is_told() -> None:
 
 def test_where_pictures_cannot_be_kept_nothing_is_played(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    told = call("play", "--model", "imprint-tiny", "--auto", "--show-image", tmp_path / "file", status=2)
+    watch = ("play", "--model", "imprint-tiny", "--auto", "--show-image")
+    told = call(*watch, tmp_path / "file", "--set", "context.history=image", status=2)
     assert "--show-image" in told.stderr and "name a new folder" in told.stderr
+    for options in ((), ("--no-skills", "--set", "context.skills=image")):
+        told = call(*watch, tmp_path / "new", *options, status=2)
+        assert "--show-image: there are no pictures in the context" in told.stderr and not told.stdout
+        assert not (tmp_path / "new").exists()
     assert "--model" in call("play", "--show-image", tmp_path / "new", status=2).stderr  # nobody sees any
 
 

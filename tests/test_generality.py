@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +23,7 @@ from imprint.recipe import parse_recipe
 from imprint.runs.run import Run
 from imprint.skills.library import load_library
 from imprint.train import train_run
-from plugged import install
+from plugged import Venv, install, outer
 from tiny_vision import build_tiny_vision
 
 PROJECT = Path(__file__).parent / "third_party"
@@ -45,13 +42,17 @@ FEW = {  # as little as a run can be, with every part of it in use
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the other package in it, which Python looks into."""
-    folder = tmp_path_factory.mktemp("site")
-    install(PROJECT, folder)
+def other(tmp_path_factory: pytest.TempPathFactory) -> Venv:
+    """A virtual environment in which the other package is installed."""
+    return install(PROJECT, tmp_path_factory.mktemp("other") / "venv")
+
+
+@pytest.fixture(scope="module")
+def site(other: Venv) -> Iterator[Path]:
+    """What pip installed there, for this process too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        yield folder
+        patch.syspath_prepend(str(other.site))
+        yield other.site
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,15 @@ def cli(*arguments: str, said: str | None = None) -> str:
     return result.output
 
 
+def test_it_is_installed_there_and_not_here(other: Venv) -> None:
+    ask = ("-c", "import importlib.metadata as m; print(m.version('imprint-vending'), m.version('imprint'))")
+    assert other.run(*ask).stdout.split() == ["1.0", imprint.__version__]
+    assert "PackageNotFoundError: No package metadata was found for imprint-vending" in outer(*ask).stderr
+    there, here = (python("-m", "imprint", "envs", "list").stdout for python in (other.run, outer))
+    assert "household" in there and "vending" in there
+    assert "household" in here and "vending" not in here
+
+
 def test_it_is_listed_and_shown_beside_ours(site: Path) -> None:
     assert re.search(r"vending\W+60\W+12\W+12\W+3\W+5\b", cli("envs", "list"))
     assert "A machine of the old kind" in cli("envs", "show", "vending", "--set", "max_turns=9")
@@ -92,18 +102,11 @@ def test_it_is_played_at_a_prompt(site: Path, tmp_path: Path) -> None:
     assert "press a" in said and "First: insert coin." in said and "It hums." in said
 
 
-def test_the_whole_command_line_works_with_it(base: Path, site: Path, tmp_path: Path) -> None:
+def test_the_whole_command_line_works_with_it(base: Path, other: Venv, site: Path, tmp_path: Path) -> None:
     recipe = {"name": "vending", "method": "imprint", "model": str(base), **FEW}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     run = tmp_path / "run"
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    trained = subprocess.run(
-        [sys.executable, "-m", "imprint.cli", "train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--quiet"],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    trained = other.run("-m", "imprint", "train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--quiet")
     assert trained.returncode == 0, trained.stderr
     found = Run.open(run)
     assert found.status()["state"] == "finished"
@@ -119,7 +122,7 @@ def test_the_whole_command_line_works_with_it(base: Path, site: Path, tmp_path: 
     assert json.loads((run / "trust.json").read_text(encoding="utf-8"))["skills"][0]["skill"] == "vending-general"
 
     page = Path(cli("report", str(run)).strip().splitlines()[-1]).read_text(encoding="utf-8")
-    assert "A machine of the" in page and "vending-clever" in page
+    assert '"goal":"A machine of the' in page and "vending-clever" in page
     assert "clever" in cli("eval", str(run), "--arm", "both", "--tasks", "3", "--quiet")
     watched = cli("play", "--model", str(run), "--auto", "--family", "old")
     assert "vending-general, vending-old" in watched and "solved" in watched
@@ -207,6 +210,13 @@ def mentions(path: Path, worlds: set[str]) -> list[str]:
 @pytest.mark.parametrize("path", core(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_the_core_knows_no_world(path: Path) -> None:
     assert mentions(path, own_worlds()) == []
+
+
+@pytest.mark.parametrize("folder", ["runs", "context"])
+def test_the_pages_and_prompts_of_the_core_know_no_world(folder: str) -> None:
+    files = [path for path in (PACKAGE / folder / "templates").rglob("*") if path.is_file()]
+    spoken = re.compile(rf"\b(?:{'|'.join(own_worlds() - COMMON)}|your task is to)\b", re.IGNORECASE)
+    assert files and not [path.name for path in files if spoken.search(path.read_text(encoding="utf-8"))]
 
 
 def test_the_check_itself_sees_imports_and_names(tmp_path: Path) -> None:

@@ -119,6 +119,40 @@ def test_what_is_too_large_is_scaled_down_whole() -> None:
     assert 50_000 < large.size[0] * large.size[1] <= 60_000
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(28, 200),
+    padding=st.integers(0, 60),
+    size=st.integers(6, 20),
+    limit=st.integers(28 * 28, 150_000),
+    rows=st.integers(1, 400),
+    factor=st.floats(1.0, 5.0),
+)
+def test_every_picture_keeps_the_limits_with_its_padding_or_the_settings_are_refused(
+    width: int, padding: int, size: int, limit: int, rows: int, factor: float
+) -> None:
+    try:
+        renderer = Renderer(ImageConfig(width=width, padding=padding, font_size=size, max_pixels=limit))
+    except RecipeError as told:
+        assert told.key == "context.image.max_pixels"
+        return
+    high, wide = renderer.pixels("\n".join("ab" * (rows % 2) for _ in range(rows)), factor).shape[:2]
+    assert high * wide <= limit and high <= 200 * wide
+    assert min(high, wide) > 2 * padding
+
+
+def test_a_picture_that_cannot_be_read_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    renderer = Renderer(ImageConfig(max_pixels=60_000))
+    renderer.pixels("a line\n" * 20, 5.0)  # the policy's own choice
+    assert caplog.messages == []
+    for _ in range(2):
+        renderer.pixels("a line\n" * 400)
+    (told,) = caplog.messages
+    assert told.startswith("context.image.max_pixels: a picture of 401 rows is squeezed until a row is 2.1 pixels high")
+    Renderer(ImageConfig(width=28, max_pixels=10**9)).pixels("a line\n" * 3000)
+    assert caplog.messages[1].startswith("context.image.width: ")
+
+
 def test_a_picture_is_never_too_slender_for_a_processor() -> None:
     pixels = Renderer(ImageConfig(width=28)).pixels("a line\n" * 500)
     assert len(pixels) <= 200 * pixels.shape[1]  # Qwen-VL's refuses more, whatever the size
@@ -132,7 +166,15 @@ def test_the_cache_holds_what_it_may() -> None:
     assert not renderer.line("line 199").flags.writeable
 
 
-@pytest.mark.parametrize("config", [{"width": 30, "font_size": 64}, {"marks": {"[X]": (300, 0, 0)}}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"width": 30, "font_size": 64},
+        {"marks": {"[X]": (300, 0, 0)}},
+        {"max_pixels": 2_000},
+        {"padding": 256, "max_pixels": 200_000},
+    ],
+)
 def test_settings_that_draw_nothing_are_refused(config: dict[str, object]) -> None:
     with pytest.raises(RecipeError) as told:
         Renderer(ImageConfig.model_validate(config))

@@ -12,12 +12,14 @@ import pytest
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.engine.local import LocalEngine
+from imprint.errors import RecipeError
 from imprint.evaluate import Evaluator
 from imprint.learning.learner import Learner
 from imprint.methods.grpo import Grpo
 from imprint.methods.imprint import Imprint
 from imprint.methods.skill0 import Skill0
 from imprint.methods.skillrl import SkillRL
+from imprint.methods.zero_shot import ZeroShot
 from imprint.policy.local import Sampling
 from imprint.progress import Progress
 from imprint.recipe import parse_recipe
@@ -64,6 +66,7 @@ def make_engine(**changes):
     engine = SimpleNamespace(**parts)
     engine.learner = lambda: Learner(policy, recipe.learner, total_steps=recipe.steps)
     engine.draw = None  # its context has no pictures
+    engine.meter = None  # nobody counts what its model is asked
     engine.tasks = lambda split, count=None: LocalEngine.tasks(engine, split, count)
     return engine
 
@@ -90,6 +93,15 @@ def test_grpo_never_shows_a_skill_and_skillrl_always_does(tmp_path):
     trainer = start(SkillRL, tmp_path / "b")
     trainer.withdraw(None)
     assert all(len(skills) == 2 for skills in shown(trainer))
+
+
+@pytest.mark.parametrize("kind", [Grpo, SkillRL, ZeroShot])
+def test_a_method_without_a_curriculum_needs_no_steps_for_its_stages(kind, tmp_path):
+    trainer = start(kind, tmp_path, steps=1, curriculum={"stages": 3, "interval": 1})
+    trainer.train()
+    assert trainer.run.status()["state"] == "finished" and trainer.run.rows("curriculum") == []
+    with pytest.raises(RecipeError, match="1 training steps cannot be cut into 3 stages"):
+        start(Skill0, tmp_path / "other", steps=1, curriculum={"stages": 3, "interval": 1})
 
 
 def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):

@@ -232,7 +232,7 @@ def test_only_the_sets_asked_for_are_used(tmp_path: Path) -> None:
 def test_wrong_options_are_named(tmp_path: Path, options: dict[str, Any], key: str) -> None:
     with pytest.raises(QuestionError) as caught:
         PublishedQuestions(flash_folder(tmp_path), **options)
-    assert caught.value.key == key and caught.value.mend
+    assert caught.value.key == f"env.{key}" and caught.value.mend
     with pytest.raises(QuestionError, match="no split 'dev'"):
         PublishedQuestions(tmp_path).questions("dev")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from imprint.envs.base import goal_text, make_world
 from imprint.errors import CheckpointError, ImprintError
 from imprint.runs.comparison import interval_over_seeds
 from imprint.runs.report import MAX_TASKS, compare_plot, embed_json, render_report, write_report
@@ -72,7 +73,7 @@ def decision(step: int, skill: str, action: str, active: bool, helpfulness: floa
 def episode(index: int, skills: tuple[str, ...], text: str = "A room.", turns: int = 2) -> Episode:
     turn = Turn("think\ngo", "go", text, 0.0, index % 2 == 0, 100, 0, 1)
     task = Task(f"task-{index}", ("pick", "heat")[index % 3 == 0], "validation")
-    return Episode(task, index, skills, text, (turn,) * turns, index % 2 == 0, StopReason.TURN_LIMIT)
+    return Episode(task, index, skills, text, (turn,) * turns, index % 2 == 0, StopReason.TURN_LIMIT, goal=text)
 
 
 def make_run(path: Path, text: str = "general", episodes: int = 4) -> Path:
@@ -125,6 +126,7 @@ def test_untrusted_text_is_shown_as_it_is(hostile: str) -> None:
     assert f"{shown} · Imprint" in page.text  # the title; nothing was evaluated as a template
     assert any(shown in tip for tip in page.values("data-tip"))
     assert page.episodes[0]["pairs"][0]["with"]["first"] == HOSTILE  # type: ignore[index]
+    assert page.episodes[0]["pairs"][0]["goal"] == HOSTILE  # type: ignore[index]
 
 
 def test_embedded_json_cannot_end_its_script() -> None:
@@ -284,6 +286,19 @@ def test_the_episodes_shown_are_capped_and_it_says_so(tmp_path: Path) -> None:
     long = next(p["without"] for p in page.episodes[2]["pairs"] if p["task"] == "task-1")  # type: ignore[attr-defined]
     assert (len(long["turns"]), long["left"]) == (60, 10)
     assert long["first"].endswith("… (3,000 characters more)")
+
+
+def test_a_task_is_called_what_its_world_says_and_a_run_that_is_older_by_its_ids(tmp_path: Path) -> None:
+    room = "You are in a room.\n\nYour task is to: put a  mug\nin the sink."
+    assert goal_text(make_world("household"), room) == "put a mug in the sink."
+    assert goal_text(make_world("search"), "Question: who\nwas it?") == "Question: who was it?"
+    path = make_run(tmp_path / "run", "x" * 300)
+    assert Page(report(path)).episodes[0]["pairs"][0]["goal"] == "x" * 200 + "… (100 characters more)"  # type: ignore[index]
+    for file in (path / "episodes").iterdir():
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        bare = [{key: value for key, value in row.items() if key != "goal"} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in bare), encoding="utf-8")
+    assert {pair["goal"] for pair in Page(report(path)).episodes[0]["pairs"]} == {""}  # type: ignore[attr-defined]
 
 
 # Comparing methods

@@ -173,8 +173,9 @@ def test_what_is_no_whole_index_does_not_open(tmp_path: Path):
 
 def test_two_passages_of_one_id_are_refused_and_nothing_is_left(tmp_path: Path):
     path = write(tmp_path / "c.jsonl", [*PASSAGES, Passage("1", "again")])
-    with pytest.raises(RetrievalError, match="2 and 6 have the same id '1'"):
+    with pytest.raises(RetrievalError, match="2 and 6 have the same id '1'") as caught:
         Bm25.build(path, tmp_path / "index")
+    assert caught.value.where == str(path) and caught.value.key == "id"
     assert [found.name for found in tmp_path.iterdir()] == ["c.jsonl"]
 
 

@@ -67,7 +67,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_published_recipe_starts_on_data_of_the_published_form(
     path: Path, data: Path, index: Path, model: Path, tmp_path: Path
 ) -> None:
-    changes = [f"env.questions={data}", f"env.retriever={index}", f"model={model}", "device=cpu", "threads=1"]
+    changes = [
+        f"env.questions={data}",
+        f"env.retriever={index}",
+        "env.shape=null",
+        f"model={model}",
+        "device=cpu",
+        "threads=1",
+    ]
     changes += ["env.validation=8", "rollout.tasks=2", "rollout.group=2", "rollout.max_new_tokens=6", "steps=3"]
     changes += ["curriculum.interval=1", "evaluation.tasks=4", "evaluation.test_tasks=4", "checkpoint_interval=3"]
     recipe = load_recipe(path, [*changes, "learner.precision=float32"])

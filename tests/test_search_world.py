@@ -8,8 +8,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from imprint.envs.base import AnsweringWorld, TeachingWorld
+from imprint.cli import app
+from imprint.envs.base import AnsweringWorld, TeachingWorld, make_world
 from imprint.envs.search.dreams import BY_HEART, LESSONS, WORDS, make_dream
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, VOLUMES, Encyclopedia
 from imprint.envs.search.made import ROUTES, make_questions
@@ -17,10 +19,11 @@ from imprint.envs.search.question import CATEGORIES, Question, exact_match, norm
 from imprint.envs.search.searcher import Renamed
 from imprint.envs.search.tags import answer, information, parse_answer, read_action, search, shown
 from imprint.envs.search.world import SearchWorld
-from imprint.errors import RecipeError, RetrievalError
+from imprint.errors import QuestionError, RecipeError, RetrievalError
 from imprint.methods.pretrain import DreamWorld
 from imprint.retrieval.base import Hit, Passage
 from imprint.skills.library import SkillLibrary
+from imprint.types import Task
 
 TAGS = st.sampled_from(["<search>", "</search>", "<answer>", "</answer>", "<information>", "<think>", "</think>"])
 SPEECH = st.lists(st.one_of(TAGS, st.text(max_size=6)), max_size=12).map("".join)
@@ -229,6 +232,43 @@ def test_too_few_things_are_an_error_that_names_the_key():
     with pytest.raises(RecipeError, match=r"raise env\.things") as caught:
         SearchWorld(things=40, train=400).tasks("train")
     assert caught.value.key == "env.train"
+
+
+def test_a_question_that_does_not_exist_is_an_error(world):
+    for name, split in (("made/test/9999999", "test"), ("made/test/-1", "test"), ("made/dev/0", "dev")):
+        with pytest.raises(QuestionError, match=f"no question '{name}' in '{split}'"):
+            world.environment().reset(Task(name, CATEGORIES[0], split), 0)
+    said = CliRunner().invoke(app, ["play", "--task", "made/test/9999999", "--set", "env.name=search"])
+    assert said.exit_code == 2 and "no task of 'test' is called 'made/test/9999999'" in said.output
+    assert "try: made/test/0" in said.output
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"sets": ["nq"]}, "sets"),
+        ({"train_sets": ["nq", "hotpotqa"]}, "train_sets"),
+        ({"limit": 5}, "limit"),
+        ({"shape": "query"}, "shape"),
+        ({"questions": "data", "retriever": "an/index", "shape": "queries"}, "shape"),
+        ({"questions": "data", "retriever": "http://localhost:1", "things": 2500}, "things"),
+        ({"questions": "data", "retriever": "http://localhost:1", "train": 9}, "train"),
+        ({"questions": "data", "retriever": "http://localhost:1", "test": 9}, "test"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(options, key):
+    with pytest.raises(RecipeError) as caught:
+        make_world("search", **options)
+    assert caught.value.key == f"env.{key}" and "leave it out, or set env." in caught.value.mend
+
+
+def test_options_that_go_together_are_taken():
+    for options in (
+        {"shape": None, "sets": None, "limit": None, "things": None},
+        {"retriever": "http://localhost:1", "shape": "query", "things": 300},
+        {"questions": "data", "retriever": "an/index", "sets": ["nq"], "limit": {"nq": 5}, "validation": 3},
+    ):
+        make_world("search", **options)
 
 
 def test_published_questions_need_a_search_engine():

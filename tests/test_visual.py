@@ -49,6 +49,20 @@ def recipe(model: Path, **changes) -> Recipe:
     return Recipe(**(values | changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"context": {"compression": True}}, "context.compression"),
+        ({"context": {"skills": "image"}, "endpoint": {"base_url": "http://localhost:1/v1"}}, "context.skills"),
+        ({"context": {"history": "image"}, "endpoint": {"base_url": "http://localhost:1/v1"}}, "context.history"),
+    ],
+)
+def test_what_is_said_of_pictures_that_nobody_sees_is_refused(changes, key):
+    with pytest.raises(RecipeError) as caught:  # before the model, which is not there, is loaded
+        make_engine(recipe(Path("no/such/model"), **changes))
+    assert caught.value.key == key and caught.value.mend
+
+
 @pytest.fixture(scope="module")
 def engine(model):
     made = make_engine(recipe(model))

@@ -27,8 +27,7 @@ def test_the_example_is_a_package_that_trains(tmp_path: Path, monkeypatch: pytes
         written.append(path.name)
     assert written == ["world.py", "SKILL.md", "SKILL.md", "pyproject.toml", "recipe.yaml"]
     (tmp_path / "my_locks" / "__init__.py").touch()
-    install(tmp_path, tmp_path / "site")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.syspath_prepend(str(install(tmp_path, tmp_path / "venv").site))
 
     assert "A red lock is before you" in cli("envs", "show", "my-locks")
     assert "locks-red: right" in cli("skills", "validate", "my-locks", "--env", "my-locks")

@@ -19,9 +19,10 @@ from typing import Any
 
 from imprint.compare_jobs import REAL, Failure, Job, is_finished
 from imprint.compare_table import Grid, Row, comparison_tables
+from imprint.envs.base import make_ready_world
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.files import atomic_write
-from imprint.recipe import Recipe, load_recipe, parse_recipe
+from imprint.recipe import EnvConfig, Recipe, load_recipe, parse_recipe
 from imprint.runs.comparison import compare_plot
 from imprint.runs.run import ARMS, Run, recipe_differences
 from imprint.runs.trust import overridden
@@ -47,6 +48,7 @@ def plan(
         TrustError: a skill of a recipe is refused and not named in `trust`, or a name there is no recipe's skill.
         RecipeError: a recipe does not load or has no test, two have the same name, or a seed is given twice.
         CheckpointError: a run in `out` was made by another recipe (the keys are named), or `out` is a file.
+        ImprintError: a world that is still to be played in cannot be had, or what it rests on is not there.
     """
     if out.exists() and not out.is_dir():
         raise CheckpointError("is a file, not a folder", where=out, mend="choose another --out")
@@ -55,6 +57,7 @@ def plan(
             f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each recipe and seed once"
         )
     owners: dict[str, Path] = {}
+    worlds: dict[str, EnvConfig] = {}  # those that are still to be played in
     jobs = []
     for seed in seeds:
         for path in recipes:
@@ -79,9 +82,13 @@ def plan(
             trusted = _vetted(recipe, folder, trust)
             changes = tuple(overrides)
             jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
+            if not is_finished(jobs[-1]):
+                worlds[recipe.env.model_dump_json()] = recipe.env
     for name in trust:
         if not any(name in job.trust for job in jobs):
             raise TrustError(f"no skill of any recipe is called {name!r}", key="--trust", mend="check the name")
+    for env in worlds.values():
+        make_ready_world(env.name, **env.options)
     return jobs
 
 

@@ -45,6 +45,7 @@ __all__ = [
     "decide",
     "enforce",
     "evidence_due",
+    "held_state",
     "helpfulness_from_pairs",
     "initial_state",
     "stage_at",
@@ -222,6 +223,11 @@ def initial_state(
     names = tuple(sorted(skills))
     allowed = budget_at(0, skills=len(names), total_steps=total_steps, config=config)
     return CurriculumState(names, _starting_order(names, config, seed)[:allowed])
+
+
+def held_state(skills: Sequence[str], active: Sequence[str] = ()) -> CurriculumState:
+    """The state of a method without a curriculum: `active` is shown throughout, and no stage says otherwise."""
+    return CurriculumState(tuple(sorted(skills)), tuple(active))
 
 
 def candidates(state: CurriculumState, config: CurriculumConfig) -> tuple[str, ...]:

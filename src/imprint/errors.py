@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -40,6 +42,18 @@ class ImprintError(Exception):
         parts = [part for part in (place, self.key, self.problem) if part]
         message = ": ".join(_shown(part) for part in parts)
         return message if self.mend is None else f"{message}\n  mend: {self.mend}"
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """Errors raised within are about this key, unless they name one themselves."""
+    try:
+        yield
+    except ImprintError as error:
+        if error.key is None:
+            error.key = key
+            error.args = (error.describe(),)
+        raise
 
 
 def _shown(text: str) -> str:

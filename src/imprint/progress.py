@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import time
 from types import TracebackType
 from typing import Self
@@ -37,6 +38,7 @@ class Progress:
         )
         self._task = self._bar.add_task(what, total=None, numbers="", rate="")
         self._began, self._first = time.monotonic(), 0
+        self._warnings = _Warnings(self)
 
     def begin(self, total: int, done: int = 0) -> None:
         """Say how many units there are, and how many were done before (in an earlier, interrupted run)."""
@@ -64,10 +66,24 @@ class Progress:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bar.start()
+        if not self.console.quiet:  # else Python's own handler says it
+            logging.getLogger("imprint").addHandler(self._warnings)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        logging.getLogger("imprint").removeHandler(self._warnings)
         if self.console.is_terminal:
             self._bar.stop()
+
+
+class _Warnings(logging.Handler):
+    """What Imprint's modules warn of while the job goes on, as lines that stay."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.note(f"note: {record.getMessage()}")

@@ -210,6 +210,7 @@ class Episode:
         logprobs: of each token in `token_ids` under the policy that sampled it; 0.0 where the environment spoke.
         skills: the names of the skills shown, in order; empty is the arm `without`.
         views: of each turn, where every turn had a prompt of its own; the tokens above are then empty.
+        goal: what the task asks for, on one line, as the report calls it; "" where nobody wrote it down.
     """
 
     task: Task
@@ -223,6 +224,7 @@ class Episode:
     token_ids: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
     views: tuple[View, ...] = field(default=(), repr=False)
+    goal: str = ""
 
     @property
     def arm(self) -> str:

@@ -36,18 +36,28 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    retriever: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="`search`: whether this search engine answers, an index or a server; with or without the data.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Say what is installed, which games or questions are found where, how many of each kind, and what is missing.
 
     The status is 0 if all that is published is there, else 1. ALFWorld's packages are not needed to play.
 
-    Example: `imprint envs doctor alfworld`, `imprint envs doctor search data/`
+    Example: `imprint envs doctor alfworld`, `imprint envs doctor search data/ --retriever http://localhost:8000`
     """
     if folder is not None and data is not None:
         raise RecipeError("the data's folder is named twice", key="--data", mend="name it once")
     data = folder if data is None else data
+    if retriever is not None and world != "search":
+        raise RecipeError("only `search` has a search engine", key="--retriever", mend="leave it out")
     if world == "search":
-        doctor_search.doctor(data)
+        doctor_search.doctor(data, retriever)
     elif world == "alfworld":
         _alfworld(data)
     else:

@@ -36,10 +36,41 @@ DATASETS = {
 }
 
 
-def doctor(folder: Path | None) -> None:
-    """Print what is found; the status is 0 if all the published rows are there, else 1."""
-    if folder is None:
+def doctor(folder: Path | None, retriever: str | None = None) -> None:
+    """Print what is found; the status is 1 if published rows are missing, or the search engine does not answer."""
+    if folder is None and retriever is None:
         raise RecipeError("which folder?", key="FOLDER", mend="name it: `imprint envs doctor search FOLDER`")
+    if retriever is not None:
+        _ask(retriever)
+    if folder is not None:
+        _questions(folder)
+
+
+def _ask(retriever: str) -> None:
+    """Whether a search engine is there; of a server, which shape of request it takes."""
+    from imprint.retrieval.client import SHAPES
+    from imprint.retrieval.index import read_facts
+    from imprint.retrieval.open import check_retriever, is_address
+
+    served = is_address(retriever)
+    taken, problems = [], []
+    for shape in SHAPES if served else SHAPES[:1]:
+        try:
+            check_retriever(retriever, 3, shape=shape)
+            taken.append(f"`shape: {shape}`")
+        except ImprintError as error:
+            problems.append(error)
+    if not taken:
+        say(problems[0].describe(), stderr=True)
+        raise typer.Exit(1)
+    if served:
+        say(f"the search server answers: {retriever} takes {' and '.join(taken)}")
+    else:
+        facts = read_facts(Path(retriever))
+        say(f"the index is there: {facts.passages:,} passages ({facts.kind}) in {retriever}")
+
+
+def _questions(folder: Path) -> None:
     from imprint.envs.search.published import PublishedQuestions
 
     try:

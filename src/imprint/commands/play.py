@@ -14,6 +14,7 @@ from imprint.commands.skills import page
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
+    from imprint.context.config import ContextConfig
     from imprint.engine.base import Engine
     from imprint.envs.base import World
     from imprint.recipe import Recipe
@@ -56,13 +57,16 @@ def play(
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
         overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
-    check_pictures(show_image, model)
+    if show_image is not None and model is None:
+        raise RecipeError("nobody sees pictures where you play", key="--show-image", mend="give --model too")
     subject = Subject(model or "imprint-tiny", recipe, overrides, trust=trust)
+    if show_image is not None:
+        check_pictures(show_image, subject.recipe.context, skills=skills)
     chosen_split = split or ("test" if games is None else "valid_seen")
     if model is None:
-        from imprint.envs.base import make_world
+        from imprint.envs.base import make_ready_world
 
-        world = make_world(subject.recipe.env.name, **subject.recipe.env.options)
+        world = make_ready_world(subject.recipe.env.name, **subject.recipe.env.options)
         play_yourself(world, choose_task(world, chosen_split, task, family, seed), seed, subject.recipe)
         return
     from imprint.engine import make_engine
@@ -130,16 +134,18 @@ def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool, pi
     show_episode(episode, auto=auto)
 
 
-def check_pictures(folder: Path | None, model: str | None) -> None:
-    """Before anything is loaded: whether pictures can be kept in `folder`.
+def check_pictures(folder: Path, context: ContextConfig, *, skills: bool) -> None:
+    """Before anything is loaded: whether there will be pictures, and whether they can be kept in `folder`.
 
     Raises:
-        RecipeError: no model is to be watched, or something else than a folder is there.
+        RecipeError: nothing is drawn, or something else than a folder is there.
     """
-    if folder is None:
-        return
-    if model is None:
-        raise RecipeError("nobody sees pictures where you play", key="--show-image", mend="give --model too")
+    if context.history != "image" and not (skills and context.skills == "image"):
+        raise RecipeError(
+            "there are no pictures in the context",
+            key="--show-image",
+            mend="--set context.history=image (or context.skills), with a vision-language model",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -152,23 +158,14 @@ def check_pictures(folder: Path | None, model: str | None) -> None:
 
 
 def keep_pictures(episode: Episode, folder: Path) -> None:
-    """Write the pictures of an episode as turn-01.png, turn-02.png, ...
-
-    Raises:
-        RecipeError: the context has none.
-    """
+    """Write the pictures of an episode as turn-01.png, turn-02.png, ..."""
     from PIL import Image
 
-    if not episode.views:
-        raise RecipeError(
-            "there are no pictures in the context",
-            key="--show-image",
-            mend="--set context.history=image (or context.skills), with a vision-language model",
-        )
     for number, view in enumerate(episode.views, start=1):
         for picture in view.pictures:
             Image.fromarray(picture.pixels).save(folder / f"turn-{number:02}.png")
-    say(f"the pictures are in {folder}")
+    drawn = sum(len(view.pictures) for view in episode.views)
+    say(f"the pictures are in {folder}" if drawn else "no picture was drawn: there was nothing to draw yet")
 
 
 def show_episode(episode: Episode, *, auto: bool) -> None:

@@ -24,7 +24,9 @@ class ImageConfig(BaseModel):
         description="Literal strings and the colour (red, green, blue) in which they are drawn.",
     )
     max_pixels: int = Field(
-        default=2048 * 2048, ge=SMALLEST * SMALLEST, description="A larger picture is scaled down to this area."
+        default=2048 * 2048,
+        ge=SMALLEST * SMALLEST,
+        description="Of the whole picture with its padding; a larger one is scaled down.",
     )
 
 

@@ -6,6 +6,7 @@ once is kept: the pictures of an episode's turns, and of the episodes of a group
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from functools import lru_cache
@@ -23,7 +24,11 @@ from imprint.types import Pixels
 
 FONT = "DejaVuSansMono.ttf"
 CACHE_BYTES = 128 * 2**20
+READABLE = 6.0  # pixels of a row's height, below which no letter can be told
 SLENDEST = 200  # times as high as wide: the processors of the models refuse a picture beyond
+
+
+_log = logging.getLogger(__name__)
 
 
 class Renderer:
@@ -33,7 +38,7 @@ class Renderer:
         cache_bytes: of drawn lines that are kept, the last used ones.
 
     Raises:
-        RecipeError: a colour is none, or the width holds no character.
+        RecipeError: a colour is none, the width holds no character, or even the smallest picture is too large.
     """
 
     def __init__(self, config: ImageConfig | None = None, cache_bytes: int = CACHE_BYTES) -> None:
@@ -53,6 +58,8 @@ class Renderer:
                 raise RecipeError(
                     f"{colour} is no colour", key=f"context.image.marks.{mark}", mend="give three of 0-255"
                 )
+        self._check_least()
+        self._warned = False
         self.cache_bytes = cache_bytes
         self._glyph = lru_cache(maxsize=20_000)(self._draw_glyph)
         self._lines: OrderedDict[str, Pixels] = OrderedDict()
@@ -73,7 +80,9 @@ class Renderer:
             raise ValueError(f"a picture is not enlarged: {factor}")
         lines = [self.line(line) for line in text.split("\n")] if text else [self._blank]
         height = sum(len(line) for line in lines)
-        size = self._size(lines[0].shape[1] - 2 * self.config.padding, height, factor)
+        width = lines[0].shape[1] - 2 * self.config.padding
+        size = self._size(width, height, factor)
+        self._warn_of_squeezing(width, height)
         if height < SMALLEST:
             lines.append(np.full((SMALLEST - height, lines[0].shape[1], 3), 255, dtype=np.uint8))
         margin = self._margin[:, : lines[0].shape[1]]
@@ -136,6 +145,35 @@ class Renderer:
         ImageDraw.Draw(glyph).text((0, baseline), character, fill=255, font=self.font, anchor="ls")
         return np.asarray(glyph)
 
+    def _check_least(self) -> None:
+        config, pad = self.config, 2 * self.config.padding
+        width, height = self._size(config.width, SMALLEST, 1.0)
+        if self._row(SMALLEST, height) < READABLE or (width + pad) * (height + pad) > config.max_pixels:
+            raise RecipeError(
+                f"{config.max_pixels:,} pixels hold no readable row of {config.width} with {config.padding} around it",
+                key="context.image.max_pixels",
+                mend="raise it, or take a smaller width or padding",
+            )
+
+    def _row(self, before: int, after: int) -> float:
+        """How high a row is once a picture is squeezed from one height to another."""
+        return self.row_height * after / before
+
+    def _warn_of_squeezing(self, width: int, height: int) -> None:
+        """Say once that the limits, whatever the policy asks for, leave nothing to read."""
+        if self._warned:
+            return
+        height, pad = max(SMALLEST, height), 2 * self.config.padding
+        row = self._row(height, self._size(width, height, 1.0)[1])
+        if row < READABLE:
+            self._warned = True
+            key = "max_pixels" if (width + pad) * (height + pad) > self.config.max_pixels else "width"
+            _log.warning(
+                "context.image.%s: a picture of %d rows is squeezed until a row is %.1f pixels high and cannot be "
+                "read; raise it, show less, or set context.skills or context.history to text",
+                *(key, height // self.row_height, row),
+            )
+
     def _size(self, width: int, height: int, factor: float) -> tuple[int, int]:
         """Width and height without the padding: no smaller than a token, no larger or slenderer than allowed."""
         pad = 2 * self.config.padding
@@ -144,6 +182,7 @@ class Renderer:
         if area > self.config.max_pixels:
             scale = math.sqrt(self.config.max_pixels / area)
             width, height = (max(1, math.floor((side + pad) * scale) - pad) for side in (width, height))
+            height = min(height, self.config.max_pixels // (width + pad) - pad)  # where the width could not shrink more
         return width, min(height, SLENDEST * (width + pad) - pad)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imprint.envs.base import SPLITS, World, make_world
+from imprint.envs.base import SPLITS, World, make_ready_world
 from imprint.episodes import Player
 from imprint.errors import RecipeError
 from imprint.evaluate import Evaluator
@@ -21,6 +21,27 @@ if TYPE_CHECKING:
 
 
 LINE, ANSWER = 24, 512  # tokens of the longest response: a command, or a chat answer with its thoughts
+
+
+def check_pictures(recipe: Recipe) -> None:
+    """See that what a recipe says of pictures has an effect.
+
+    Raises:
+        RecipeError: nobody sees a picture by which its compression could be chosen, or a server is to be sent some.
+    """
+    context = recipe.context
+    if context.compression and not context.draws:
+        raise RecipeError(
+            "there is no picture to compress",
+            key="context.compression",
+            mend="set context.history: image (or context.skills), or context.compression: false",
+        )
+    if context.draws and recipe.endpoint is not None:
+        raise RecipeError(
+            "pictures are not sent to a model behind an endpoint",
+            key="context.skills" if context.skills == "image" else "context.history",
+            mend="set it to text, or take a local vision-language model and no endpoint",
+        )
 
 
 class Engine:
@@ -39,7 +60,8 @@ class Engine:
 
     def __init__(self, recipe: Recipe, trust: Override | None = None) -> None:
         self.recipe = recipe
-        self.world: World = make_world(recipe.env.name, **recipe.env.options)
+        check_pictures(recipe)
+        self.world: World = make_ready_world(recipe.env.name, **recipe.env.options)
         self.library = load_library(recipe.skills, lenient=recipe.lenient)
         self.library.check(self.world.categories)
         self.verdicts = vet(self.library, recipe.trust, trust)

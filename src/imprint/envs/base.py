@@ -89,6 +89,19 @@ class FingerprintedWorld(World, Protocol):
         ...
 
 
+@runtime_checkable
+class OutsideWorld(World, Protocol):
+    """A world that rests on something outside, as a server or a folder."""
+
+    def check_ready(self) -> None:
+        """See, quickly, that it is there; called before a model is loaded.
+
+        Raises:
+            ImprintError: it is not; names the key of the recipe (`env....`).
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Demonstration:
     """One played episode to imitate.
@@ -130,6 +143,12 @@ def goal_of(world: World) -> Callable[[str], str] | None:
     return goal
 
 
+def goal_text(world: World, first: str) -> str:
+    """What a task asks for, on one line: as its world says it, else all of the first observation."""
+    goal = goal_of(world)
+    return " ".join((goal(first) if goal else first).split())
+
+
 def own_format(world: World) -> tuple[Path | None, ParseAnswer | None]:
     """The templates and the reading of answers that a world brings along; None for what it leaves to Imprint."""
     parse = world.parse_answer if isinstance(world, AnsweringWorld) else None
@@ -151,6 +170,18 @@ def make_world(name: str, **options: Any) -> World:
     kind = plugins.load(GROUP, "world", name, "env.name")
     _check_options(kind, name, options)
     world: World = kind(**_checked_values(kind, options))
+    return world
+
+
+def make_ready_world(name: str, **options: Any) -> World:
+    """`make_world`, with a look at what the world rests on.
+
+    Raises:
+        ImprintError: the world cannot be made, or what it rests on is not there.
+    """
+    world = make_world(name, **options)
+    if isinstance(world, OutsideWorld):
+        world.check_ready()
     return world
 
 

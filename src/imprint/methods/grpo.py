@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from imprint.curriculum import CurriculumState
+from imprint.curriculum import CurriculumState, held_state
 from imprint.methods.skill0 import Skill0
 
 
@@ -12,7 +10,7 @@ class Grpo(Skill0):
     """SKILL0's loop from its last stage on."""
 
     def first_curriculum(self) -> CurriculumState:
-        return replace(super().first_curriculum(), active=())
+        return held_state(self.engine.library.names)
 
     def withdraw(self, before: int | None) -> None:
         """There is nothing to withdraw."""

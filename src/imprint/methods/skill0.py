@@ -24,6 +24,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +37,7 @@ from imprint.curriculum import (
     initial_state,
 )
 from imprint.engine.local import LocalEngine
+from imprint.envs.base import goal_text
 from imprint.evaluate import Names, Outcome, outcomes
 from imprint.learning.batch import Sample, episode_samples
 from imprint.learning.grpo import turn_advantages
@@ -206,9 +208,14 @@ class Skill0:
         for arm, episodes in zip(("with", "without"), arms, strict=True):
             rows = outcomes(episodes, step=step, split="validation", arm=arm, env_steps=self.env_steps)
             self.record(rows)
-            self.run.write_episodes(step, arm, episodes[: self.recipe.evaluation.keep_episodes])
+            self.run.write_episodes(step, arm, self.with_goals(episodes[: self.recipe.evaluation.keep_episodes]))
             metrics.log(step, {f"validation/{arm}/{row.family}": row.success for row in rows})
             self.progress.note(f"step {step}: validation success {arm} skills {rows[0].success:.2f}")
+
+    def with_goals(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """Episodes to be shown, each with what its world says is asked for."""
+        world = self.engine.world
+        return [replace(episode, goal=goal_text(world, episode.first_observation)) for episode in episodes]
 
     def test(self, progress: Callable[[int], None] | None = None) -> None:
         """The final figures, on tasks that nothing before has seen."""

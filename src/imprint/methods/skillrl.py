@@ -3,9 +3,7 @@ comparison of the SKILL0 paper). Its arm `without` shows what is left when they 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from imprint.curriculum import CurriculumState
+from imprint.curriculum import CurriculumState, held_state
 from imprint.methods.skill0 import Skill0
 
 
@@ -13,7 +11,7 @@ class SkillRL(Skill0):
     """SKILL0's loop held in its first stage."""
 
     def first_curriculum(self) -> CurriculumState:
-        return replace(super().first_curriculum(), active=self.engine.library.names)
+        return held_state(self.engine.library.names, self.engine.library.names)
 
     def withdraw(self, before: int | None) -> None:
         """Nothing is ever withdrawn."""

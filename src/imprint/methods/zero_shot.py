@@ -4,6 +4,7 @@ may be behind an endpoint: what it was asked and what that costs is then in the 
 
 from __future__ import annotations
 
+from imprint.curriculum import CurriculumState, held_state
 from imprint.engine.local import LocalEngine
 from imprint.methods.skill0 import Skill0
 from imprint.progress import Progress
@@ -19,6 +20,10 @@ class ZeroShot(Skill0):
     def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
         super().__init__(engine, run, progress)
         self.numbers: dict[str, float | None] = {}  # what a test shows beside success, for the metrics
+
+    def first_curriculum(self) -> CurriculumState:
+        """Nothing is withdrawn where nothing is trained."""
+        return held_state(self.engine.library.names)
 
     def train(self) -> None:
         """Test the policy as it is."""

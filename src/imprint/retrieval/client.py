@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,10 +30,16 @@ IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up aft
 _AT_ONCE = 8  # requests
 _TOGETHER = 64  # queries in one request, where a server takes several
 _LONGEST = 300  # characters of a server's message that are told
+_BUSY = (429, 503)  # of a server that is there
+_log = logging.getLogger(__name__)
 
 
 class TransientError(Exception):
     """Worth another try."""
+
+
+class BusyError(TransientError):
+    """The server is there and asks for patience."""
 
 
 class SearchClient:
@@ -62,6 +71,7 @@ class SearchClient:
             raise RecipeError("no address of a server is given", mend="give one, as http://localhost:8000")
         self.shape, self.timeout, self.attempts, self.largest = shape, timeout, attempts, largest
         self._turn = itertools.count()
+        self._outages = _Outages(attempts)
         self._http = _client(timeout)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -78,6 +88,31 @@ class SearchClient:
         with ThreadPoolExecutor(min(_AT_ONCE, len(parts))) as pool:
             return [hits for found in pool.map(lambda part: self._persist(part, k), parts) for hits in found]
 
+    def check(self, k: int) -> None:
+        """Ask every server once for `k` passages, as a job does before it loads anything.
+
+        Of several servers that are away one is enough; the others are logged, and so is a busy one.
+
+        Raises:
+            RetrievalError: no server answers, or one answers with something else than hits.
+        """
+        away = {}
+        for url in self.urls:
+            try:
+                read_answer(self._post(url, self._body(["imprint"], k)), 1, k, url)
+            except BusyError as error:
+                self._outages.failed(url, error)
+            except TransientError as error:
+                away[url] = error
+        if len(away) == len(self.urls):
+            raise RetrievalError(
+                f"no search server answers: {next(iter(away.values()))}",
+                where=", ".join(away),
+                mend="start it (`imprint search serve INDEX`), or correct the address",
+            )
+        for url, problem in away.items():
+            self._outages.failed(url, problem)
+
     def close(self) -> None:
         """End the connections."""
         self._http.close()
@@ -86,8 +121,7 @@ class SearchClient:
         """The hits of one request, asked again while the servers are away or busy."""
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
 
-        given = {"query": queries[0]} if self.shape == "query" else {"queries": queries}
-        body, asked = {**given, "topk": k, "return_scores": True}, ""
+        body, asked = self._body(queries, k), ""
         try:
             for attempt in Retrying(
                 stop=stop_after_attempt(self.attempts),
@@ -97,12 +131,17 @@ class SearchClient:
             ):
                 with attempt:
                     asked = self.urls[next(self._turn) % len(self.urls)]
-                    return read_answer(self._post(asked, body), len(queries), k, asked)
+                    with self._outages.watch(asked):
+                        return read_answer(self._post(asked, body), len(queries), k, asked)
         except TransientError as error:
             raise RetrievalError(
                 f"no answer after {self.attempts} tries: {error}", where=asked, mend="see that the server runs"
             ) from error
         raise AssertionError("tenacity returns or raises")
+
+    def _body(self, queries: Sequence[str], k: int) -> dict[str, Any]:
+        given = {"query": queries[0]} if self.shape == "query" else {"queries": queries}
+        return {**given, "topk": k, "return_scores": True}
 
     def _post(self, url: str, body: dict[str, Any]) -> bytes:
         """The body of a 200; one try."""
@@ -116,7 +155,8 @@ class SearchClient:
         except httpx.HTTPError as error:
             raise RetrievalError(f"the answer cannot be read: {error}", where=url, mend="see to the server") from error
         if response.status_code in AGAIN:
-            raise TransientError(f"status {response.status_code}: {_told(content)}")
+            kind = BusyError if response.status_code in _BUSY else TransientError
+            raise kind(f"status {response.status_code}: {_told(content)}")
         if response.status_code != 200:
             raise RetrievalError(
                 f"the server refuses with status {response.status_code}: {_told(content)}",
@@ -138,6 +178,36 @@ class SearchClient:
             if time.monotonic() > deadline:
                 raise TransientError(f"the answer took more than {self.timeout:g} s")
         return b"".join(parts)
+
+
+class _Outages:
+    """Says once that a server does not answer, however many tries that costs, and once that it does again."""
+
+    def __init__(self, attempts: int) -> None:
+        self._attempts = attempts
+        self._away = set[str]()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def watch(self, url: str) -> Iterator[None]:
+        """One try at a server."""
+        try:
+            yield
+        except TransientError as error:
+            self.failed(url, error)
+            raise
+        with self._lock:
+            back = url in self._away
+            self._away.discard(url)
+        if back:
+            _log.warning("the search server %s answers again", url)
+
+    def failed(self, url: str, error: TransientError) -> None:
+        with self._lock:
+            known = url in self._away
+            self._away.add(url)
+        if not known:
+            _log.warning("waiting for the search server %s, up to %d tries: %s", url, self._attempts, error)
 
 
 def read_answer(body: bytes, count: int, k: int, where: str) -> list[list[Hit]]:
@@ -210,7 +280,8 @@ def address(url: str) -> str:
 
 def _told(content: bytes) -> str:
     """The beginning of a server's message, on one line."""
-    text = " ".join(content[: 4 * _LONGEST].decode("utf-8", "replace").split())
+    decoded = content[: 4 * _LONGEST].decode("utf-8", "replace")
+    text = " ".join("".join(c if c.isprintable() else " " for c in decoded).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 

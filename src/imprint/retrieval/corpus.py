@@ -166,8 +166,8 @@ class PassageFile(Sequence[Passage]):
         return Passage(name, contents)
 
 
-def write_passages(passages: Iterable[Passage], folder: Path) -> tuple[int, str]:
-    """Keep `passages` in `folder`; gives their number and the SHA-256 of the file.
+def write_passages(passages: Iterable[Passage], folder: Path, source: Path) -> tuple[int, str]:
+    """Keep the `passages` of the corpus `source` in `folder`; gives their number and the SHA-256 of the file.
 
     What is in memory is 16 bytes a passage.
 
@@ -184,13 +184,13 @@ def write_passages(passages: Iterable[Passage], folder: Path) -> tuple[int, str]
             offsets.append(end)
             names.append(int.from_bytes(hashlib.blake2b(passage.id.encode(), digest_size=8).digest()))
     if not names:
-        raise RetrievalError("there are no passages", mend="give a corpus with at least one")
+        raise RetrievalError("there are no passages", where=source, mend="give a corpus with at least one")
     np.save(folder / OFFSETS, np.frombuffer(offsets, dtype=np.uint64), allow_pickle=False)
-    _check_ids(PassageFile(folder), np.frombuffer(names, dtype=np.uint64))
+    _check_ids(PassageFile(folder), source, np.frombuffer(names, dtype=np.uint64))
     return len(names), digest.hexdigest()
 
 
-def _check_ids(passages: PassageFile, hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> None:
+def _check_ids(passages: PassageFile, source: Path, hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> None:
     order = np.argsort(hashes, kind="stable")
     same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     for place in same:
@@ -198,7 +198,10 @@ def _check_ids(passages: PassageFile, hashes: np.ndarray[Any, np.dtype[np.uint64
         name = passages[first].id
         if name == passages[second].id:
             raise RetrievalError(
-                f"passages {first + 1} and {second + 1} have the same id {name!r}", mend="give each passage its own id"
+                f"passages {first + 1} and {second + 1} have the same id {name!r}",
+                where=source,
+                key="id",
+                mend="give each passage its own id",
             )
 
 

@@ -100,7 +100,7 @@ def building(
 
     try:
         with atomic_folder(folder) as made:
-            count, digest = write_passages(read_corpus(corpus, on_bad=on_bad, progress=reading), made)
+            count, digest = write_passages(read_corpus(corpus, on_bad=on_bad, progress=reading), made, corpus)
             yield PassageFile(made), made
             facts = IndexFacts(kind, count, digest, settings)
             atomic_write(made / NAME, json.dumps(asdict(facts), indent=1) + "\n")

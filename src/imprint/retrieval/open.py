@@ -60,6 +60,12 @@ def open_retriever(
     """
     if is_address(source):
         return SearchClient(str(source), shape=shape, timeout=timeout, attempts=attempts)
+    folder = _folder(source)
+    kind = read_facts(folder).kind
+    return engine(kind).open(folder, **({"device": device} if kind == "dense" else {}))
+
+
+def _folder(source: str | Path) -> Path:
     folder = Path(source)
     if not folder.is_dir():
         raise RetrievalError(
@@ -67,8 +73,24 @@ def open_retriever(
             where=folder,
             mend="give a folder with an index (`imprint search build`), or the address of a server, as http://...",
         )
-    kind = read_facts(folder).kind
-    return engine(kind).open(folder, **({"device": device} if kind == "dense" else {}))
+    return folder
+
+
+def check_retriever(source: str | Path, k: int, *, shape: str = "query") -> None:
+    """See that the search engine at `source` is there, without loading an index; servers are asked once.
+
+    Raises:
+        RetrievalError: no index is there, it is of another version, or no server gives `k` passages.
+        RecipeError: an address is wrong, or an extra is not installed.
+    """
+    if is_address(source):
+        client = SearchClient(str(source), shape=shape)
+        try:
+            client.check(k)
+        finally:
+            client.close()
+    else:
+        engine(read_facts(_folder(source)).kind)
 
 
 def is_address(source: str | Path) -> bool:

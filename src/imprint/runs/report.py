@@ -31,6 +31,7 @@ __all__ = ["compare_plot", "embed_json", "render_report", "write_report"]
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 MAX_TASKS = 40  # shown per evaluation
 MAX_TEXT = 2000  # characters shown of one observation or response
+MAX_GOAL = 200  # of the line that a task is called by
 MAX_TURNS = 60
 
 
@@ -99,8 +100,8 @@ def embed_json(value: Any) -> str:
 def episode_data(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
     """What the page shows of the episodes: those of the first, a middle and the last evaluation, in pairs.
 
-    A pair is one task and seed: `{"task", "family", "seed", "with": episode, "without": episode}`, None for
-    an arm that was not played.
+    A pair is one task and seed: `{"task", "goal", "family", "seed", "with": episode, "without": episode}`, None for
+    an arm that was not played; older runs have no goals, and then it is "".
     """
     shown = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
     data: list[dict[str, Any]] = []
@@ -111,7 +112,8 @@ def episode_data(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
                 task = _mapping(record.get("task"))
                 seed = record.get("seed")
                 key = (str(task.get("id", "?")), seed if isinstance(seed, int) else 0)
-                empty = {"task": key[0], "family": str(task.get("category", "")), "seed": key[1]}
+                facts = {"task": key[0], "goal": _clip(record.get("goal"), MAX_GOAL)}
+                empty = {**facts, "family": str(task.get("category", "")), "seed": key[1]}
                 pairs.setdefault(key, {**empty, "with": None, "without": None})[arm] = _compact(record)
         data.append({"step": step, "total": len(pairs), "pairs": _spread(list(pairs.values()), MAX_TASKS)})
     _hang(data, Gallery(run.recipe))
@@ -329,9 +331,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _clip(value: object) -> str:
+def _clip(value: object, most: int = MAX_TEXT) -> str:
     text = "" if value is None else str(value)
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text) - MAX_TEXT:,} characters more)"
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"
 
 
 def _split(e: Evaluation) -> str:

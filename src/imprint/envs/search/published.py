@@ -21,7 +21,9 @@ from imprint.envs.search.question import CATEGORIES, Question
 from imprint.envs.search.rows import SETS, set_name
 from imprint.errors import QuestionError
 
-__all__ = ["SETS", "Merged", "Overlap", "PublishedQuestions"]
+__all__ = ["SETS", "TRAINED_ON", "Merged", "Overlap", "PublishedQuestions"]
+
+TRAINED_ON = ("nq", "hotpotqa")  # as published
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class PublishedQuestions:
         folder: str | Path,
         *,
         sets: Sequence[str] | None = None,
-        train_sets: Sequence[str] = ("nq", "hotpotqa"),
+        train_sets: Sequence[str] = TRAINED_ON,
         validation: int = 1000,
         limit: int | Mapping[str, int] | None = None,
         seed: int = 0,
@@ -68,7 +70,7 @@ class PublishedQuestions:
         wanted = SETS if sets is None else _known("sets", sets)
         limits = _limits(limit)
         if validation < 0:
-            raise QuestionError(f"{validation} is less than none", key="validation", mend="give 0 or more")
+            raise QuestionError(f"{validation} is less than none", key="env.validation", mend="give 0 or more")
         pools = Pools(Path(folder), wanted, _known("train_sets", train_sets))
         _check_found(Path(folder), pools, wanted if sets is not None else ())
         self.folder, self.found, self.left_out = Path(folder), pools.found, pools.left_out
@@ -137,7 +139,7 @@ def _known(key: str, names: Sequence[str]) -> tuple[str, ...]:
     found = {name: set_name(name) for name in ([names] if isinstance(names, str) else names)}
     for name, known in found.items():
         if known is None:
-            raise QuestionError(f"there is no set {name!r}", key=key, mend=f"the sets are: {', '.join(SETS)}")
+            raise QuestionError(f"there is no set {name!r}", key=f"env.{key}", mend=f"the sets are: {', '.join(SETS)}")
     return tuple(known for known in found.values() if known is not None)
 
 
@@ -148,7 +150,7 @@ def _limits(limit: int | Mapping[str, int] | None) -> dict[str, int]:
     limits = dict(zip(_known("limit", list(given)), given.values(), strict=True))
     for name, number in limits.items():
         if number < 0:
-            raise QuestionError(f"{number} is less than none", key=f"limit.{name}", mend="give 0 or more")
+            raise QuestionError(f"{number} is less than none", key=f"env.limit.{name}", mend="give 0 or more")
     return limits
 
 
@@ -159,7 +161,7 @@ def _check_found(folder: Path, pools: Pools, asked: Sequence[str]) -> None:
         raise QuestionError(f"no question set is found{strangers}", where=folder, mend=mend)
     for name in asked:
         if not any(source == name for source, _ in pools.found):
-            raise QuestionError(f"the set {name!r} is not found", where=folder, key="sets", mend=mend)
+            raise QuestionError(f"the set {name!r} is not found", where=folder, key="env.sets", mend=mend)
 
 
 def _without_tests(pools: Pools) -> tuple[list[Entry], tuple[Overlap, ...]]:

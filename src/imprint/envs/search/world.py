@@ -15,18 +15,19 @@ from imprint.envs.search.drills import carry_out_orders, compare_numbers, read_o
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, SENTENCE_PARTS, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
-from imprint.envs.search.published import PublishedQuestions
+from imprint.envs.search.options import MADE, check_options
+from imprint.envs.search.published import TRAINED_ON, PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
+from imprint.envs.search.rows import find_files
 from imprint.envs.search.searcher import Renamed, demonstrate, play
 from imprint.envs.search.tags import Format, parse_answer
-from imprint.errors import GameError, RecipeError
+from imprint.errors import GameError, QuestionError, RecipeError, under
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25
-from imprint.retrieval.open import open_retriever
+from imprint.retrieval.open import check_retriever, open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 ORDERS, NUMBERS, READING = "orders", "numbers", "reading"  # lessons of `drills.py`; the others are `dreams.py`'s
-MADE = "made"
 DREAMT = 4  # encyclopedias that dreams are about: names of too few things are learned by heart, and not read
 # What the world's sentences are made of, between the names.
 PHRASES = (
@@ -50,16 +51,17 @@ class SearchWorld:
         questions: `made` (on an encyclopedia drawn from `seed`), or a folder with the published sets.
         retriever: `made` (the encyclopedia's own), an index's folder (`imprint search build`), or the address of a
             Search-R1 style server.
-        shape: what a request to a server holds: one `query` (as SKILL0's server takes it) or `queries` (Search-R1's).
+        shape: what a request to a server holds: one `query` (the default, as SKILL0's server takes it) or `queries`
+            (Search-R1's).
         topk: passages a search gives.
         max_turns: searches and the answer, as published.
         information: passages as `text`, or within `json` as published; by default `text` for made questions.
         seed: of the encyclopedia and its questions, and of what is drawn of the published ones.
-        things: in the encyclopedia; there are eight articles on each.
-        train, validation, test: how many made questions each split has; `validation` also says how many published ones
-            are held out.
+        things: in the encyclopedia (2,500); there are eight articles on each.
+        train, validation, test: how many made questions each split has (1,200, 120 and 600); `validation` also says how
+            many published ones are held out (1,000).
         sets: the published sets to ask from; by default all that are found.
-        train_sets: those to train on.
+        train_sets: those to train on; by default NQ and HotpotQA.
         limit: at most so many test questions of each published set.
     """
 
@@ -72,34 +74,37 @@ class SearchWorld:
         *,
         questions: str = MADE,
         retriever: str = MADE,
-        shape: Literal["query", "queries"] = "query",
+        shape: Literal["query", "queries"] | None = None,
         topk: PositiveInt = 3,
         max_turns: PositiveInt = 4,
         information: Format | None = None,
         seed: int = 0,
-        things: PositiveInt = 2500,
-        train: PositiveInt = 1200,
+        things: PositiveInt | None = None,
+        train: PositiveInt | None = None,
         validation: PositiveInt | None = None,
-        test: PositiveInt = 600,
+        test: PositiveInt | None = None,
         sets: Sequence[str] | None = None,
-        train_sets: Sequence[str] = ("nq", "hotpotqa"),
+        train_sets: Sequence[str] | None = None,
         limit: PositiveInt | Mapping[str, int] | None = None,
     ) -> None:
-        if questions != MADE and retriever == MADE:
-            raise RecipeError(
-                "published questions are not about the made encyclopedia",
-                key="env.retriever",
-                mend="give an index's folder (imprint search build) or the address of a server",
-            )
+        check_options(
+            questions,
+            retriever,
+            of_published={"sets": sets, "train_sets": train_sets, "limit": limit},
+            of_made={"things": things, "train": train, "test": test},
+            shape=shape,
+        )
         self.questions = questions
-        self.where, self.shape = retriever, shape
+        self.where, self.shape = retriever, shape or "query"
         self.topk = topk
         self.max_turns = max_turns
         self.form: Format = information or ("text" if questions == MADE else "json")
         self.seed = seed
-        self.things = things
-        self.counts = {"train": train, "validation": validation or (120 if questions == MADE else 1000), "test": test}
-        self.sets, self.train_sets, self.limit = sets, train_sets, limit
+        self.things = things or 2500
+        held_out = validation or (120 if questions == MADE else 1000)
+        self.counts = {"train": train or 1200, "validation": held_out, "test": test or 600}
+        self.train_sets = TRAINED_ON if train_sets is None else train_sets
+        self.sets, self.limit = sets, limit
         self._asked: dict[str, tuple[Sequence[Task], Mapping[str, Question]]] = {}
         self._routes: dict[str, MadeQuestion] = {}
 
@@ -117,8 +122,19 @@ class SearchWorld:
         return self._split(split)[0]
 
     def question(self, task: Task) -> Question:
-        """The question behind a task."""
-        return self._split(task.split)[1][task.id]
+        """The question behind a task.
+
+        Raises:
+            QuestionError: there is none with this id in the task's split.
+        """
+        found = self._split(task.split)[1].get(task.id) if task.split in self.counts else None
+        if found is None:
+            raise QuestionError(
+                f"there is no question {task.id!r} in {task.split!r}",
+                key="task",
+                mend="`imprint envs show search` prints ids; take tasks from `tasks(split)`",
+            )
+        return found
 
     def fingerprint(self, task: Task) -> str:
         """What a stored episode of `task` depends on, beside its id."""
@@ -144,7 +160,22 @@ class SearchWorld:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
             return Kept(Bm25.of(self.encyclopedia.passages()))
-        return open_retriever(self.where, shape=self.shape)
+        with under("env.retriever"):
+            return open_retriever(self.where, shape=self.shape)
+
+    def check_ready(self) -> None:
+        """See that the search engine and the published questions are there.
+
+        Raises:
+            RetrievalError: no index, or no server that answers.
+            QuestionError: no folder with questions.
+        """
+        if self.where != MADE:
+            with under("env.retriever"):
+                check_retriever(self.where, self.topk, shape=self.shape)
+        if self.questions != MADE:
+            with under("env.questions"):
+                find_files(Path(self.questions))
 
     # --- what a base policy is made from --------------------------------------------------------------------------
 
@@ -215,14 +246,15 @@ class SearchWorld:
 
     @cached_property
     def _published(self) -> PublishedQuestions:
-        return PublishedQuestions(
-            self.questions,
-            sets=self.sets,
-            train_sets=self.train_sets,
-            validation=self.counts["validation"],
-            limit=self.limit,
-            seed=self.seed,
-        )
+        with under("env.questions"):
+            return PublishedQuestions(
+                self.questions,
+                sets=self.sets,
+                train_sets=self.train_sets,
+                validation=self.counts["validation"],
+                limit=self.limit,
+                seed=self.seed,
+            )
 
 
 class Kept:

@@ -51,11 +51,7 @@
 
   const evaluation = () => data.find((e) => String(e.step) === byId("step").value);
   const key = (pair) => pair.task + "\n" + pair.seed;
-  const title = (pair) => {
-    const first = (pair.without || pair.with).first;
-    const found = /your task is to:\s*([^\n]*)/i.exec(first);
-    return found ? found[1] : pair.task;
-  };
+  const title = (pair) => pair.goal || pair.task;
 
   const drawTurn = (turn, number) => {
     const act = make("div", "act" + (turn.valid ? "" : " invalid"));

@@ -1,0 +1,5 @@
+"""`python -m imprint`: the command line of whichever environment Python runs in."""
+
+from imprint.cli import app
+
+app()
