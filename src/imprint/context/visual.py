@@ -8,7 +8,7 @@ picture holds the skills too, as the paper has it (the code shows them as text),
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,20 @@ class VisualContext(Context):
         self._visual = load_templates("visual", templates)
         self._goal = goal or (lambda first: first)
         self.renderer = Renderer(config.image)
+
+    @property
+    def grows(self) -> bool:
+        """Whether each prompt of an episode is the one before it and more: the picture holds nothing but the pages."""
+        config = self.config
+        return self.style == "plain" and config.history == "text" and not (config.compression or config.show_admissible)
+
+    def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> Prompt:
+        """The prompt of the first turn; the part that holds the picture of the pages is marked as shared."""
+        prompt = self.shown(skills, exemplars, first.observation, (), first).prompt
+        assert self.policy.eyes is not None
+        if not prompt.pictures:
+            return prompt
+        return replace(prompt, shared=len(prompt.ids) - prompt.ids[::-1].index(self.policy.eyes.end))
 
     def shown(
         self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
@@ -119,8 +133,12 @@ class VisualContext(Context):
         return *self.parse(spoken), asked_factor(response)
 
     def _history(self, first: str, turns: Sequence[Turn]) -> str:
-        """One line a turn: what was seen, and what was done then."""
+        """One line a turn: what was seen, and what was done then. As text for a base model it is the transcript that
+        such a model knows: each prompt then begins with the one before it."""
         seen = [first, *(turn.observation for turn in turns)]
+        if self.style == "plain" and self.config.history == "text":
+            steps = [{"observation": o, "action": turn.action} for o, turn in zip(seen, turns, strict=False)]
+            return self._visual.get_template("transcript.j2").render(turns=steps)
         lines = [{"observation": _flat(o), "action": _flat(turn.action)} for o, turn in zip(seen, turns, strict=False)]
         return self._visual.get_template("history.j2").render(turns=lines)
 

@@ -9,27 +9,32 @@ from __future__ import annotations
 import random
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.context.config import ContextConfig
-from imprint.context.prompt import Context
-from imprint.envs.base import Demonstration, DreamWorld, make_world, own_format
+from imprint.context.visual import VisualContext
+from imprint.envs.base import DreamWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
 from imprint.evaluate import Evaluator
 from imprint.files import append_jsonl, atomic_folder
 from imprint.learning.batch import Sample
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
+from imprint.methods.demonstrations import demonstration_samples
+from imprint.methods.reading import open_eyes
 from imprint.policy.local import Sampling
 from imprint.policy.model import Policy, build_tiny
+from imprint.policy.seeing import VisionConfig, give_eyes
 from imprint.policy.tokenizer import train_tokenizer
 from imprint.progress import Progress
 from imprint.recipe import EnvConfig
-from imprint.rollout import Rollout, derive_seed
+from imprint.rollout import derive_seed
 from imprint.skills.library import SkillLibrary
+from imprint.visual_rollout import rollout_for
 
 
 class ModelConfig(BaseModel):
@@ -62,11 +67,21 @@ class PretrainRecipe(BaseModel):
         description="The library that the real tasks are tried with; null: the installed one with the world's name.",
     )
     model: ModelConfig = ModelConfig()
+    vision: VisionConfig | None = Field(
+        default=None, description="Eyes for a policy that has none; what `context` draws is then read with them."
+    )
+    context: ContextConfig = Field(
+        default=ContextConfig(style="plain"), description="How pages and turns are shown, as in a run's recipe."
+    )
     init: str | None = Field(
         default=None,
         description="A policy to go on from (`imprint-tiny`, a folder) in place of random weights; `model` is its own.",
     )
     learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
+    see: int = Field(default=0, ge=0, description="First steps, in which the eyes alone learn their letters and words.")
+    see_tokens: int = Field(default=1000, ge=100, description="Tokens of pictures per such step.")
+    read_aloud: int = Field(default=0, ge=0, description="Steps after these, in which it says what pictures show.")
+    read_tokens: int = Field(default=1200, ge=100, description="Tokens of pictures per such step.")
     recite: int = Field(
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
     )
@@ -106,11 +121,15 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             key="lessons",
             mend=f"give a first step to some of: {', '.join(world.lessons)}",
         )
-    policy = Policy.load(recipe.init, device="cpu") if recipe.init else new_policy(recipe, world, library)
-    context = Context(policy, ContextConfig(style="plain"), *own_format(world))
+    with TemporaryDirectory() as scratch:
+        policy = _first_policy(recipe, world, library, Path(scratch))
+    rollout = rollout_for(policy, world, recipe.context)
+    context = rollout.context
+    if isinstance(context, VisualContext):
+        open_eyes(recipe, world, context.renderer, policy, progress)
     _recite(recipe, world, policy, progress)
     learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
-    evaluator = Evaluator(Rollout(policy, world, context), library, Sampling(0.4, 24), recipe.seed)
+    evaluator = Evaluator(rollout, library, Sampling(0.4, 24), recipe.seed)
     progress.begin(recipe.steps)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
@@ -119,7 +138,12 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
             for index, lesson in enumerate(lessons_of(recipe, step))
         ]
-        samples = [demonstration_sample(demo, context, recipe.observation_weight) for demo in demos if demo is not None]
+        samples = [
+            sample
+            for demo in demos
+            if demo is not None
+            for sample in demonstration_samples(demo, context, recipe.observation_weight)
+        ]
         numbers = learner.imitate(samples)
         if (step + 1) % recipe.show_interval == 0 or step + 1 == recipe.steps:
             evaluator.forget()
@@ -201,19 +225,11 @@ def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary)
     return Policy(model, tokenizer, recipe.name)
 
 
-def demonstration_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
-    """A demonstration as a sample whose `advantages_T` are the weights of imitation.
-
-    The pages are its prompt; the first observation is given, not learned.
-    """
-    prompt = context.start(demo.pages, demo.first)
-    tokens = list(prompt.ids[prompt.shared :])
-    weights = [0.0] * len(tokens)
-    for command, result, weight in demo.turns:
-        spoken = context.policy.encode(f" {command}\n")
-        answer = context.follow(result, spoken[-1])
-        tokens += spoken + answer
-        weights += [weight] * len(spoken) + [observation_weight] * len(answer)
-    values = np.asarray(weights, dtype=np.float32)
-    zeros = np.zeros(len(tokens), dtype=np.float32)
-    return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values)
+def _first_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary, scratch: Path) -> Policy:
+    """What the recipe starts from: weights that are there or random ones, given eyes where it says so."""
+    if recipe.init is None:
+        policy = new_policy(recipe, world, library)
+    else:
+        sees = recipe.context.draws and recipe.vision is None
+        policy = Policy.load(recipe.init, device="cpu", pictures=sees)
+    return policy if recipe.vision is None else give_eyes(policy, recipe.vision, scratch, recipe.seed)
