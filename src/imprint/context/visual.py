@@ -63,12 +63,9 @@ class VisualContext(Context):
         return self.style == "plain" and config.history == "text" and not (config.compression or config.show_admissible)
 
     def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> Prompt:
-        """The prompt of the first turn; the part that holds the picture of the pages is marked as shared."""
+        """The prompt of the first turn; the part up to the picture's end is marked as shared."""
         prompt = self.shown(skills, exemplars, first.observation, (), first).prompt
-        assert self.policy.eyes is not None
-        if not prompt.pictures:
-            return prompt
-        return replace(prompt, shared=len(prompt.ids) - prompt.ids[::-1].index(self.policy.eyes.end))
+        return replace(prompt, shared=len(self._parts("")[0]) + sum(len(self._spelled(one)) for one in prompt.pictures))
 
     def shown(
         self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
@@ -101,8 +98,7 @@ class VisualContext(Context):
             return Shown(Prompt((*before, *body, *after)), len(before) + len(body) + len(after))
         factor = turns[-1].compression if turns else 1.0
         picture = Picture(drawn, factor, self.renderer.pixels)
-        assert self.policy.eyes is not None
-        seen = self.policy.eyes.spelled(picture)
+        seen = self._spelled(picture)
         as_text = len(before) + len(self.policy.encode(drawn + "\n")) + len(body) + len(after)
         return Shown(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
 
@@ -131,6 +127,10 @@ class VisualContext(Context):
             return *self.parse(response), 1.0
         spoken = without_factor(response) if self.style == "plain" else response
         return *self.parse(spoken), asked_factor(response)
+
+    def _spelled(self, picture: Picture) -> list[int]:
+        assert self.policy.eyes is not None
+        return self.policy.eyes.spelled(picture)
 
     def _history(self, first: str, turns: Sequence[Turn]) -> str:
         """One line a turn: what was seen, and what was done then. As text for a base model it is the transcript that

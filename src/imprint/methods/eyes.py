@@ -1,17 +1,20 @@
-"""The first lesson of a policy with new eyes: what is written in each token of a picture.
+"""The lesson of a policy's new eyes: a token of a picture is the sum of the words that begin in it.
 
-A picture's token covers a few cells of the page. Two heads read it: a throw-away one says the character in each cell,
-and the policy's own table of words says which words begin there. Every cell is something to learn, where an episode has
-a handful of things: the eyes form in minutes here. The language part is not touched; afterwards a picture's token lies
-near the words it shows, in the space the language part reads.
+A language model of text can learn to read such sums before there are eyes to give them: the sums are known, and no
+pixel is looked at (`blindfolded`). The eyes then learn to give them (`teach_eyes`), every token of a picture being
+something to learn, where an episode has a handful of things. A throw-away head that says the character in each cell
+shows the eyes what to look at.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +24,14 @@ from torch.nn.functional import cross_entropy
 
 from imprint.context.config import SMALLEST
 from imprint.context.image import Renderer
+from imprint.envs.base import DreamWorld
 from imprint.errors import RecipeError
 from imprint.policy.model import Policy
+from imprint.progress import Progress
 from imprint.types import Picture
+
+if TYPE_CHECKING:
+    from imprint.methods.pretrain import PretrainRecipe
 
 BLANK, OTHER = 0, 1  # in the alphabet
 ALPHABET = 2 + 0x7F - 0x21  # and the printable characters of ASCII
@@ -137,9 +145,12 @@ class EyeTeacher:
         self.dice = random.Random(f"eyes/{seed}")
         grid = Grid.of(renderer)
         torch.manual_seed(seed)
-        width = policy.model.config.get_text_config().hidden_size
-        self.head = nn.Linear(width, grid.rows * grid.columns * ALPHABET).to(policy.device)
         tower = policy.model.model.visual
+        # Of what the last layer makes its sums; a sum has no room for spelling.
+        mixing, out = tower.merger.mlp[1], tower.merger.mlp[2]
+        self._glimpsed: list[Tensor] = []
+        self._hook = mixing.register_forward_hook(lambda _module, _given, found: self._glimpsed.append(found))
+        self.head = nn.Linear(out.in_features, grid.rows * grid.columns * ALPHABET).to(policy.device)
         matrices = [weight for weight in tower.parameters() if weight.dim() == 2]
         rest = [weight for weight in tower.parameters() if weight.dim() != 2]
         self.optimizers = [
@@ -150,6 +161,10 @@ class EyeTeacher:
             torch.optim.lr_scheduler.LambdaLR(one, lambda step: min(1.0, (step + 1) / 20) * (1 - 0.9 * step / steps))
             for one in self.optimizers
         ]
+
+    def close(self) -> None:
+        """Leave the tower as it was but for its weights."""
+        self._hook.remove()
 
     def step(self) -> dict[str, float]:
         """One step on new pictures."""
@@ -170,28 +185,91 @@ class EyeTeacher:
         return glimpses
 
     def losses(self, glimpses: Sequence[Glimpse]) -> tuple[Tensor, dict[str, float]]:
-        """The loss on pictures, with the shares of the characters (blanks not counted) and words that were read."""
+        """The loss on pictures, with the share of the characters (blanks not counted) that were read, and the share of
+        the sums (of their squares) that is missed."""
         policy = self.policy
         assert policy.eyes is not None
         pixels, grid = policy.eyes.patches([one.picture for one in glimpses])
         seen = policy.model.model.visual(pixels.to(policy.device), grid_thw=grid.to(policy.device)).pooler_output
         characters = torch.from_numpy(np.concatenate([one.characters for one in glimpses])).to(policy.device)
-        said = self.head(seen).view(*characters.shape, ALPHABET)
+        said = self.head(self._glimpsed.pop()).view(*characters.shape, ALPHABET)
         spelling = cross_entropy(said.flatten(0, 1), characters.flatten())
-        starts = np.cumsum([0, *(len(one.characters) for one in glimpses)])
-        pairs = [
-            (start + place, word) for start, one in zip(starts, glimpses, strict=False) for place, word in one.words
-        ]
-        places, words = torch.tensor(pairs, device=policy.device).T
-        table = policy.model.get_output_embeddings().weight.detach()
-        logits = seen @ table.T
-        naming = cross_entropy(logits[places], words)
-        with torch.no_grad():
-            inked = characters != BLANK
-            read = float((said.argmax(-1) == characters)[inked].float().mean())
-            found = float((logits.topk(4, dim=-1).indices[places] == words[:, None]).any(-1).float().mean())
-        numbers = {"characters": read, "words": found, "spelling": float(spelling), "naming": float(naming)}
-        return spelling + naming, numbers
+        sums = word_sums(policy.model.get_input_embeddings().weight.detach(), _table(glimpses).to(policy.device))
+        missed = (seen - sums).square().sum() / sums.square().sum()
+        inked = characters != BLANK
+        read = (said.detach().argmax(-1) == characters)[inked].float().mean()
+        return spelling + 3 * missed, {"characters": float(read), "missed": float(missed.detach())}
+
+
+def word_sums(words: Tensor, table: Tensor) -> Tensor:
+    """The sum of the words of each token: embeddings [V, width] and a table [tokens, most] of words, -1 for none."""
+    return (words[table.clamp(min=0)] * (table >= 0)[..., None]).sum(dim=1)
+
+
+def _table(glimpses: Sequence[Glimpse]) -> Tensor:
+    """The words of every token of the pictures, as a table filled up with -1."""
+    rows: list[list[int]] = []
+    for one in glimpses:
+        mine: list[list[int]] = [[] for _ in one.characters]
+        for place, word in one.words:
+            mine[place].append(word)
+        rows += mine
+    most = max(1, *map(len, rows))
+    return torch.tensor([row + [-1] * (most - len(row)) for row in rows])
+
+
+class _Sums(nn.Module):
+    """Stands in the vision tower's place, and is given words for patches."""
+
+    spatial_merge_size = 2
+    dtype = torch.float32
+
+    def __init__(self, words: nn.Embedding) -> None:
+        super().__init__()
+        self._words = (words,)  # not a part of this module: it is the model's own
+
+    def forward(self, table: Tensor, grid_thw: Tensor, **_: object) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        return BaseModelOutputWithPooling(pooler_output=word_sums(self._words[0].weight, table.long()))
+
+
+@contextmanager
+def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
+    """For a while, the tokens of a picture are the sums of the words that begin in them."""
+    body, eyes = policy.model.model, policy.eyes
+    assert eyes is not None
+    tower, glimpses = body.visual, lru_cache(maxsize=4096)(lambda text: glimpse(policy, renderer, text))
+    across = Grid.of(renderer).across
+
+    def patches(pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
+        seen = [glimpses(picture.text) for picture in pictures]
+        grid = [[1, 2 * (len(one.characters) // across), 2 * across] for one in seen]
+        return _table(seen).float(), torch.tensor(grid)
+
+    body.visual = _Sums(policy.model.get_input_embeddings())
+    eyes.patches = patches  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        body.visual = tower
+        del eyes.patches  # the class's own is there again
+
+
+def teach_eyes(
+    recipe: PretrainRecipe, texts: Sequence[str], renderer: Renderer, policy: Policy, progress: Progress
+) -> None:
+    """`recipe.see` steps of the eyes' lesson."""
+    if not recipe.see:
+        return
+    progress.begin(recipe.see)
+    teacher = EyeTeacher(policy, renderer, texts, steps=recipe.see, size=recipe.see_tokens, seed=recipe.seed)
+    for _ in range(recipe.see):
+        numbers = teacher.step()
+        progress.advance(
+            f"to see: {numbers['characters']:.0%} of the characters, {numbers['missed']:.0%} of words missed"
+        )
+    teacher.close()
 
 
 def some_text(texts: Sequence[str], dice: random.Random, longest: int = 600) -> str:
@@ -204,6 +282,6 @@ def some_text(texts: Sequence[str], dice: random.Random, longest: int = 600) -> 
     return "\n".join(parts)[:longest]
 
 
-def language_of(texts: Iterator[str], count: int = 6000) -> list[str]:
+def language_of(world: DreamWorld, count: int = 6000) -> list[str]:
     """The first texts of a world's language that are worth drawing."""
-    return [text.strip("\n >") for text in islice(texts, count) if len(text) > 3]
+    return [text.strip("\n >") for text in islice(world.language(), count) if len(text) > 3]

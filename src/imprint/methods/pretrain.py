@@ -25,16 +25,19 @@ from imprint.learning.batch import Sample
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
 from imprint.methods.demonstrations import demonstration_samples
-from imprint.methods.reading import open_eyes
+from imprint.methods.eyes import blindfolded, language_of, teach_eyes
+from imprint.methods.reading import reading, said_aloud
 from imprint.policy.local import Sampling
 from imprint.policy.model import Policy, build_tiny
 from imprint.policy.seeing import VisionConfig, give_eyes
 from imprint.policy.tokenizer import train_tokenizer
 from imprint.progress import Progress
 from imprint.recipe import EnvConfig
-from imprint.rollout import derive_seed
+from imprint.rollout import Rollout, derive_seed
 from imprint.skills.library import SkillLibrary
 from imprint.visual_rollout import rollout_for
+
+HELD_OUT = 300  # texts of the world's language that no lesson draws
 
 
 class ModelConfig(BaseModel):
@@ -78,10 +81,14 @@ class PretrainRecipe(BaseModel):
         description="A policy to go on from (`imprint-tiny`, a folder) in place of random weights; `model` is its own.",
     )
     learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
-    see: int = Field(default=0, ge=0, description="First steps, in which the eyes alone learn their letters and words.")
+    blindfold: int = Field(
+        default=0,
+        ge=0,
+        description="First steps, in which a picture's tokens are the sums of its words, and nothing is seen.",
+    )
+    see: int = Field(default=0, ge=0, description="Steps after these, in which the eyes alone learn to give such sums.")
     see_tokens: int = Field(default=1000, ge=100, description="Tokens of pictures per such step.")
-    read_aloud: int = Field(default=0, ge=0, description="Steps after these, in which it says what pictures show.")
-    read_tokens: int = Field(default=1200, ge=100, description="Tokens of pictures per such step.")
+    aloud: int = Field(default=0, ge=0, description="Pictures in every step of which parts are to be said.")
     recite: int = Field(
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
     )
@@ -124,18 +131,56 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     with TemporaryDirectory() as scratch:
         policy = _first_policy(recipe, world, library, Path(scratch))
     rollout = rollout_for(policy, world, recipe.context)
-    context = rollout.context
-    if isinstance(context, VisualContext):
-        open_eyes(recipe, world, context.renderer, policy, progress)
     _recite(recipe, world, policy, progress)
-    learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
-    evaluator = Evaluator(rollout, library, Sampling(0.4, 24), recipe.seed)
-    progress.begin(recipe.steps)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    for step in range(recipe.steps):
+    school = _School(recipe, world, rollout, library, out, log, progress)
+    if isinstance(rollout.context, VisualContext):
+        if recipe.blindfold:
+            with blindfolded(policy, rollout.context.renderer):
+                school.teach(range(recipe.blindfold), save=False)
+            school.save()  # the eyes know nothing yet
+        teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
+        school.teach(range(recipe.blindfold, recipe.steps))
+    else:
+        school.teach(range(recipe.steps))
+    return policy
+
+
+class _School:
+    """The lessons, and the looks at the real tasks between them."""
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        world: DreamWorld,
+        rollout: Rollout,
+        library: SkillLibrary,
+        out: Path,
+        log: Path,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.world, self.library, self.out, self.log = recipe, world, library, out, log
+        self.policy, self.context, self.progress = rollout.policy, rollout.context, progress
+        self.evaluator = Evaluator(rollout, library, Sampling(0.4, 24), recipe.seed)
+        texts = language_of(world) if recipe.context.draws else []
+        self.texts, self.unseen = texts[HELD_OUT:], texts[:HELD_OUT]
+
+    def teach(self, steps: range, *, save: bool = True) -> None:
+        """Give the lessons of these steps, with a schedule of the learning rate of their own."""
+        recipe = self.recipe
+        learner = Learner(self.policy, recipe.learner, total_steps=len(steps))
+        self.progress.begin(len(steps))
+        for step in steps:
+            numbers = learner.imitate(self._samples(step))
+            if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
+                self._show(step + 1, numbers, save)
+            self.progress.advance(f"nll {numbers['loss/nll']:.3f}")
+
+    def _samples(self, step: int) -> list[Sample]:
+        recipe, context = self.recipe, self.context
         demos = [
-            world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
+            self.world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
             for index, lesson in enumerate(lessons_of(recipe, step))
         ]
         samples = [
@@ -144,24 +189,32 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             if demo is not None
             for sample in demonstration_samples(demo, context, recipe.observation_weight)
         ]
-        numbers = learner.imitate(samples)
-        if (step + 1) % recipe.show_interval == 0 or step + 1 == recipe.steps:
-            evaluator.forget()
-            tasks = list(world.tasks("validation"))[: recipe.show_tasks]
-            arms = evaluator.paired(tasks, library.names)
-            shares = {
-                f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
-                for arm, episodes in zip(("with", "without"), arms, strict=True)
-            }
-            with atomic_folder(out) as folder:
-                policy.save(folder)
-            append_jsonl(log, [{"step": step + 1, **numbers, **shares}])
-            progress.note(
-                f"step {step + 1}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
-                f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
-            )
-        progress.advance(f"nll {numbers['loss/nll']:.3f}")
-    return policy
+        if isinstance(context, VisualContext) and recipe.aloud:
+            samples += said_aloud(context, self.texts, recipe.aloud, derive_seed(recipe.seed, "aloud", step))
+        return samples
+
+    def _show(self, step: int, numbers: dict[str, float], save: bool) -> None:
+        """Try the real tasks, with the page and without; keep the policy, and the figures."""
+        self.evaluator.forget()
+        tasks = list(self.world.tasks("validation"))[: self.recipe.show_tasks]
+        arms = self.evaluator.paired(tasks, self.library.names)
+        shares = {
+            f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
+            for arm, episodes in zip(("with", "without"), arms, strict=True)
+        }
+        if save:
+            self.save()
+        if isinstance(self.context, VisualContext):
+            shares |= reading(self.context, self.unseen)
+        append_jsonl(self.log, [{"step": step, **numbers, **shares}])
+        self.progress.note(
+            f"step {step}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
+            f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
+        )
+
+    def save(self) -> None:
+        with atomic_folder(self.out) as folder:
+            self.policy.save(folder)
 
 
 def _refuse_foreign(out: Path, log: Path) -> None:

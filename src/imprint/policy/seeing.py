@@ -40,7 +40,7 @@ class VisionConfig(BaseModel):
 
 
 def give_eyes(policy: Policy, config: VisionConfig, folder: Path, seed: int = 0) -> Policy:
-    """Write a vision-language model with the language part of `policy` into `folder`, and load it.
+    """Write a vision-language model with the language part of `policy` into an empty `folder`, and load it.
 
     Raises:
         PolicyError: the policy is no Llama with biased attention.
@@ -58,7 +58,9 @@ def give_eyes(policy: Policy, config: VisionConfig, folder: Path, seed: int = 0)
     Qwen2VLImageProcessorPil(
         min_pixels=area, max_pixels=config.max_tokens * area, patch_size=PATCH, temporal_patch_size=1, **WHITE
     ).save_pretrained(folder)
-    return Policy.load(folder, device=str(policy.device), pictures=True)
+    seeing = Policy.load(folder, device=str(policy.device), pictures=True)
+    seeing.name, seeing.companions = policy.name, ()  # the folder need not stay
+    return seeing
 
 
 def _new_model(policy: Policy, config: VisionConfig) -> Any:
@@ -105,6 +107,7 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
         "patch_size": PATCH,
         "temporal_patch_size": 1,  # for pictures alone
         "fullatt_block_indexes": list(range(config.layers)),
+        "window_size": 64 * 2 * PATCH,  # no layer looks through windows; they only put the tokens into another order
         "initializer_range": 0.6 / config.width**0.5,
     }
     ids = {key: tokenizer.convert_tokens_to_ids(mark) for key, mark in MARKS.items()}
