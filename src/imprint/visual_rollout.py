@@ -96,7 +96,7 @@ class VisualRollout(Rollout):
 
 def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> Rollout:
     """The rollout that a context asks for, with the context itself."""
-    if config.draws:
-        visual = VisualContext(policy, config, *own_format(world), goal_of(world))
-        return VisualRollout(policy, world, visual, batch=batch)
-    return Rollout(policy, world, Context(policy, config, *own_format(world)), batch=batch)
+    if not config.draws:
+        return Rollout(policy, world, Context(policy, config, *own_format(world)), batch=batch)
+    visual = VisualContext(policy, config, *own_format(world), goal_of(world))
+    return (Rollout if visual.grows else VisualRollout)(policy, world, visual, batch=batch)

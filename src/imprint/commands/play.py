@@ -159,14 +159,15 @@ def keep_pictures(episode: Episode, folder: Path) -> None:
     """
     from PIL import Image
 
-    if not episode.views:
+    seen = [episode.pictures] if episode.pictures else [view.pictures for view in episode.views]
+    if not seen:
         raise RecipeError(
             "there are no pictures in the context",
             key="--show-image",
             mend="--set context.history=image (or context.skills), with a vision-language model",
         )
-    for number, view in enumerate(episode.views, start=1):
-        for picture in view.pictures:
+    for number, pictures in enumerate(seen, start=1):
+        for picture in pictures:
             Image.fromarray(picture.pixels).save(folder / f"turn-{number:02}.png")
     say(f"the pictures are in {folder}")
 

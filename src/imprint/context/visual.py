@@ -67,6 +67,9 @@ class VisualContext(Context):
         prompt = self.shown(skills, exemplars, first.observation, (), first).prompt
         return replace(prompt, shared=len(self._parts("")[0]) + sum(len(self._spelled(one)) for one in prompt.pictures))
 
+    def as_text(self, prompt: Prompt, read: int) -> int:
+        return read + sum(len(self.policy.encode(one.text + "\n")) - len(self._spelled(one)) for one in prompt.pictures)
+
     def shown(
         self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
     ) -> Shown:
