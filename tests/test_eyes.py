@@ -77,7 +77,15 @@ def test_what_the_policy_knew_about_text_it_knows_still(text, seeing):
     with torch.no_grad():
         before = text.model(input_ids=ids).logits
         after = seeing.model(input_ids=ids).logits[..., : before.shape[-1]]
-    assert float((torch.log_softmax(before, -1) - torch.log_softmax(after, -1)).abs().max()) < 1e-3
+    old, new = torch.log_softmax(before, -1), torch.log_softmax(after, -1)
+    assert float((old.exp() * (old - new)).sum(-1).max()) < 1e-3  # nats, at any word
+    said = ids[:, 1:, None]
+    assert float((old[:, :-1].gather(-1, said) - new[:, :-1].gather(-1, said)).abs().mean()) < 2e-3
+    biases = [
+        weight for name, weight in seeing.model.named_parameters() if "language" in name and "v_proj.bias" in name
+    ]
+    assert biases
+    assert all(float(bias.abs().max()) < 4 for bias in biases)
 
 
 def test_it_loads_in_transformers_with_all_its_weights(folder, seeing):

@@ -1,7 +1,7 @@
 """Eyes for a small text policy: a Qwen2.5-VL whose language part is the policy's own weights.
 
 A Llama with biased attention and a Qwen2 are one function but for a bias, and M-RoPE on text is RoPE: what the policy
-knew about text it knows still, to rounding. The vision tower is new, and knows nothing (`methods/eyes.py` teaches it).
+knew about text it knows still. The vision tower is new, and knows nothing (`methods/eyes.py` teaches it).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ WHITE = {
     "image_mean": [1.0, 1.0, 1.0],
     "image_std": [0.3, 0.3, 0.3],
 }  # blank paper is 0, so that only ink says anything
+RIDGE = 1e-5
 
 
 class VisionConfig(BaseModel):
@@ -118,13 +119,15 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
 @torch.no_grad()
 def _carry_over(old: Any, new: Any) -> None:
     """Copy the language part. A Qwen2 has no bias after attention; as attention's weights sum to 1, a constant in the
-    values is that constant after attention, and the bias moves there."""
+    values is that constant after attention, and the bias moves there. Nearly all of it: the mixing matrix passes hardly
+    on what lies in some directions, and values many times as large as all others would make a policy that cannot learn."""
     weights: dict[str, Tensor] = dict(old.get_decoder().state_dict())
     for name in [name for name in weights if name.endswith("o_proj.bias")]:
         layer = name.removesuffix("o_proj.bias")
         mixing, bias = weights[f"{layer}o_proj.weight"].double(), weights.pop(name).double()
-        moved = torch.linalg.solve(mixing, bias)
-        weights[f"{layer}v_proj.bias"] = (weights[f"{layer}v_proj.bias"].double() + moved).to(bias.dtype).float()
+        ridge = RIDGE * torch.linalg.matrix_norm(mixing, 2) ** 2 * torch.eye(len(bias), dtype=torch.float64)
+        moved = torch.linalg.solve(mixing.T @ mixing + ridge, mixing.T @ bias)
+        weights[f"{layer}v_proj.bias"] = (weights[f"{layer}v_proj.bias"].double() + moved).float()
     words = weights.pop("embed_tokens.weight")
     new.get_input_embeddings().weight[: len(words)] = words
     missing, unexpected = new.get_decoder().load_state_dict(weights, strict=False)
