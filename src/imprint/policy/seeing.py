@@ -119,8 +119,8 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
 @torch.no_grad()
 def _carry_over(old: Any, new: Any) -> None:
     """Copy the language part. A Qwen2 has no bias after attention; as attention's weights sum to 1, a constant in the
-    values is that constant after attention, and the bias moves there. Nearly all of it: the mixing matrix passes hardly
-    on what lies in some directions, and values many times as large as all others would make a policy that cannot learn."""
+    values is that constant after attention, and the bias moves there. Nearly all of it: what the mixing matrix hardly
+    passes on would ask for values many times as large as all others, and a policy with these learns badly."""
     weights: dict[str, Tensor] = dict(old.get_decoder().state_dict())
     for name in [name for name in weights if name.endswith("o_proj.bias")]:
         layer = name.removesuffix("o_proj.bias")
