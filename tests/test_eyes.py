@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForImageTextToText
 
+from imprint.commands.play import keep_pictures
 from imprint.context.config import ContextConfig, ImageConfig
 from imprint.context.image import Renderer
 from imprint.context.prompt import Context
@@ -31,6 +32,7 @@ from imprint.policy.model import Policy
 from imprint.policy.seeing import VisionConfig, give_eyes
 from imprint.progress import Progress
 from imprint.recipe import Recipe
+from imprint.runs.report import write_report
 from imprint.skills.library import household_library
 from imprint.train import train_run
 from imprint.types import Picture, StepResult, Turn
@@ -258,7 +260,7 @@ def test_each_prompt_begins_with_the_one_before_it(seeing):
     assert len(prompt.ids) < 0.6 * len(text.ids)
 
 
-def test_it_is_played_and_learned_as_one_sequence(folder):
+def test_it_is_played_and_learned_as_one_sequence(folder, tmp_path):
     recipe = Recipe(
         name="drawn",
         method="imprint",
@@ -281,13 +283,15 @@ def test_it_is_played_and_learned_as_one_sequence(folder):
         again = type(episode).from_record(episode.to_record(tokens=True), engine.draw)
         assert again == episode
         assert [turn.text_tokens > turn.context_tokens for turn in episode.turns] == [bool(episode.skills)] * 3
+    keep_pictures(episodes[0], tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["turn-01.png"]
     # The draws of a turn differ between the two; the first prompt does not.
     for whole, turns in zip(episodes, turned, strict=False):
         assert whole.prompt_ids == turns.views[0].prompt_ids
         assert whole.turns[0].text_tokens == turns.turns[0].text_tokens
 
 
-def test_a_run_goes_through_and_resumes_with_drawn_pages(folder, tmp_path):
+def test_a_run_goes_through_and_its_report_shows_the_pages(folder, tmp_path):
     recipe = Recipe(
         name="drawn",
         method="imprint",
@@ -302,6 +306,8 @@ def test_a_run_goes_through_and_resumes_with_drawn_pages(folder, tmp_path):
         checkpoint_interval=1,
     )
     assert train_run(recipe, tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
 
 
 def test_with_a_drawn_history_each_turn_is_a_sample(seeing):
