@@ -37,8 +37,9 @@ def test_a_recipe_of_pre_training_loads_and_names_lessons_that_exist(file):
     assert 0 in recipe.lessons.values()
 
 
-def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns():
-    recipes = {file.stem: load_recipe(file).model_dump() for file in sorted((RECIPES / "household").glob("*.yaml"))}
+@pytest.mark.parametrize("folder", ["household", "household-vision"])
+def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns(folder):
+    recipes = {file.stem: load_recipe(file).model_dump() for file in sorted((RECIPES / folder).glob("*.yaml"))}
     for name, recipe in recipes.items():
         for key in ("name", "method"):
             recipe.pop(key)

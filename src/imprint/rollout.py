@@ -87,7 +87,10 @@ class Rollout:
                     progress(len(ended.turns))
         return [
             episode.close(
-                prompt_ids=episode.prompt.ids, token_ids=tuple(episode.tokens), logprobs=tuple(episode.logprobs)
+                prompt_ids=episode.prompt.ids,
+                token_ids=tuple(episode.tokens),
+                logprobs=tuple(episode.logprobs),
+                pictures=episode.prompt.pictures,
             )
             for episode in everyone
         ]
@@ -129,5 +132,8 @@ class Rollout:
         response = self.policy.decode(sampled.tokens)
         action, well_formed = self.context.parse(response)
         stop = len(episode.tokens)
-        result = episode.act(response, action, well_formed=well_formed, read=read, start=start, stop=stop)
+        as_text = self.context.as_text(episode.prompt, read)
+        result = episode.act(
+            response, action, well_formed=well_formed, read=read, start=start, stop=stop, as_text=as_text
+        )
         episode.pending = self.context.follow(result, sampled.tokens[-1])

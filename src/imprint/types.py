@@ -133,6 +133,15 @@ class Picture:
     def pixels(self) -> Pixels:
         return self.draw(self.text, self.factor)
 
+    def to_record(self) -> dict[str, Any]:
+        """A JSON-ready dictionary: what it shows, without the pixels."""
+        return {"text": self.text, "factor": self.factor}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any], draw: Draw) -> Picture:
+        """The inverse of `to_record`; `draw` gives the pixels."""
+        return cls(record["text"], record["factor"], draw)
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -152,7 +161,7 @@ class View:
 
     def to_record(self, *, tokens: bool) -> dict[str, Any]:
         """A JSON-ready dictionary; without `tokens`, what the pictures show alone."""
-        pictures = [{"text": picture.text, "factor": picture.factor} for picture in self.pictures]
+        pictures = [picture.to_record() for picture in self.pictures]
         if not tokens:
             return {"pictures": pictures}
         return {
@@ -166,7 +175,7 @@ class View:
     def from_record(cls, record: dict[str, Any], draw: Draw) -> View:
         """The inverse of `to_record`; `draw` gives the pictures their pixels."""
         prompt, tokens, logprobs = (tuple(record.get(name, ())) for name in ("prompt_ids", "token_ids", "logprobs"))
-        pictures = tuple(Picture(one["text"], one["factor"], draw) for one in record["pictures"])
+        pictures = tuple(Picture.from_record(one, draw) for one in record["pictures"])
         return cls(prompt, tokens, logprobs, pictures)
 
 
@@ -209,7 +218,8 @@ class Episode:
         token_ids: everything after the prompt: the policy's tokens and the observations between them.
         logprobs: of each token in `token_ids` under the policy that sampled it; 0.0 where the environment spoke.
         skills: the names of the skills shown, in order; empty is the arm `without`.
-        views: of each turn, where every turn had a prompt of its own; the tokens above are then empty.
+        pictures: those whose placeholders stand in the prompt, in their order.
+        views: of each turn, where every turn had a prompt of its own; the tokens and pictures above are then empty.
         goal: what the task asks for, on one line, as the report calls it; "" where nobody wrote it down.
     """
 
@@ -223,6 +233,7 @@ class Episode:
     prompt_ids: tuple[int, ...] = field(default=(), repr=False)
     token_ids: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
+    pictures: tuple[Picture, ...] = ()
     views: tuple[View, ...] = field(default=(), repr=False)
     goal: str = ""
 
@@ -248,8 +259,13 @@ class Episode:
 
     def to_record(self, *, tokens: bool = False) -> dict[str, Any]:
         """A JSON-ready dictionary; without `tokens`, the text only (what a trace keeps)."""
-        bare = replace(self, views=()) if tokens else replace(self, prompt_ids=(), token_ids=(), logprobs=(), views=())
-        return asdict(bare) | {"views": [view.to_record(tokens=tokens) for view in self.views]}
+        bare = replace(self, pictures=(), views=())
+        if not tokens:
+            bare = replace(bare, prompt_ids=(), token_ids=(), logprobs=())
+        return asdict(bare) | {
+            "pictures": [picture.to_record() for picture in self.pictures],
+            "views": [view.to_record(tokens=tokens) for view in self.views],
+        }
 
     @classmethod
     def from_record(cls, record: dict[str, Any], draw: Draw | None = None) -> Episode:
@@ -260,6 +276,7 @@ class Episode:
         values["stop"] = StopReason(values["stop"])
         for name in ("skills", "prompt_ids", "token_ids", "logprobs"):
             values[name] = tuple(values[name])
+        values["pictures"] = tuple(Picture.from_record(one, draw or undrawn) for one in values.get("pictures", ()))
         values["views"] = tuple(View.from_record(view, draw or undrawn) for view in values.get("views", ()))
         return cls(**values)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from imprint.context.config import ContextConfig
+from imprint.context.prompt import Context
 from imprint.context.visual import Shown, VisualContext
+from imprint.envs.base import World, goal_of, own_format
 from imprint.episodes import Live, Request, derive_seed
 from imprint.policy.local import Sampled, Sampling, Session
+from imprint.policy.model import Policy
 from imprint.rollout import Rollout
 from imprint.types import Episode, StepResult, StopReason, View
 
@@ -88,3 +92,11 @@ class VisualRollout(Rollout):
             factor=factor,
             as_text=shown.text_tokens,
         )
+
+
+def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> Rollout:
+    """The rollout that a context asks for, with the context itself."""
+    if not config.draws:
+        return Rollout(policy, world, Context(policy, config, *own_format(world)), batch=batch)
+    visual = VisualContext(policy, config, *own_format(world), goal_of(world))
+    return (Rollout if visual.grows else VisualRollout)(policy, world, visual, batch=batch)

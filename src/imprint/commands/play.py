@@ -161,10 +161,11 @@ def keep_pictures(episode: Episode, folder: Path) -> None:
     """Write the pictures of an episode as turn-01.png, turn-02.png, ..."""
     from PIL import Image
 
-    for number, view in enumerate(episode.views, start=1):
-        for picture in view.pictures:
+    seen = [episode.pictures] if episode.pictures else [view.pictures for view in episode.views]
+    for number, pictures in enumerate(seen, start=1):
+        for picture in pictures:
             Image.fromarray(picture.pixels).save(folder / f"turn-{number:02}.png")
-    drawn = sum(len(view.pictures) for view in episode.views)
+    drawn = sum(map(len, seen))
     say(f"the pictures are in {folder}" if drawn else "no picture was drawn: there was nothing to draw yet")
 
 

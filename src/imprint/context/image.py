@@ -80,11 +80,13 @@ class Renderer:
             raise ValueError(f"a picture is not enlarged: {factor}")
         lines = [self.line(line) for line in text.split("\n")] if text else [self._blank]
         height = sum(len(line) for line in lines)
+        fill = max(SMALLEST - height, -height % self.config.height_step)
+        height += max(0, fill)
         width = lines[0].shape[1] - 2 * self.config.padding
         size = self._size(width, height, factor)
         self._warn_of_squeezing(width, height)
-        if height < SMALLEST:
-            lines.append(np.full((SMALLEST - height, lines[0].shape[1], 3), 255, dtype=np.uint8))
+        if fill > 0:
+            lines.append(np.full((fill, lines[0].shape[1], 3), 255, dtype=np.uint8))
         margin = self._margin[:, : lines[0].shape[1]]
         drawn = np.concatenate([margin, *lines, margin])
         pad, wanted = self.config.padding, (size[1] + 2 * self.config.padding, size[0] + 2 * self.config.padding)
@@ -177,7 +179,7 @@ class Renderer:
     def _size(self, width: int, height: int, factor: float) -> tuple[int, int]:
         """Width and height without the padding: no smaller than a token, no larger or slenderer than allowed."""
         pad = 2 * self.config.padding
-        width, height = (max(SMALLEST, round(side / math.sqrt(factor))) for side in (width, max(SMALLEST, height)))
+        width, height = (max(SMALLEST, round(side / math.sqrt(factor))) for side in (width, height))
         area = (width + pad) * (height + pad)
         if area > self.config.max_pixels:
             scale = math.sqrt(self.config.max_pixels / area)

@@ -99,6 +99,11 @@ class Context:
         glue = self.policy.encode(("" if last in self._ends else self._end) + before, special=True)
         return [*glue, *self.policy.encode(text), *self.policy.encode(after, special=True)]
 
+    def as_text(self, prompt: Prompt, read: int) -> int:
+        """How many tokens the `read` ones, which begin with `prompt`, are with every picture counted as the text it
+        shows; 0 where contexts have none."""
+        return 0
+
     def parse(self, response: str) -> tuple[str, bool]:
         """The command in a response, and whether the response keeps the answer format."""
         if self.style == "plain":

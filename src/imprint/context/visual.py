@@ -8,7 +8,7 @@ picture holds the skills too, as the paper has it (the code shows them as text),
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,20 @@ class VisualContext(Context):
         self._goal = goal or (lambda first: first)
         self.renderer = Renderer(config.image)
 
+    @property
+    def grows(self) -> bool:
+        """Whether each prompt of an episode is the one before it and more: the picture holds nothing but the pages."""
+        config = self.config
+        return self.style == "plain" and config.history == "text" and not (config.compression or config.show_admissible)
+
+    def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> Prompt:
+        """The prompt of the first turn; the part up to the picture's end is marked as shared."""
+        prompt = self.shown(skills, exemplars, first.observation, (), first).prompt
+        return replace(prompt, shared=len(self._parts("")[0]) + sum(len(self._spelled(one)) for one in prompt.pictures))
+
+    def as_text(self, prompt: Prompt, read: int) -> int:
+        return read + sum(len(self.policy.encode(one.text + "\n")) - len(self._spelled(one)) for one in prompt.pictures)
+
     def shown(
         self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
     ) -> Shown:
@@ -87,8 +101,7 @@ class VisualContext(Context):
             return Shown(Prompt((*before, *body, *after)), len(before) + len(body) + len(after))
         factor = turns[-1].compression if turns else 1.0
         picture = Picture(drawn, factor, self.renderer.pixels)
-        assert self.policy.eyes is not None
-        seen = self.policy.eyes.spelled(picture)
+        seen = self._spelled(picture)
         as_text = len(before) + len(self.policy.encode(drawn + "\n")) + len(body) + len(after)
         return Shown(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
 
@@ -118,9 +131,17 @@ class VisualContext(Context):
         spoken = without_factor(response) if self.style == "plain" else response
         return *self.parse(spoken), asked_factor(response)
 
+    def _spelled(self, picture: Picture) -> list[int]:
+        assert self.policy.eyes is not None
+        return self.policy.eyes.spelled(picture)
+
     def _history(self, first: str, turns: Sequence[Turn]) -> str:
-        """One line a turn: what was seen, and what was done then."""
+        """One line a turn: what was seen, and what was done then. As text for a base model it is the transcript that
+        such a model knows: each prompt then begins with the one before it."""
         seen = [first, *(turn.observation for turn in turns)]
+        if self.style == "plain" and self.config.history == "text":
+            steps = [{"observation": o, "action": turn.action} for o, turn in zip(seen, turns, strict=False)]
+            return self._visual.get_template("transcript.j2").render(turns=steps)
         lines = [{"observation": _flat(o), "action": _flat(turn.action)} for o, turn in zip(seen, turns, strict=False)]
         return self._visual.get_template("history.j2").render(turns=lines)
 

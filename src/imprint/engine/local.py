@@ -6,18 +6,15 @@ from pathlib import Path
 
 import torch
 
-from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.engine.base import ANSWER, LINE, Engine
-from imprint.envs.base import goal_of, own_format
 from imprint.errors import RecipeError
 from imprint.learning.learner import Learner
 from imprint.policy.model import Policy
 from imprint.recipe import Recipe
-from imprint.rollout import Rollout
 from imprint.skills.vetting import Override
 from imprint.types import Draw
-from imprint.visual_rollout import VisualRollout
+from imprint.visual_rollout import rollout_for
 
 
 class LocalEngine(Engine):
@@ -37,16 +34,8 @@ class LocalEngine(Engine):
         super().__init__(recipe, trust)
         draws = recipe.context.draws
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype, pictures=draws)
-        self.context: Context
-        rollout: Rollout
-        if draws:
-            self.context = visual = VisualContext(
-                self.policy, recipe.context, *own_format(self.world), goal_of(self.world)
-            )
-            rollout = VisualRollout(self.policy, self.world, visual, batch=recipe.rollout.batch)
-        else:
-            self.context = Context(self.policy, recipe.context, *own_format(self.world))
-            rollout = Rollout(self.policy, self.world, self.context, batch=recipe.rollout.batch)
+        rollout = rollout_for(self.policy, self.world, recipe.context, recipe.rollout.batch)
+        self.context = rollout.context
         self._seat(rollout, LINE if self.context.style == "plain" else ANSWER)
 
     @property

@@ -64,13 +64,13 @@ class Sample:
 def episode_sample(
     episode: Episode,
     advantages: Sequence[float],
-    prompt_ids: tuple[int, ...] | None = None,
+    prompt: Prompt | None = None,
     transfer: Transfer | None = None,
 ) -> Sample:
     """The sample of an episode, with one advantage per turn.
 
     Args:
-        prompt_ids: put in the place of the episode's own prompt (the same actions under another context).
+        prompt: put in the place of the episode's own (the same actions under another context).
     """
     size = len(episode.token_ids)
     mask = np.zeros(size, dtype=np.bool_)
@@ -79,7 +79,8 @@ def episode_sample(
         mask[turn.start : turn.stop] = True
         values[turn.start : turn.stop] = advantage
     old = np.asarray(episode.logprobs, dtype=np.float32)
-    return Sample(prompt_ids or episode.prompt_ids, episode.token_ids, mask, old, values, transfer)
+    ids, pictures = (episode.prompt_ids, episode.pictures) if prompt is None else (prompt.ids, prompt.pictures)
+    return Sample(ids, episode.token_ids, mask, old, values, transfer, pictures)
 
 
 def episode_samples(episode: Episode, advantages: Sequence[float]) -> list[Sample]:

@@ -27,6 +27,7 @@ from imprint.engine.local import LocalEngine
 from imprint.learning.batch import Sample, episode_sample, view_sample
 from imprint.learning.replay import Replay
 from imprint.methods.skill0 import Skill0
+from imprint.policy.sampling import Prompt
 from imprint.progress import Progress
 from imprint.rewards import turn_scores
 from imprint.rollout import derive_seed
@@ -86,7 +87,8 @@ class Imprint(Skill0):
         learned = [float(turn.valid) for turn in episode.turns]
         transfer = self.recipe.transfer
         if not episode.views:  # the same task has the same first observation
-            return [episode_sample(episode, learned, neighbour.prompt_ids, transfer)]
+            read = Prompt(neighbour.prompt_ids, pictures=neighbour.pictures)
+            return [episode_sample(episode, learned, read, transfer)]
         context = self.engine.context
         assert isinstance(context, VisualContext)
         turns = zip(episode.views, learned, context.shown_again(episode, ()), strict=True)

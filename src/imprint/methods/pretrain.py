@@ -9,27 +9,35 @@ from __future__ import annotations
 import random
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.context.config import ContextConfig
-from imprint.context.prompt import Context
-from imprint.envs.base import Demonstration, DreamWorld, make_world, own_format
+from imprint.context.visual import VisualContext
+from imprint.envs.base import DreamWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
 from imprint.evaluate import Evaluator
 from imprint.files import append_jsonl, atomic_folder
 from imprint.learning.batch import Sample
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
+from imprint.methods.demonstrations import demonstration_samples
+from imprint.methods.eyes import blindfolded, language_of, teach_eyes
+from imprint.methods.reading import reading, said_aloud
 from imprint.policy.local import Sampling
 from imprint.policy.model import Policy, build_tiny
+from imprint.policy.seeing import VisionConfig, give_eyes
 from imprint.policy.tokenizer import train_tokenizer
 from imprint.progress import Progress
 from imprint.recipe import EnvConfig
 from imprint.rollout import Rollout, derive_seed
 from imprint.skills.library import SkillLibrary
+from imprint.visual_rollout import rollout_for
+
+HELD_OUT = 300  # texts of the world's language that no lesson draws
 
 
 class ModelConfig(BaseModel):
@@ -62,11 +70,25 @@ class PretrainRecipe(BaseModel):
         description="The library that the real tasks are tried with; null: the installed one with the world's name.",
     )
     model: ModelConfig = ModelConfig()
+    vision: VisionConfig | None = Field(
+        default=None, description="Eyes for a policy that has none; what `context` draws is then read with them."
+    )
+    context: ContextConfig = Field(
+        default=ContextConfig(style="plain"), description="How pages and turns are shown, as in a run's recipe."
+    )
     init: str | None = Field(
         default=None,
         description="A policy to go on from (`imprint-tiny`, a folder) in place of random weights; `model` is its own.",
     )
     learner: LearnerConfig = LearnerConfig(lr=2e-3, warmup_steps=50, decay="linear")
+    blindfold: int = Field(
+        default=0,
+        ge=0,
+        description="First steps, in which a picture's tokens are the sums of its words, and nothing is seen.",
+    )
+    see: int = Field(default=0, ge=0, description="Steps after these, in which the eyes alone learn to give such sums.")
+    see_tokens: int = Field(default=1000, ge=100, description="Tokens of pictures per such step.")
+    aloud: int = Field(default=0, ge=0, description="Pictures in every step of which parts are to be said.")
     recite: int = Field(
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
     )
@@ -106,38 +128,93 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             key="lessons",
             mend=f"give a first step to some of: {', '.join(world.lessons)}",
         )
-    policy = Policy.load(recipe.init, device="cpu") if recipe.init else new_policy(recipe, world, library)
-    context = Context(policy, ContextConfig(style="plain"), *own_format(world))
+    with TemporaryDirectory() as scratch:
+        policy = _first_policy(recipe, world, library, Path(scratch))
+    rollout = rollout_for(policy, world, recipe.context)
     _recite(recipe, world, policy, progress)
-    learner = Learner(policy, recipe.learner, total_steps=recipe.steps)
-    evaluator = Evaluator(Rollout(policy, world, context), library, Sampling(0.4, 24), recipe.seed)
-    progress.begin(recipe.steps)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    for step in range(recipe.steps):
+    school = _School(recipe, world, rollout, library, out, log, progress)
+    if isinstance(rollout.context, VisualContext):
+        if recipe.blindfold:
+            with blindfolded(policy, rollout.context.renderer):
+                school.teach(range(recipe.blindfold), save=False)
+            school.save()  # the eyes know nothing yet
+        teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
+        school.teach(range(recipe.blindfold, recipe.steps))
+    else:
+        school.teach(range(recipe.steps))
+    return policy
+
+
+class _School:
+    """The lessons, and the looks at the real tasks between them."""
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        world: DreamWorld,
+        rollout: Rollout,
+        library: SkillLibrary,
+        out: Path,
+        log: Path,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.world, self.library, self.out, self.log = recipe, world, library, out, log
+        self.policy, self.context, self.progress = rollout.policy, rollout.context, progress
+        self.evaluator = Evaluator(rollout, library, Sampling(0.4, 24), recipe.seed)
+        texts = language_of(world) if recipe.context.draws else []
+        self.texts, self.unseen = texts[HELD_OUT:], texts[:HELD_OUT]
+
+    def teach(self, steps: range, *, save: bool = True) -> None:
+        """Give the lessons of these steps, with a schedule of the learning rate of their own."""
+        recipe = self.recipe
+        learner = Learner(self.policy, recipe.learner, total_steps=len(steps))
+        self.progress.begin(len(steps))
+        for step in steps:
+            numbers = learner.imitate(self._samples(step))
+            if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
+                self._show(step + 1, numbers, save)
+            self.progress.advance(f"nll {numbers['loss/nll']:.3f}")
+
+    def _samples(self, step: int) -> list[Sample]:
+        recipe, context = self.recipe, self.context
         demos = [
-            world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
+            self.world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
             for index, lesson in enumerate(lessons_of(recipe, step))
         ]
-        samples = [demonstration_sample(demo, context, recipe.observation_weight) for demo in demos if demo is not None]
-        numbers = learner.imitate(samples)
-        if (step + 1) % recipe.show_interval == 0 or step + 1 == recipe.steps:
-            evaluator.forget()
-            tasks = list(world.tasks("validation"))[: recipe.show_tasks]
-            arms = evaluator.paired(tasks, library.names)
-            shares = {
-                f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
-                for arm, episodes in zip(("with", "without"), arms, strict=True)
-            }
-            with atomic_folder(out) as folder:
-                policy.save(folder)
-            append_jsonl(log, [{"step": step + 1, **numbers, **shares}])
-            progress.note(
-                f"step {step + 1}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
-                f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
-            )
-        progress.advance(f"nll {numbers['loss/nll']:.3f}")
-    return policy
+        samples = [
+            sample
+            for demo in demos
+            if demo is not None
+            for sample in demonstration_samples(demo, context, recipe.observation_weight)
+        ]
+        if isinstance(context, VisualContext) and recipe.aloud:
+            samples += said_aloud(context, self.texts, recipe.aloud, derive_seed(recipe.seed, "aloud", step))
+        return samples
+
+    def _show(self, step: int, numbers: dict[str, float], save: bool) -> None:
+        """Try the real tasks, with the page and without; keep the policy, and the figures."""
+        self.evaluator.forget()
+        tasks = list(self.world.tasks("validation"))[: self.recipe.show_tasks]
+        arms = self.evaluator.paired(tasks, self.library.names)
+        shares = {
+            f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
+            for arm, episodes in zip(("with", "without"), arms, strict=True)
+        }
+        if save:
+            self.save()
+        if isinstance(self.context, VisualContext):
+            shares |= reading(self.context, self.unseen)
+        append_jsonl(self.log, [{"step": step, **numbers, **shares}])
+        self.progress.note(
+            f"step {step}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
+            f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
+        )
+
+    def save(self) -> None:
+        with atomic_folder(self.out) as folder:
+            self.policy.save(folder)
 
 
 def _refuse_foreign(out: Path, log: Path) -> None:
@@ -201,19 +278,11 @@ def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary)
     return Policy(model, tokenizer, recipe.name)
 
 
-def demonstration_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
-    """A demonstration as a sample whose `advantages_T` are the weights of imitation.
-
-    The pages are its prompt; the first observation is given, not learned.
-    """
-    prompt = context.start(demo.pages, demo.first)
-    tokens = list(prompt.ids[prompt.shared :])
-    weights = [0.0] * len(tokens)
-    for command, result, weight in demo.turns:
-        spoken = context.policy.encode(f" {command}\n")
-        answer = context.follow(result, spoken[-1])
-        tokens += spoken + answer
-        weights += [weight] * len(spoken) + [observation_weight] * len(answer)
-    values = np.asarray(weights, dtype=np.float32)
-    zeros = np.zeros(len(tokens), dtype=np.float32)
-    return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values)
+def _first_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary, scratch: Path) -> Policy:
+    """What the recipe starts from: weights that are there or random ones, given eyes where it says so."""
+    if recipe.init is None:
+        policy = new_policy(recipe, world, library)
+    else:
+        sees = recipe.context.draws and recipe.vision is None
+        policy = Policy.load(recipe.init, device="cpu", pictures=sees)
+    return policy if recipe.vision is None else give_eyes(policy, recipe.vision, scratch, recipe.seed)

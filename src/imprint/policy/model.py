@@ -74,6 +74,8 @@ class Policy:
         self.tokenizer.save_pretrained(folder)
         for file in self.companions:
             shutil.copyfile(file, folder / file.name)
+        if self.eyes is not None and not self.companions:
+            self.eyes.processor.save_pretrained(folder)
 
     @classmethod
     def load(cls, name: str | Path, *, device: str = "auto", dtype: str = "float32", pictures: bool = False) -> Policy:

@@ -140,7 +140,7 @@ def _compact(record: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": round(sum(tokens) / len(tokens)) if tokens else 0,
         "left": max(0, len(turns) - MAX_TURNS),
         "turns": [_compact_turn(turn) for turn in turns[:MAX_TURNS]],
-        "views": list(record.get("views") or []),
+        "views": list(record.get("views") or [{"pictures": record.get("pictures")}]),
     }
 
 

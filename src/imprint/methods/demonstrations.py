@@ -1,0 +1,60 @@
+"""Demonstrations as samples, in the context that a policy will act in."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from imprint.context.prompt import Context
+from imprint.context.visual import VisualContext
+from imprint.envs.base import Demonstration
+from imprint.episodes import derive_seed
+from imprint.learning.batch import Sample
+from imprint.types import Turn
+
+
+def demonstration_samples(demo: Demonstration, context: Context, observation_weight: float) -> list[Sample]:
+    """A demonstration as samples whose `advantages_T` are the weights of imitation.
+
+    One where each prompt begins with the one before it. With a drawn history each turn has a picture of its own; two of
+    them are taken.
+    """
+    if isinstance(context, VisualContext) and not context.grows:
+        return _turn_samples(demo, context)
+    return [_whole_sample(demo, context, observation_weight)]
+
+
+def _whole_sample(demo: Demonstration, context: Context, observation_weight: float) -> Sample:
+    """The pages are its prompt; the first observation is given, not learned."""
+    prompt = context.start(demo.pages, demo.first)
+    tokens = list(prompt.ids[prompt.shared :])
+    weights = [0.0] * len(tokens)
+    for command, result, weight in demo.turns:
+        spoken = context.policy.encode(f" {command}\n")
+        answer = context.follow(result, spoken[-1])
+        tokens += spoken + answer
+        weights += [weight] * len(spoken) + [observation_weight] * len(answer)
+    values = np.asarray(weights, dtype=np.float32)
+    zeros = np.zeros(len(tokens), dtype=np.float32)
+    return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values, pictures=prompt.pictures)
+
+
+def _turn_samples(demo: Demonstration, context: VisualContext, count: int = 2) -> list[Sample]:
+    """Turns drawn by their weights, each with its own prompt, and with the mean weight of all."""
+    played = [Turn("", command, result.observation, 0.0, True, 0, 0, 0) for command, result, _ in demo.turns]
+    seen = [demo.first, *(result for _, result, _ in demo.turns)]
+    weights = [weight for _, _, weight in demo.turns]
+    if not any(weights):
+        return []
+    # Drawn from the demonstration itself: the same one gives the same samples.
+    dice = random.Random(derive_seed(0, demo.first.observation, *(turn.action for turn in played)))
+    mean = sum(weights) / len(weights)
+    samples = []
+    for number in sorted(set(dice.choices(range(len(played)), weights, k=count))):
+        shown = context.shown(demo.pages, (), demo.first.observation, played[:number], seen[number]).prompt
+        spoken = context.policy.encode(f" {played[number].action}\n")
+        values = np.full(len(spoken), mean, dtype=np.float32)
+        zeros = np.zeros(len(spoken), dtype=np.float32)
+        samples.append(Sample(shown.ids, tuple(spoken), values > 0, zeros, values, pictures=shown.pictures))
+    return samples

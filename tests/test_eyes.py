@@ -1,0 +1,332 @@
+"""Eyes for a small policy: what is carried over, what the eyes are taught, and pages that are read from a picture."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForImageTextToText
+
+from imprint.commands.play import keep_pictures
+from imprint.context.config import ContextConfig, ImageConfig
+from imprint.context.image import Renderer
+from imprint.context.prompt import Context
+from imprint.context.visual import VisualContext
+from imprint.engine import make_engine
+from imprint.envs.base import make_world
+from imprint.episodes import Request
+from imprint.errors import PolicyError, RecipeError
+from imprint.learning.batch import episode_samples, score
+from imprint.learning.config import LearnerConfig
+from imprint.methods.demonstrations import demonstration_samples
+from imprint.methods.eyes import BLANK, OTHER, EyeTeacher, Grid, blindfolded, glimpse, letter, word_sums
+from imprint.methods.pretrain import PretrainRecipe, train_base
+from imprint.methods.reading import PLACES, passages, reading
+from imprint.policy.local import Sampling
+from imprint.policy.model import Policy
+from imprint.policy.seeing import VisionConfig, give_eyes
+from imprint.progress import Progress
+from imprint.recipe import Recipe
+from imprint.runs.report import write_report
+from imprint.skills.library import household_library
+from imprint.train import train_run
+from imprint.types import Picture, StepResult, Turn
+from imprint.visual_rollout import VisualRollout, rollout_for
+from tiny import tiny_policy
+from tiny_vision import build_tiny_vision
+
+IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
+DRAWN = ContextConfig(style="plain", skills="image", image=IMAGE)
+SMALL = VisionConfig(width=32, layers=1, heads=2)
+
+
+@pytest.fixture(scope="module")
+def text() -> Policy:
+    return Policy.load("imprint-tiny")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("models") / "seeing"
+    give_eyes(Policy.load("imprint-tiny"), SMALL, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def seeing(folder: Path) -> Policy:
+    return Policy.load(folder, pictures=True)
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return Renderer(IMAGE)
+
+
+def page() -> str:
+    return household_library()["household-heat"].body.strip()
+
+
+# --- the model -----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_policy_knew_about_text_it_knows_still(text, seeing):
+    ids = torch.tensor([text.encode(page() + "\nYou are in the middle of a room.\n>")])
+    with torch.no_grad():
+        before = text.model(input_ids=ids).logits
+        after = seeing.model(input_ids=ids).logits[..., : before.shape[-1]]
+    old, new = torch.log_softmax(before, -1), torch.log_softmax(after, -1)
+    assert float((old.exp() * (old - new)).sum(-1).max()) < 1e-3  # nats, at any word
+    said = ids[:, 1:, None]
+    assert float((old[:, :-1].gather(-1, said) - new[:, :-1].gather(-1, said)).abs().mean()) < 2e-3
+    biases = [
+        weight for name, weight in seeing.model.named_parameters() if "language" in name and "v_proj.bias" in name
+    ]
+    assert biases
+    assert all(float(bias.abs().max()) < 4 for bias in biases)
+
+
+def test_it_loads_in_transformers_with_all_its_weights(folder, seeing):
+    loaded = AutoModelForImageTextToText.from_pretrained(folder)
+    found = dict(loaded.named_parameters())
+    assert all(torch.equal(found[name], weight) for name, weight in seeing.model.named_parameters())
+
+
+def test_it_is_saved_with_its_image_processor_when_the_first_folder_is_gone(tmp_path):
+    import shutil
+
+    policy = give_eyes(Policy.load("imprint-tiny"), SMALL, tmp_path / "first")
+    shutil.rmtree(tmp_path / "first")
+    policy.save(tmp_path / "second")
+    again = Policy.load(tmp_path / "second", pictures=True)
+    assert again.eyes is not None
+    assert again.eyes.count(280, 112) == 40
+
+
+def test_a_policy_of_another_kind_is_given_no_eyes(seeing, tmp_path):
+    with pytest.raises(PolicyError, match="can be given eyes"):
+        give_eyes(seeing, SMALL, tmp_path / "twice")
+
+
+# --- what stands where ---------------------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, seeing, drawn):
+    """Each token's pixels are drawn again from the characters that it is said to hold."""
+    seen = glimpse(seeing, renderer, drawn)
+    grid = Grid.of(renderer)
+    pixels = renderer.pixels(drawn)
+    assert len(seen.characters) == seeing.eyes.count(*pixels.shape[:2])
+    glyphs = {letter(chr(code)): chr(code) for code in range(0x21, 0x7F)} | {BLANK: " "}
+    for token, characters in enumerate(seen.characters):
+        top, left = (28 * part for part in divmod(token, grid.across))
+        for cell, number in enumerate(characters):
+            if number != OTHER:
+                down, right = divmod(cell, grid.columns)
+                tall, wide = renderer.row_height, renderer.cell_width
+                y, x = top + down * tall, left + right * wide
+                expected = renderer.line(glyphs[number])[:tall, :wide]
+                assert np.array_equal(pixels[y : y + tall, x : x + wide], expected)
+
+
+@given(st.lists(st.sampled_from(["go", "the", "fridge", "12", "household-general,", "mug\n"]), min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_every_word_of_the_text_begins_in_the_token_that_shows_its_first_letter(renderer, seeing, words):
+    drawn = " ".join(words).strip()
+    if not drawn:
+        return
+    seen = glimpse(seeing, renderer, drawn)
+    inked = [word for word in seeing.encode(drawn) if seeing.decode([word]).strip()]
+    assert [word for _, word in seen.words] == inked
+    for place, word in seen.words:
+        assert letter(seeing.decode([word]).strip()[0]) in seen.characters[place]
+
+
+def test_a_layout_whose_cells_lie_in_two_tokens_is_refused():
+    with pytest.raises(RecipeError, match="do not fill tokens") as caught:
+        Grid.of(Renderer(ImageConfig()))
+    assert caught.value.key == "context.image"
+
+
+def test_a_filled_picture_is_not_scaled(renderer):
+    assert renderer.pixels("one row").shape == (28, 112, 3)
+    assert renderer.pixels("1\n2\n3").shape == (56, 112, 3)
+    assert Renderer(IMAGE.model_copy(update={"height_step": 1})).pixels("1\n2\n3").shape == (42, 112, 3)
+
+
+# --- the lessons ---------------------------------------------------------------------------------------------------
+
+
+def test_a_token_stands_for_the_sum_of_its_words():
+    words = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
+    assert word_sums(words, torch.tensor([[0, 1], [2, -1], [-1, -1]])).tolist() == [[1, 1], [5, 5], [0, 0]]
+
+
+def test_under_the_blindfold_the_words_are_read_and_nothing_is_seen(seeing, renderer):
+    context = VisualContext(seeing, DRAWN)
+    sample = passages(context, page(), random.Random(0))[0]
+    tower = seeing.model.model.visual
+    with torch.no_grad():
+        seen = score(seeing, [sample]).logprobs_M
+        with blindfolded(seeing, renderer):
+            told = score(seeing, [sample]).logprobs_M
+            states = seeing.model.model.visual(*seeing.eyes.patches(sample.pictures)).pooler_output
+        again = score(seeing, [sample]).logprobs_M
+    assert seeing.model.model.visual is tower
+    assert torch.equal(seen, again)
+    assert not torch.allclose(seen, told)
+    first = glimpse(seeing, renderer, sample.pictures[0].text)
+    table = seeing.model.get_input_embeddings().weight
+    expected = sum(table[word] for place, word in first.words if place == 0)
+    assert torch.allclose(states[0], expected)
+
+
+def test_the_eyes_learn_what_a_picture_says(renderer, tmp_path):
+    policy = give_eyes(Policy.load("imprint-tiny"), SMALL, tmp_path / "eyes")
+    before = {name: weight.clone() for name, weight in policy.model.get_decoder().named_parameters()}
+    teacher = EyeTeacher(policy, renderer, ["go to fridge 1", "take mug 2 from desk 1"], steps=25, size=150)
+    losses = [teacher.step()["missed"] for _ in range(25)]
+    teacher.close()
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(torch.equal(before[name], weight) for name, weight in policy.model.get_decoder().named_parameters())
+
+
+def test_reading_is_measured_on_words_of_the_picture(seeing):
+    context = VisualContext(seeing, DRAWN)
+    samples = passages(context, page(), random.Random(1))
+    assert len(samples) == PLACES
+    words = seeing.encode(page() + "\n")
+    for sample in samples:
+        said = list(sample.token_ids)
+        assert any(words[start : start + len(said)] == said for start in range(len(words)))
+        assert sample.mask_T.tolist() == [False] * 2 + [True] * (len(said) - 2)
+    found = reading(context, [page()], pictures=2)
+    assert found["reading/nll"] > 0
+    assert 0 <= found["reading/read"] <= 1
+
+
+def test_pretraining_with_eyes_runs_from_end_to_end(tmp_path):
+    recipe = PretrainRecipe(
+        name="t",
+        init="imprint-tiny",
+        vision=SMALL,
+        context=DRAWN,
+        blindfold=1,
+        see=1,
+        see_tokens=100,
+        aloud=1,
+        steps=2,
+        demos=2,
+        lessons={"orders": 0},
+        show_interval=1,
+        show_tasks=1,
+        env={"name": "household", "max_turns": 1, "train": 6, "validation": 6},
+        learner=LearnerConfig(lr=1e-4, warmup_steps=1),
+    )
+    with Progress("pretrain", quiet=True) as progress:
+        trained = train_base(recipe, household_library(), tmp_path / "out", progress)
+    again = Policy.load(tmp_path / "out", pictures=True)
+    assert again.eyes is not None
+    weights = dict(again.model.named_parameters())
+    assert all(torch.equal(weights[name], weight) for name, weight in trained.model.named_parameters())
+    figures = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(figures) == 2
+    assert "reading/nll" in figures[0]
+
+
+# --- a drawn page before a growing transcript -----------------------------------------------------------------------
+
+
+def test_each_prompt_begins_with_the_one_before_it(seeing):
+    context = VisualContext(seeing, DRAWN)
+    assert context.grows
+    skills = household_library().serving("heat")
+    first = StepResult("You are in the middle of a room.\n\nYour task is to: put a hot mug in cabinet.")
+    answer = StepResult("You arrive at fridge 1. The fridge 1 is closed.")
+    prompt = context.start(skills, first)
+    said = seeing.encode(" go to fridge 1\n")
+    turn = Turn("go to fridge 1", "go to fridge 1", answer.observation, 0.0, True, 0, 0, 0)
+    shown = context.shown(skills, (), first.observation, [turn], answer)
+    assert shown.prompt.ids == (*prompt.ids, *said, *context.follow(answer, said[-1]))
+    assert context.as_text(prompt, len(shown.prompt.ids)) == shown.text_tokens
+    text = Context(seeing, ContextConfig(style="plain")).start(skills, first)
+    assert text.ids[text.shared :] == prompt.ids[prompt.shared :]
+    assert len(prompt.ids) < 0.6 * len(text.ids)
+
+
+def test_it_is_played_and_learned_as_one_sequence(folder, tmp_path):
+    recipe = Recipe(
+        name="drawn",
+        method="imprint",
+        model=str(folder),
+        env={"name": "household", "max_turns": 3},
+        context=DRAWN,
+    )
+    engine = make_engine(recipe)
+    assert not isinstance(engine.rollout, VisualRollout)
+    tasks = engine.tasks("train", 2)
+    requests = [Request(task, 0, engine.library.serving(task.category)) for task in tasks]
+    episodes = engine.rollout.play([*requests, Request(tasks[0], 0)], Sampling(1.0, 12))
+    turned = VisualRollout(engine.policy, engine.world, engine.context).play(requests, Sampling(1.0, 12))
+    for episode in episodes:
+        (sample,) = episode_samples(episode, [1.0] * len(episode.turns))
+        with torch.no_grad():
+            scored = score(engine.policy, [sample])
+        assert float((scored.logprobs_M - scored.old_logprobs_M).abs().max()) < 1e-4
+        assert len(sample.pictures) == len(episode.pictures) == (1 if episode.skills else 0)
+        again = type(episode).from_record(episode.to_record(tokens=True), engine.draw)
+        assert again == episode
+        assert [turn.text_tokens > turn.context_tokens for turn in episode.turns] == [bool(episode.skills)] * 3
+    keep_pictures(episodes[0], tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["turn-01.png"]
+    # The draws of a turn differ between the two; the first prompt does not.
+    for whole, turns in zip(episodes, turned, strict=False):
+        assert whole.prompt_ids == turns.views[0].prompt_ids
+        assert whole.turns[0].text_tokens == turns.turns[0].text_tokens
+
+
+def test_a_run_goes_through_and_its_report_shows_the_pages(folder, tmp_path):
+    recipe = Recipe(
+        name="drawn",
+        method="imprint",
+        model=str(folder),
+        steps=2,
+        env={"name": "household", "max_turns": 3},
+        context=DRAWN,
+        rollout={"tasks": 2, "group": 2, "max_new_tokens": 12},
+        transfer={"replay": 4, "weight": 1},
+        curriculum={"stages": 2, "interval": 1},
+        evaluation={"interval": 1, "tasks": 2, "test_tasks": 2},
+        checkpoint_interval=1,
+    )
+    assert train_run(recipe, tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+
+
+def test_with_a_drawn_history_each_turn_is_a_sample(seeing):
+    world = make_world("household", size="small")
+    context = rollout_for(seeing, world, DRAWN.model_copy(update={"history": "image"})).context
+    demo = next(filter(None, (world.demonstration(seed, lesson="line") for seed in range(5))))
+    samples = demonstration_samples(demo, context, 0.1)
+    assert samples
+    assert samples[0].pictures == demonstration_samples(demo, context, 0.1)[0].pictures
+    for sample in samples:
+        command = seeing.decode(list(sample.token_ids)).strip()
+        assert command in [said for said, _, _ in demo.turns]
+        assert all(isinstance(picture, Picture) for picture in sample.pictures)
+
+
+def test_a_chat_model_with_a_drawn_page_has_a_prompt_a_turn(tmp_path):
+    policy = Policy.load(build_tiny_vision(tmp_path / "chat"), pictures=True)
+    assert not VisualContext(policy, ContextConfig(skills="image")).grows
+
+
+def test_a_random_text_policy_can_be_given_eyes(tmp_path):
+    assert give_eyes(tiny_policy(), SMALL, tmp_path / "random").eyes is not None
