@@ -4,8 +4,10 @@
 
 Two words of a picture's text are given, and the twelve after them are to be said (`methods/reading.py`). The texts are
 those of the household's language that pre-training holds out, and the installed library's real pages. "Seen" is with
-the picture, "another" with the picture of another text, "unigram" how likely the words are in the language at all. The
-last rows are what a page costs: tokens as text and as a picture.
+the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in the language at
+all. Much of a text can be guessed from the words before; "told" counts the words alone that stand neither before them
+in the passage nor in the other text. Then validation games are played, with the pages of their own family and with
+those of another, and the last row is what a task's pages cost: tokens as text and as a picture.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from support.common import parser, report, table
 
@@ -23,13 +26,16 @@ from imprint.context.config import ContextConfig, ImageConfig
 from imprint.context.pages import load_templates, render_pages
 from imprint.context.visual import VisualContext
 from imprint.envs.base import make_world
+from imprint.episodes import Request, derive_seed
 from imprint.errors import PolicyError
-from imprint.learning.batch import Sample, micro_batches, score
+from imprint.learning.batch import Sample, score
 from imprint.methods.eyes import language_of, some_text
 from imprint.methods.pretrain import HELD_OUT
 from imprint.methods.reading import passages
 from imprint.policy.model import Policy
+from imprint.policy.sampling import Sampling
 from imprint.skills.library import load_library
+from imprint.visual_rollout import rollout_for
 
 IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
 
@@ -39,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser(__doc__.splitlines()[0])
     made.add_argument("model", nargs="?", default="results/household-vision/base")
     made.add_argument("--pictures", type=int, default=100, help="of each kind of text")
+    made.add_argument("--games", type=int, default=120, help="validation games with each picture")
     options = made.parse_args(arguments)
     if options.quick:
-        options.pictures = 2
+        options.pictures = options.games = 2
     torch.set_num_threads(1)
     try:
         policy = Policy.load(options.model, pictures=True)
@@ -57,13 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "language": [some_text(texts[:HELD_OUT], dice) for _ in range(options.pictures)],
         "real pages": [dice.choice(pages) for _ in range(options.pictures)],
     }
+    others = [some_text(texts[:HELD_OUT], dice) for _ in range(options.pictures)]
     figures: dict[str, dict[str, float]] = {}
-    rows: list[tuple[str, ...]] = [("texts", "seen nll", "seen read", "another nll", "another read", "unigram nll")]
+    rows: list[tuple[str, ...]] = [("texts", "words", "seen nll", "read", "another nll", "read", "unigram nll")]
     for name, drawn in kinds.items():
-        found = measure(context, drawn, counts)
+        found = measure(context, drawn, others, counts)
         figures[name] = found
-        rows.append((name, *(f"{value:.2f}" for value in found.values())))
+        for which in ("all", "told"):
+            keys = ("seen nll", "seen read", "another nll", "another read", "unigram nll")
+            count = f"{found[f'{which} words']:.0f}"
+            rows.append((f"{name}, {which}", count, *(f"{found[f'{which} {key}']:.2f}" for key in keys)))
     table(rows)
+    figures["solved"] = solved(policy, context.config, options.games)
+    print(
+        "solved: "
+        + ", ".join(f"{value:.0f} of {options.games} with {name}" for name, value in figures["solved"].items())
+    )
     figures["a page"] = cost(context, pages)
     print("tokens of a task's pages: " + ", ".join(f"{value:.0f} {name}" for name, value in figures["a page"].items()))
     report("reading", figures, options)
@@ -77,27 +93,52 @@ def real_pages() -> list[str]:
     return [render_pages(templates, library.serving(family)).strip("\n") for family in families]
 
 
-def measure(context: VisualContext, texts: Sequence[str], counts: Counter[int]) -> dict[str, float]:
-    dice = random.Random(1)
-    seen = [sample for text in texts for sample in passages(context, text, dice)]
-    others = [sample.pictures for sample in (*seen[len(seen) // 2 :], *seen[: len(seen) // 2])]
-    swapped = [_with(context, sample, pictures) for sample, pictures in zip(seen, others, strict=True)]
-    words = [word for sample in seen for word in sample.token_ids[2:]]
+def measure(
+    context: VisualContext, texts: Sequence[str], others: Sequence[str], counts: Counter[int]
+) -> dict[str, float]:
+    """Of passages of `texts`: how well they are read from their picture, and with the picture of one of `others`."""
+    dice, policy = random.Random(1), context.policy
     everything = sum(counts.values()) + len(counts) + 1
-    unigram = -sum(math.log((counts[word] + 1) / everything) for word in words) / len(words)
-    return {**_read(context, seen, ""), **_read(context, swapped, " of another"), "unigram": unigram}
-
-
-def _with(context: VisualContext, sample: Sample, pictures: tuple) -> Sample:  # type: ignore[type-arg]
-    assert context.policy.eyes is not None
-    bos = sample.prompt_ids[:1]
-    return replace(sample, prompt_ids=(*bos, *context.policy.eyes.spelled(pictures[0])), pictures=pictures)
+    columns: dict[str, list[float]] = {name: [] for name in ("seen", "another", "unigram", "told")}
+    for text, other in zip(texts, others, strict=True):
+        foreign = passages(context, other, dice)[0]
+        known = set(policy.encode(other))
+        for sample in passages(context, text, dice):
+            swapped = replace(sample, prompt_ids=foreign.prompt_ids, pictures=foreign.pictures)
+            columns["seen"] += _logprobs(context, sample)
+            columns["another"] += _logprobs(context, swapped)
+            for place, word in enumerate(sample.token_ids[2:], start=2):
+                columns["unigram"].append(math.log((counts[word] + 1) / everything))
+                columns["told"].append(float(word not in known and word not in sample.token_ids[:place]))
+    values = {name: np.array(column) for name, column in columns.items()}
+    found: dict[str, float] = {}
+    for which, kept in (("all", values["told"] >= 0), ("told", values["told"] > 0)):
+        found[f"{which} words"] = float(kept.sum())
+        for name in ("seen", "another", "unigram"):
+            found[f"{which} {name} nll"] = -float(values[name][kept].mean())
+            found[f"{which} {name} read"] = float((values[name][kept] > math.log(0.5)).mean())
+    return found
 
 
 @torch.no_grad()
-def _read(context: VisualContext, samples: Sequence[Sample], of: str) -> dict[str, float]:
-    logprobs = torch.cat([score(context.policy, micro).logprobs_M for micro in micro_batches(samples, 4000)])
-    return {f"nll{of}": -float(logprobs.mean()), f"read{of}": float((logprobs.exp() > 0.5).float().mean())}
+def _logprobs(context: VisualContext, sample: Sample) -> list[float]:
+    found: list[float] = score(context.policy, [sample]).logprobs_M.tolist()
+    return found
+
+
+def solved(policy: Policy, config: ContextConfig, games: int) -> dict[str, float]:
+    """How many validation games are solved with the pages of their own family, and with those of the next."""
+    world, library = make_world("household", size="small"), load_library("household")
+    rollout, families = rollout_for(policy, world, config), list(world.categories)
+    tasks = list(world.tasks("validation"))[:games]
+    found = {}
+    for name, step in (("its own pages", 0), ("another family's", 1)):
+        shown = [library.serving(families[(families.index(task.category) + step) % len(families)]) for task in tasks]
+        requests = [
+            Request(task, derive_seed(0, "evaluate", task.id), page) for task, page in zip(tasks, shown, strict=True)
+        ]
+        found[name] = float(sum(episode.success for episode in rollout.play(requests, Sampling(0.4, 24))))
+    return found
 
 
 def cost(context: VisualContext, pages: Sequence[str]) -> dict[str, float]:

@@ -127,6 +127,7 @@ class EyeTeacher:
     Args:
         texts: of the world's language, to be drawn.
         size: tokens of pictures in a step.
+        shuffle: in every other picture the words are in random order.
     """
 
     def __init__(
@@ -140,7 +141,9 @@ class EyeTeacher:
         lr: float = 3e-3,
         muon_lr: float = 0.02,
         seed: int = 0,
+        shuffle: bool = False,
     ) -> None:
+        self.shuffle = shuffle
         self.policy, self.renderer, self.texts, self.size = policy, renderer, texts, size
         self.dice = random.Random(f"eyes/{seed}")
         grid = Grid.of(renderer)
@@ -181,7 +184,12 @@ class EyeTeacher:
         """Pictures of a few texts each, with `size` tokens or a little more."""
         glimpses: list[Glimpse] = []
         while sum(len(one.characters) for one in glimpses) < self.size:
-            glimpses.append(glimpse(self.policy, self.renderer, some_text(self.texts, self.dice)))
+            text = some_text(self.texts, self.dice)
+            if self.shuffle and len(glimpses) % 2:
+                words = text.split(" ")
+                self.dice.shuffle(words)
+                text = " ".join(words).strip("\n")
+            glimpses.append(glimpse(self.policy, self.renderer, text))
         return glimpses
 
     def losses(self, glimpses: Sequence[Glimpse]) -> tuple[Tensor, dict[str, float]]:
@@ -256,6 +264,20 @@ def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
         del eyes.patches  # the class's own is there again
 
 
+@contextmanager
+def only_eyes(policy: Policy) -> Iterator[None]:
+    """For a while, no weight of the language part is learned."""
+    seeing = {id(weight) for weight in policy.model.model.visual.parameters()}
+    held = [weight for weight in policy.model.parameters() if weight.requires_grad and id(weight) not in seeing]
+    for weight in held:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in held:
+            weight.requires_grad_(True)
+
+
 def teach_eyes(
     recipe: PretrainRecipe, texts: Sequence[str], renderer: Renderer, policy: Policy, progress: Progress
 ) -> None:
@@ -263,7 +285,15 @@ def teach_eyes(
     if not recipe.see:
         return
     progress.begin(recipe.see)
-    teacher = EyeTeacher(policy, renderer, texts, steps=recipe.see, size=recipe.see_tokens, seed=recipe.seed)
+    teacher = EyeTeacher(
+        policy,
+        renderer,
+        texts,
+        steps=recipe.see,
+        size=recipe.see_tokens,
+        seed=recipe.seed,
+        shuffle=recipe.see_shuffled,
+    )
     for _ in range(recipe.see):
         numbers = teacher.step()
         progress.advance(

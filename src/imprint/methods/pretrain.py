@@ -7,6 +7,7 @@ because no demonstration ever showed one (the household's are in `envs/household
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from imprint.learning.batch import Sample
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
 from imprint.methods.demonstrations import demonstration_samples
-from imprint.methods.eyes import blindfolded, language_of, teach_eyes
+from imprint.methods.eyes import blindfolded, language_of, only_eyes, teach_eyes
 from imprint.methods.reading import reading, said_aloud
 from imprint.policy.local import Sampling
 from imprint.policy.model import Policy, build_tiny
@@ -88,6 +89,13 @@ class PretrainRecipe(BaseModel):
     )
     see: int = Field(default=0, ge=0, description="Steps after these, in which the eyes alone learn to give such sums.")
     see_tokens: int = Field(default=1000, ge=100, description="Tokens of pictures per such step.")
+    see_shuffled: bool = Field(
+        default=False,
+        description="Every other of these pictures has its words in random order, so that none is guessed.",
+    )
+    only_eyes: bool = Field(
+        default=False, description="Whether the lessons after these teach the eyes alone: the language part stays."
+    )
     aloud: int = Field(default=0, ge=0, description="Pictures in every step of which parts are to be said.")
     recite: int = Field(
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
@@ -141,7 +149,8 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
                 school.teach(range(recipe.blindfold), save=False)
             school.save()  # the eyes know nothing yet
         teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
-        school.teach(range(recipe.blindfold, recipe.steps))
+        with only_eyes(policy) if recipe.only_eyes else nullcontext():
+            school.teach(range(recipe.blindfold, recipe.steps))
     else:
         school.teach(range(recipe.steps))
     return policy
