@@ -17,7 +17,7 @@ class ImageConfig(BaseModel):
 
     width: int = Field(default=392, ge=SMALLEST, le=4096, description="Pixels, less the padding.")
     font_size: int = Field(default=10, ge=6, le=64, description="Pixels.")
-    line_spacing: float = Field(default=1.2, ge=1.0, le=8.0, description="Height of a row, in font sizes.")
+    line_spacing: float = Field(default=1.2, ge=1.0, le=4.0, description="Height of a row, in font sizes.")
     padding: int = Field(default=5, ge=0, le=256, description="White pixels around, added after compression.")
     height_step: int = Field(
         default=1,

@@ -27,7 +27,6 @@ CACHE_BYTES = 128 * 2**20
 READABLE = 6.0  # pixels of a row's height, below which no letter can be told
 SLENDEST = 200  # times as high as wide: the processors of the models refuse a picture beyond
 
-
 _log = logging.getLogger(__name__)
 
 

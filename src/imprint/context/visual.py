@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,9 @@ class VisualContext(Context):
         self._visual = load_templates("visual", templates)
         self._goal = goal or (lambda first: first)
         self.renderer = Renderer(config.image)
+        # Of one picture, which a group shares and whose tokens are counted at every turn.
+        self._spelled = lru_cache(maxsize=1024)(self._spell)
+        self._told = lru_cache(maxsize=1024)(lambda picture: len(policy.encode(picture.text + "\n")))
 
     @property
     def grows(self) -> bool:
@@ -68,7 +72,7 @@ class VisualContext(Context):
         return replace(prompt, shared=len(self._parts("")[0]) + sum(len(self._spelled(one)) for one in prompt.pictures))
 
     def as_text(self, prompt: Prompt, read: int) -> int:
-        return read + sum(len(self.policy.encode(one.text + "\n")) - len(self._spelled(one)) for one in prompt.pictures)
+        return read + sum(self._told(one) - len(self._spelled(one)) for one in prompt.pictures)
 
     def shown(
         self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
@@ -102,7 +106,7 @@ class VisualContext(Context):
         factor = turns[-1].compression if turns else 1.0
         picture = Picture(drawn, factor, self.renderer.pixels)
         seen = self._spelled(picture)
-        as_text = len(before) + len(self.policy.encode(drawn + "\n")) + len(body) + len(after)
+        as_text = len(before) + self._told(picture) + len(body) + len(after)
         return Shown(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
 
     def shown_again(self, episode: Episode, skills: Sequence[Skill]) -> list[Prompt]:
@@ -131,9 +135,9 @@ class VisualContext(Context):
         spoken = without_factor(response) if self.style == "plain" else response
         return *self.parse(spoken), asked_factor(response)
 
-    def _spelled(self, picture: Picture) -> list[int]:
+    def _spell(self, picture: Picture) -> tuple[int, ...]:
         assert self.policy.eyes is not None
-        return self.policy.eyes.spelled(picture)
+        return tuple(self.policy.eyes.spelled(picture))
 
     def _history(self, first: str, turns: Sequence[Turn]) -> str:
         """One line a turn: what was seen, and what was done then. As text for a base model it is the transcript that

@@ -47,6 +47,18 @@ class Sample:
     transfer: Transfer | None = None
     pictures: tuple[Picture, ...] = ()
 
+    @classmethod
+    def imitation(
+        cls,
+        prompt_ids: Sequence[int],
+        token_ids: Sequence[int],
+        weights: Sequence[float],
+        pictures: tuple[Picture, ...] = (),
+    ) -> Sample:
+        """Tokens to be imitated (`Learner.imitate`), each with its weight; those of weight 0 are read alone."""
+        values = np.asarray(weights, dtype=np.float32)
+        return cls(tuple(prompt_ids), tuple(token_ids), values > 0, np.zeros_like(values), values, pictures=pictures)
+
     @property
     def prompt(self) -> tuple[tuple[int, ...], tuple[Picture, ...]]:
         """What stands before the tokens: samples in which it is equal share its computation."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
-
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.envs.base import Demonstration
@@ -35,9 +33,7 @@ def _whole_sample(demo: Demonstration, context: Context, observation_weight: flo
         answer = context.follow(result, spoken[-1])
         tokens += spoken + answer
         weights += [weight] * len(spoken) + [observation_weight] * len(answer)
-    values = np.asarray(weights, dtype=np.float32)
-    zeros = np.zeros(len(tokens), dtype=np.float32)
-    return Sample(prompt.ids[: prompt.shared], tuple(tokens), values > 0, zeros, values, pictures=prompt.pictures)
+    return Sample.imitation(prompt.ids[: prompt.shared], tokens, weights, prompt.pictures)
 
 
 def _turn_samples(demo: Demonstration, context: VisualContext, count: int = 2) -> list[Sample]:
@@ -54,7 +50,5 @@ def _turn_samples(demo: Demonstration, context: VisualContext, count: int = 2) -
     for number in sorted(set(dice.choices(range(len(played)), weights, k=count))):
         shown = context.shown(demo.pages, (), demo.first.observation, played[:number], seen[number]).prompt
         spoken = context.policy.encode(f" {played[number].action}\n")
-        values = np.full(len(spoken), mean, dtype=np.float32)
-        zeros = np.zeros(len(spoken), dtype=np.float32)
-        samples.append(Sample(shown.ids, tuple(spoken), values > 0, zeros, values, pictures=shown.pictures))
+        samples.append(Sample.imitation(shown.ids, spoken, [mean] * len(spoken), shown.pictures))
     return samples

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -259,11 +258,8 @@ def _recite(recipe: PretrainRecipe, world: DreamWorld, policy: Policy, progress:
         samples = []
         for _ in range(min(256, int(recipe.recite_tokens / longest))):
             said = [dice.choice(words) for _ in range(dice.randint(4, int(longest)))]
-            values = np.array([0.0] * (len(said) + 1) + [1.0] * len(said), dtype=np.float32)
-            first = dice.choice(words)
-            samples.append(
-                Sample((first,), (*said, pause, *said), values > 0, np.zeros(len(values), dtype=np.float32), values)
-            )
+            weights = [0.0] * (len(said) + 1) + [1.0] * len(said)
+            samples.append(Sample.imitation((dice.choice(words),), (*said, pause, *said), weights))
         nll = learner.imitate(samples)["loss/nll"]
         if nll < 0.6:
             longest = min(80.0, longest * 1.04)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from imprint.context.visual import VisualContext
@@ -38,9 +37,8 @@ def passages(context: VisualContext, text: str, dice: random.Random) -> list[Sam
     for _ in range(PLACES):
         start = dice.randrange(max(1, len(words) - SAID // 2))
         said = words[start : start + SAID]
-        weights = np.array([0.0] * 2 + [1.0] * (len(said) - 2), dtype=np.float32)[: len(said)]
-        zeros = np.zeros(len(said), dtype=np.float32)
-        samples.append(Sample(prompt, tuple(said), weights > 0, zeros, weights, pictures=(picture,)))
+        weights = [0.0] * 2 + [1.0] * (len(said) - 2)
+        samples.append(Sample.imitation(prompt, said, weights[: len(said)], (picture,)))
     return samples
 
 

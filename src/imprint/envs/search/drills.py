@@ -7,6 +7,7 @@ a policy learns in minutes from these takes hours to learn from episodes alone.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from imprint.envs.base import Demonstration
 from imprint.envs.search.dreams import ONE_NAME, TWO_NAMES, WORDS
@@ -20,8 +21,8 @@ from imprint.skills.skill import Skill
 from imprint.types import StepResult
 
 MOST_SEARCHES = 8
-MOST_ANSWERS = 5
-MOST_COMPARISONS = 10
+ANSWERS = 5
+COMPARISONS = 10
 
 
 def carry_out_orders(seed: int) -> Demonstration:
@@ -36,27 +37,30 @@ def carry_out_orders(seed: int) -> Demonstration:
 
 
 def compare_numbers(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Up to ten pairs of things with a year each, of which one is to be named, as the page says; from `seed` alone."""
+    """Ten pairs of things with a year each, of which one is to be named, as the page says; from `seed` alone."""
     dice = random.Random(f"numbers/{seed}")
     pick: Pick = "larger" if dice.random() < 0.9 else "smaller"
     line = dice.choice(PICK[pick]).format(answer=answer(dice.choice(EXAMPLES)))
-    pairs = [dice.sample(encyclopedia.things, 2) for _ in range(MOST_COMPARISONS)]
+    pairs = [dice.sample(encyclopedia.things, 2) for _ in range(COMPARISONS)]
     told = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]
     seen = ["".join(f"\n{text}" for _, _, text in pair) for pair in told]
-    said = [answer(answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0]) for pair in pairs]
-    after = [StepResult(text) for text in (*seen[1:], "")]
-    turns = tuple((action, result, 1.0) for action, result in zip(said, after, strict=True))
-    return Demonstration((Skill("search-question", "", line),), StepResult(seen[0]), turns, success=True)
+    said = [answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0] for pair in pairs]
+    return _answered(line, list(zip(seen, said, strict=True)))
 
 
 def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Up to five questions, each with what a search found, to be answered as the page says; from `seed` alone."""
+    """Five questions, each with what a search found, to be answered as the page says; from `seed` alone."""
     dice = random.Random(f"read/{seed}")
     picks: tuple[Pick, ...] = ("", "smaller", "larger")
     pick = dice.choice(picks)
     example = answer(dice.choice(EXAMPLES))
     line = dice.choice(PICK[pick] if pick else ANSWER).format(answer=example)
-    rounds = [_compare(encyclopedia, pick, dice) if pick else _look_up(encyclopedia, dice) for _ in range(MOST_ANSWERS)]
+    rounds = [_compare(encyclopedia, pick, dice) if pick else _look_up(encyclopedia, dice) for _ in range(ANSWERS)]
+    return _answered(line, rounds)
+
+
+def _answered(line: str, rounds: Sequence[tuple[str, str]]) -> Demonstration:
+    """What is seen and what is to be answered, round after round, under a page of one line."""
     seen = [*(StepResult(text) for text, _ in rounds[1:]), StepResult("")]
     turns = tuple((answer(said), after, 1.0) for (_, said), after in zip(rounds, seen, strict=True))
     return Demonstration((Skill("search-question", "", line),), StepResult(rounds[0][0]), turns, success=True)
