@@ -6,8 +6,9 @@ Two words of a picture's text are given, and the twelve after them are to be sai
 those of the household's language that pre-training holds out, and the installed library's real pages. "Seen" is with
 the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in the language at
 all. Much of a text can be guessed from the words before; "told" counts the words alone that stand neither before them
-in the passage nor in the other text. Then validation games are played, with the pages of their own family and with
-those of another, and the last row is what a task's pages cost: tokens as text and as a picture.
+in the passage nor in the other text. Then validation games are played, with the pages of their own family, with those
+of another, and with sums of words in the place of what the eyes see. The last row is what a task's pages cost: tokens
+as text and as a picture.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +31,7 @@ from imprint.envs.base import make_world
 from imprint.episodes import Request, derive_seed
 from imprint.errors import PolicyError
 from imprint.learning.batch import Sample, score
-from imprint.methods.eyes import language_of, some_text
+from imprint.methods.eyes import blindfolded, language_of, some_text
 from imprint.methods.pretrain import HELD_OUT
 from imprint.methods.reading import passages
 from imprint.policy.model import Policy
@@ -127,17 +129,25 @@ def _logprobs(context: VisualContext, sample: Sample) -> list[float]:
 
 
 def solved(policy: Policy, config: ContextConfig, games: int) -> dict[str, float]:
-    """How many validation games are solved with the pages of their own family, and with those of the next."""
+    """How many validation games are solved with the pages of their own family, with those of the next, and with the
+    sums of their own pages' words in the place of what the eyes see."""
     world, library = make_world("household", size="small"), load_library("household")
     rollout, families = rollout_for(policy, world, config), list(world.categories)
     tasks = list(world.tasks("validation"))[:games]
+    assert isinstance(rollout.context, VisualContext)
+    sums = blindfolded(policy, rollout.context.renderer)
     found = {}
-    for name, step in (("its own pages", 0), ("another family's", 1)):
+    for name, step, sight in (
+        ("its own pages", 0, nullcontext()),
+        ("another family's", 1, nullcontext()),
+        ("the sums of its own pages' words", 0, sums),
+    ):
         shown = [library.serving(families[(families.index(task.category) + step) % len(families)]) for task in tasks]
         requests = [
             Request(task, derive_seed(0, "evaluate", task.id), page) for task, page in zip(tasks, shown, strict=True)
         ]
-        found[name] = float(sum(episode.success for episode in rollout.play(requests, Sampling(0.4, 24))))
+        with sight:
+            found[name] = float(sum(episode.success for episode in rollout.play(requests, Sampling(0.4, 24))))
     return found
 
 
