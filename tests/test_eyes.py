@@ -252,6 +252,29 @@ def test_language_and_eyes_are_taught_together_in_one_recipe(tmp_path):
     assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
+def test_drawn_histories_are_practised_from_a_step_on(tmp_path, monkeypatch):
+    shown = []
+
+    def watched(demo, context, weight):
+        shown.append(context.config.history)
+        return demonstration_samples(demo, context, weight)
+
+    monkeypatch.setattr("imprint.methods.pretrain.demonstration_samples", watched)
+    recipe = lessons("imprint-tiny", vision=SMALL, steps=2, demos=8, drawn_history=1, show_interval=2)
+    with Progress("pretrain", quiet=True) as progress:
+        train_base(recipe, household_library(), tmp_path / "out", progress)
+    assert shown == ["text"] * 8 + ["text", "text", "image", "image"] * 2
+    (figures,) = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "success/with" in figures
+    assert "success/drawn_history/without" in figures
+
+
+def test_histories_are_not_drawn_for_a_policy_of_text(tmp_path):
+    recipe = lessons("imprint-tiny", context=ContextConfig(style="plain"), steps=1, drawn_history=0)
+    with Progress("pretrain", quiet=True) as progress, pytest.raises(RecipeError, match="drawn_history"):
+        train_base(recipe, household_library(), tmp_path / "out", progress)
+
+
 # --- a drawn page before a growing transcript -----------------------------------------------------------------------
 
 
@@ -333,6 +356,16 @@ def test_with_a_drawn_history_each_turn_is_a_sample(seeing):
         command = seeing.decode(list(sample.token_ids)).strip()
         assert command in [said for said, _, _ in demo.turns]
         assert all(isinstance(picture, Picture) for picture in sample.pictures)
+    total = sum(weight for _, _, weight in demo.turns)
+    assert sum(float(sample.advantages_T[0]) for sample in samples) == pytest.approx(total)
+
+
+def test_a_base_models_drawn_history_is_its_transcript(seeing):
+    context = VisualContext(seeing, DRAWN.model_copy(update={"history": "image"}))
+    first = StepResult("You are in a room.\n\nYour task is to: put a mug in cabinet.")
+    turn = Turn("go to cabinet 1", "go to cabinet 1", "You arrive at cabinet 1.", 0.0, True, 0, 0, 0)
+    (picture,) = context.shown((), (), first.observation, [turn], StepResult(turn.observation)).prompt.pictures
+    assert picture.text == f"{first.observation}\n> go to cabinet 1"
 
 
 def test_a_chat_model_with_a_drawn_page_has_a_prompt_a_turn(tmp_path):

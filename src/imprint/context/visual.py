@@ -140,10 +140,10 @@ class VisualContext(Context):
         return tuple(self.policy.eyes.spelled(picture))
 
     def _history(self, first: str, turns: Sequence[Turn]) -> str:
-        """One line a turn: what was seen, and what was done then. As text for a base model it is the transcript that
-        such a model knows: each prompt then begins with the one before it."""
+        """What was seen, and what was done then: one line a turn, or for a base model the transcript that it knows. As
+        text each prompt of such a model then begins with the one before it."""
         seen = [first, *(turn.observation for turn in turns)]
-        if self.style == "plain" and self.config.history == "text":
+        if self.style == "plain":
             steps = [{"observation": o, "action": turn.action} for o, turn in zip(seen, turns, strict=False)]
             return self._visual.get_template("transcript.j2").render(turns=steps)
         lines = [{"observation": _flat(o), "action": _flat(turn.action)} for o, turn in zip(seen, turns, strict=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
@@ -11,12 +12,14 @@ from imprint.episodes import derive_seed
 from imprint.learning.batch import Sample
 from imprint.types import Turn
 
+TURNS = 4  # of a demonstration whose every turn has a picture of its own
+
 
 def demonstration_samples(demo: Demonstration, context: Context, observation_weight: float) -> list[Sample]:
     """A demonstration as samples whose `advantages_T` are the weights of imitation.
 
-    One where each prompt begins with the one before it. With a drawn history each turn has a picture of its own; two of
-    them are taken.
+    One where each prompt begins with the one before it. With a drawn history each turn has a picture of its own, and
+    some of them stand for all.
     """
     if isinstance(context, VisualContext) and not context.grows:
         return _turn_samples(demo, context)
@@ -36,8 +39,8 @@ def _whole_sample(demo: Demonstration, context: Context, observation_weight: flo
     return Sample.imitation(prompt.ids[: prompt.shared], tokens, weights, prompt.pictures)
 
 
-def _turn_samples(demo: Demonstration, context: VisualContext, count: int = 2) -> list[Sample]:
-    """Turns drawn by their weights, each with its own prompt, and with the mean weight of all."""
+def _turn_samples(demo: Demonstration, context: VisualContext) -> list[Sample]:
+    """Turns drawn by their weights, each with its own prompt; together they weigh what the whole demonstration does."""
     played = [Turn("", command, result.observation, 0.0, True, 0, 0, 0) for command, result, _ in demo.turns]
     seen = [demo.first, *(result for _, result, _ in demo.turns)]
     weights = [weight for _, _, weight in demo.turns]
@@ -45,10 +48,11 @@ def _turn_samples(demo: Demonstration, context: VisualContext, count: int = 2) -
         return []
     # Drawn from the demonstration itself: the same one gives the same samples.
     dice = random.Random(derive_seed(0, demo.first.observation, *(turn.action for turn in played)))
-    mean = sum(weights) / len(weights)
+    drawn = Counter(dice.choices(range(len(played)), weights, k=TURNS))
     samples = []
-    for number in sorted(set(dice.choices(range(len(played)), weights, k=count))):
+    for number, times in sorted(drawn.items()):
         shown = context.shown(demo.pages, (), demo.first.observation, played[:number], seen[number]).prompt
         spoken = context.policy.encode(f" {played[number].action}\n")
-        samples.append(Sample.imitation(shown.ids, spoken, [mean] * len(spoken), shown.pictures))
+        weight = sum(weights) * times / TURNS
+        samples.append(Sample.imitation(shown.ids, spoken, [weight] * len(spoken), shown.pictures))
     return samples

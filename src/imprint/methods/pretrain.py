@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.context.config import ContextConfig
+from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.envs.base import DreamWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
@@ -95,6 +96,11 @@ class PretrainRecipe(BaseModel):
     only_eyes: bool = Field(
         default=False, description="Whether the lessons after these teach the eyes alone: the language part stays."
     )
+    drawn_history: int | None = Field(
+        default=None,
+        ge=0,
+        description="From which step on every other demonstration is shown with its history drawn as well; null: none.",
+    )
     aloud: int = Field(default=0, ge=0, description="Pictures in every step of which parts are to be said.")
     recite: int = Field(
         default=0, ge=0, description="First steps, in which words in random order are to be said again: to look back."
@@ -137,6 +143,12 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
         )
     with TemporaryDirectory() as scratch:
         policy = _first_policy(recipe, world, library, Path(scratch))
+    if recipe.drawn_history is not None and not recipe.context.draws:
+        raise RecipeError(
+            "a history is drawn beside contexts that draw something",
+            key="drawn_history",
+            mend="set context.skills to image, or drawn_history to null",
+        )
     rollout = rollout_for(policy, world, recipe.context)
     _recite(recipe, world, policy, progress)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +182,14 @@ class _School:
     ) -> None:
         self.recipe, self.world, self.library, self.out, self.log = recipe, world, library, out, log
         self.policy, self.context, self.progress = rollout.policy, rollout.context, progress
-        self.evaluator = Evaluator(rollout, library, Sampling(0.4, 24), recipe.seed)
+        rollouts = {"": rollout}
+        if recipe.drawn_history is not None:
+            config = recipe.context.model_copy(update={"history": "image"})
+            rollouts["drawn_history/"] = rollout_for(self.policy, world, config)
+        self.contexts = [one.context for one in rollouts.values()]
+        self.evaluators = {
+            name: Evaluator(one, library, Sampling(0.4, 24), recipe.seed) for name, one in rollouts.items()
+        }
         texts = language_of(world) if recipe.context.draws else []
         self.texts, self.unseen = texts[HELD_OUT:], texts[:HELD_OUT]
 
@@ -193,32 +212,40 @@ class _School:
         ]
         samples = [
             sample
-            for demo in demos
+            for index, demo in enumerate(demos)
             if demo is not None
-            for sample in demonstration_samples(demo, context, recipe.observation_weight)
+            for sample in demonstration_samples(demo, self._context_of(step, index), recipe.observation_weight)
         ]
         if isinstance(context, VisualContext) and recipe.aloud:
             samples += said_aloud(context, self.texts, recipe.aloud, derive_seed(recipe.seed, "aloud", step))
         return samples
 
+    def _context_of(self, step: int, index: int) -> Context:
+        """Pairs of demonstrations alternate: of the newest lesson and of another one each (`lessons_of`)."""
+        start = self.recipe.drawn_history
+        return self.contexts[index // 2 % 2 if start is not None and step >= start else 0]
+
     def _show(self, step: int, numbers: dict[str, float], save: bool) -> None:
         """Try the real tasks, with the page and without; keep the policy, and the figures."""
-        self.evaluator.forget()
-        tasks = list(self.world.tasks("validation"))[: self.recipe.show_tasks]
-        arms = self.evaluator.paired(tasks, self.library.names)
-        shares = {
-            f"success/{arm}": sum(e.success for e in episodes) / len(episodes)
-            for arm, episodes in zip(("with", "without"), arms, strict=True)
-        }
         if save:
             self.save()
+        shares = {key: share for name in self.evaluators for key, share in self._tried(name).items()}
+        told = ", ".join(f"{name.replace('success/', '')} {share:.2f}" for name, share in shares.items())
         if isinstance(self.context, VisualContext):
             shares |= reading(self.context, self.unseen)
         append_jsonl(self.log, [{"step": step, **numbers, **shares}])
-        self.progress.note(
-            f"step {step}: nll {numbers['loss/nll']:.3f}, real tasks never shown: success with the page "
-            f"{shares['success/with']:.2f}, without {shares['success/without']:.2f}"
-        )
+        self.progress.note(f"step {step}: nll {numbers['loss/nll']:.3f}, success on real tasks, never shown: {told}")
+
+    def _tried(self, name: str) -> dict[str, float]:
+        """The shares of the real tasks that are solved, with the page and without."""
+        evaluator = self.evaluators[name]
+        evaluator.forget()
+        tasks = list(self.world.tasks("validation"))[: self.recipe.show_tasks]
+        arms = evaluator.paired(tasks, self.library.names)
+        return {
+            f"success/{name}{arm}": sum(e.success for e in episodes) / len(episodes)
+            for arm, episodes in zip(("with", "without"), arms, strict=True)
+        }
 
     def save(self) -> None:
         with atomic_folder(self.out) as folder:
