@@ -245,6 +245,15 @@ def test_pretraining_runs_from_sums_of_words_to_eyes_that_see(tmp_path):
     assert "reading/nll" in figures[0]
 
 
+def test_a_step_in_which_nothing_is_seen_teaches_the_eyes_nothing(folder, tmp_path):
+    # The two dreams of this seed are shown without a page.
+    recipe = lessons(folder, steps=1, only_eyes=True, seed=2, lessons={"full": 0}, aloud=0)
+    with Progress("pretrain", quiet=True) as progress:
+        trained = train_base(recipe, household_library(), tmp_path / "out", progress)
+    old = dict(Policy.load(folder, pictures=True).model.named_parameters())
+    assert all(torch.equal(old[name], weight) for name, weight in trained.model.named_parameters())
+
+
 def test_language_and_eyes_are_taught_together_in_one_recipe(tmp_path):
     recipe = lessons("imprint-tiny", vision=SMALL, blindfold=1, see=1, see_tokens=100, steps=2)
     with Progress("pretrain", quiet=True) as progress:

@@ -282,8 +282,6 @@ def teach_eyes(
     recipe: PretrainRecipe, texts: Sequence[str], renderer: Renderer, policy: Policy, progress: Progress
 ) -> None:
     """`recipe.see` steps of the eyes' lesson."""
-    if not recipe.see:
-        return
     progress.begin(recipe.see)
     teacher = EyeTeacher(
         policy,

@@ -159,7 +159,9 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             with blindfolded(policy, rollout.context.renderer):
                 school.teach(range(recipe.blindfold), save=False)
             school.save()  # the eyes know nothing yet
-        teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
+        if recipe.see:
+            teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
+            school.save()
         with only_eyes(policy) if recipe.only_eyes else nullcontext():
             school.teach(range(recipe.blindfold, recipe.steps))
     else:
@@ -218,6 +220,8 @@ class _School:
         ]
         if isinstance(context, VisualContext) and recipe.aloud:
             samples += said_aloud(context, self.texts, recipe.aloud, derive_seed(recipe.seed, "aloud", step))
+        if recipe.only_eyes and step >= recipe.blindfold:
+            return [sample for sample in samples if sample.pictures]  # the others have nothing to see
         return samples
 
     def _context_of(self, step: int, index: int) -> Context:
