@@ -45,6 +45,9 @@ def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns(fo
             recipe.pop(key)
         if name == "imprint":
             recipe["learner"], recipe["transfer"] = recipes["skill0"]["learner"], recipes["skill0"]["transfer"]
+        if name == "agentocr":
+            assert recipe["context"] | {"history": "text"} == recipes["skill0"]["context"]
+            recipe["context"] = recipes["skill0"]["context"]
         if not recipe["steps"]:  # no training
             recipe["steps"], recipe["env_steps"] = recipes["skill0"]["steps"], recipes["skill0"]["env_steps"]
     assert all(recipe == recipes["skill0"] for recipe in recipes.values())
