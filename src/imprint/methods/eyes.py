@@ -127,7 +127,7 @@ class EyeTeacher:
     Args:
         texts: of the world's language, to be drawn.
         size: tokens of pictures in a step.
-        shuffle: in every other picture the words are in random order.
+        evenly: every other picture holds words drawn evenly from all of theirs, the rare as often as the frequent.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class EyeTeacher:
         lr: float = 3e-3,
         muon_lr: float = 0.02,
         seed: int = 0,
-        shuffle: bool = False,
+        evenly: bool = False,
     ) -> None:
-        self.shuffle = shuffle
+        self.words = sorted({word for text in texts for word in text.split()}) if evenly else []
         self.policy, self.renderer, self.texts, self.size = policy, renderer, texts, size
         self.dice = random.Random(f"eyes/{seed}")
         grid = Grid.of(renderer)
@@ -185,10 +185,8 @@ class EyeTeacher:
         glimpses: list[Glimpse] = []
         while sum(len(one.characters) for one in glimpses) < self.size:
             text = some_text(self.texts, self.dice)
-            if self.shuffle and len(glimpses) % 2:
-                words = text.split(" ")
-                self.dice.shuffle(words)
-                text = " ".join(words).strip("\n")
+            if self.words and len(glimpses) % 2:
+                text = " ".join(self.dice.choices(self.words, k=len(text.split())))
             glimpses.append(glimpse(self.policy, self.renderer, text))
         return glimpses
 
@@ -264,25 +262,12 @@ def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
         del eyes.patches  # the class's own is there again
 
 
-@contextmanager
-def only_eyes(policy: Policy) -> Iterator[None]:
-    """For a while, no weight of the language part is learned."""
-    seeing = {id(weight) for weight in policy.model.model.visual.parameters()}
-    held = [weight for weight in policy.model.parameters() if weight.requires_grad and id(weight) not in seeing]
-    for weight in held:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in held:
-            weight.requires_grad_(True)
-
-
 def teach_eyes(
     recipe: PretrainRecipe, texts: Sequence[str], renderer: Renderer, policy: Policy, progress: Progress
-) -> None:
-    """`recipe.see` steps of the eyes' lesson."""
+) -> dict[str, float]:
+    """`recipe.see` steps of the eyes' lesson; the figures of the last."""
     progress.begin(recipe.see)
+    numbers: dict[str, float] = {}
     teacher = EyeTeacher(
         policy,
         renderer,
@@ -290,7 +275,7 @@ def teach_eyes(
         steps=recipe.see,
         size=recipe.see_tokens,
         seed=recipe.seed,
-        shuffle=recipe.see_shuffled,
+        evenly=recipe.see_evenly,
     )
     for _ in range(recipe.see):
         numbers = teacher.step()
@@ -298,6 +283,7 @@ def teach_eyes(
             f"to see: {numbers['characters']:.0%} of the characters, {numbers['missed']:.0%} of words missed"
         )
     teacher.close()
+    return numbers
 
 
 def some_text(texts: Sequence[str], dice: random.Random, longest: int = 600) -> str:

@@ -7,7 +7,6 @@ because no demonstration ever showed one (the household's are in `envs/household
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +25,7 @@ from imprint.learning.batch import Sample
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
 from imprint.methods.demonstrations import demonstration_samples
-from imprint.methods.eyes import blindfolded, language_of, only_eyes, teach_eyes
+from imprint.methods.eyes import blindfolded, language_of, teach_eyes
 from imprint.methods.reading import reading, said_aloud
 from imprint.policy.local import Sampling
 from imprint.policy.model import Policy, build_tiny
@@ -89,12 +88,10 @@ class PretrainRecipe(BaseModel):
     )
     see: int = Field(default=0, ge=0, description="Steps after these, in which the eyes alone learn to give such sums.")
     see_tokens: int = Field(default=1000, ge=100, description="Tokens of pictures per such step.")
-    see_shuffled: bool = Field(
+    see_evenly: bool = Field(
         default=False,
-        description="Every other of these pictures has its words in random order, so that none is guessed.",
-    )
-    only_eyes: bool = Field(
-        default=False, description="Whether the lessons after these teach the eyes alone: the language part stays."
+        description="Every other of these pictures holds words drawn evenly from all of the world's language, the rare "
+        "as often as the frequent: none is guessed, and none is left out.",
     )
     drawn_history: int | None = Field(
         default=None,
@@ -160,10 +157,9 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
                 school.teach(range(recipe.blindfold), save=False)
             school.save()  # the eyes know nothing yet
         if recipe.see:
-            teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
-            school.save()
-        with only_eyes(policy) if recipe.only_eyes else nullcontext():
-            school.teach(range(recipe.blindfold, recipe.steps))
+            numbers = teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
+            school.show(recipe.blindfold, numbers)
+        school.teach(range(recipe.blindfold, recipe.steps))
     else:
         school.teach(range(recipe.steps))
     return policy
@@ -203,7 +199,7 @@ class _School:
         for step in steps:
             numbers = learner.imitate(self._samples(step))
             if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
-                self._show(step + 1, numbers, save)
+                self.show(step + 1, numbers, save=save)
             self.progress.advance(f"nll {numbers['loss/nll']:.3f}")
 
     def _samples(self, step: int) -> list[Sample]:
@@ -220,8 +216,6 @@ class _School:
         ]
         if isinstance(context, VisualContext) and recipe.aloud:
             samples += said_aloud(context, self.texts, recipe.aloud, derive_seed(recipe.seed, "aloud", step))
-        if recipe.only_eyes and step >= recipe.blindfold:
-            return [sample for sample in samples if sample.pictures]  # the others have nothing to see
         return samples
 
     def _context_of(self, step: int, index: int) -> Context:
@@ -229,16 +223,15 @@ class _School:
         start = self.recipe.drawn_history
         return self.contexts[index // 2 % 2 if start is not None and step >= start else 0]
 
-    def _show(self, step: int, numbers: dict[str, float], save: bool) -> None:
+    def show(self, step: int, numbers: dict[str, float], *, save: bool = True) -> None:
         """Try the real tasks, with the page and without; keep the policy, and the figures."""
         if save:
             self.save()
         shares = {key: share for name in self.evaluators for key, share in self._tried(name).items()}
-        told = ", ".join(f"{name.replace('success/', '')} {share:.2f}" for name, share in shares.items())
         if isinstance(self.context, VisualContext):
             shares |= reading(self.context, self.unseen)
         append_jsonl(self.log, [{"step": step, **numbers, **shares}])
-        self.progress.note(f"step {step}: nll {numbers['loss/nll']:.3f}, success on real tasks, never shown: {told}")
+        self.progress.note(f"step {step}: {_told(numbers)}; success on real tasks, never shown: {_told(shares)}")
 
     def _tried(self, name: str) -> dict[str, float]:
         """The shares of the real tasks that are solved, with the page and without."""
@@ -254,6 +247,10 @@ class _School:
     def save(self) -> None:
         with atomic_folder(self.out) as folder:
             self.policy.save(folder)
+
+
+def _told(numbers: dict[str, float]) -> str:
+    return ", ".join(f"{name.rpartition('/')[2]} {value:.3g}" for name, value in numbers.items())
 
 
 def _refuse_foreign(out: Path, log: Path) -> None:
