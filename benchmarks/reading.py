@@ -7,8 +7,8 @@ those of the household's language that pre-training holds out, and the installed
 the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in the language at
 all. Much of a text can be guessed from the words before; "told" counts the words alone that stand neither before them
 in the passage nor in the other text. Then validation games are played, with the pages of their own family, with those
-of another, and with sums of words in the place of what the eyes see. The last row is what a task's pages cost: tokens
-as text and as a picture.
+of another, and with sums of words in the place of what the eyes see; the same with the history drawn too. The last row
+is what a task's pages cost: tokens as text and as a picture.
 """
 
 from __future__ import annotations
@@ -77,11 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             count = f"{found[f'{which} words']:.0f}"
             rows.append((f"{name}, {which}", count, *(f"{found[f'{which} {key}']:.2f}" for key in keys)))
     table(rows)
-    figures["solved"] = solved(policy, context.config, options.games)
-    print(
-        "solved: "
-        + ", ".join(f"{value:.0f} of {options.games} with {name}" for name, value in figures["solved"].items())
-    )
+    for shown, config in (
+        ("solved", context.config),
+        ("solved with a drawn history", context.config.model_copy(update={"history": "image"})),
+    ):
+        figures[shown] = solved(policy, config, options.games)
+        counted = (f"{value:.0f} of {options.games} with {name}" for name, value in figures[shown].items())
+        print(f"{shown}: {', '.join(counted)}")
     figures["a page"] = cost(context, pages)
     print("tokens of a task's pages: " + ", ".join(f"{value:.0f} {name}" for name, value in figures["a page"].items()))
     report("reading", figures, options)

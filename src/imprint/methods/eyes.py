@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from imprint.context.config import SMALLEST
 from imprint.context.image import Renderer
+from imprint.context.prompt import CUE
 from imprint.envs.base import DreamWorld
 from imprint.errors import RecipeError
 from imprint.policy.model import Policy
@@ -296,6 +297,14 @@ def some_text(texts: Sequence[str], dice: random.Random, longest: int = 600) -> 
     return "\n".join(parts)[:longest]
 
 
-def language_of(world: DreamWorld, count: int = 6000) -> list[str]:
-    """The first texts of a world's language that are worth drawing."""
-    return [text.strip("\n >") for text in islice(world.language(), count) if len(text) > 3]
+def language_of(world: DreamWorld, count: int = 6000, *, cued: bool = False) -> list[str]:
+    """The first texts of a world's language that are worth drawing.
+
+    Args:
+        cued: with the cue before each command, as a transcript has it.
+    """
+    texts = [
+        (CUE + text if cued and text.startswith(" ") else text).removesuffix(CUE)
+        for text in islice(world.language(), count)
+    ]
+    return [text.strip("\n" if cued else "\n >") for text in texts if len(text.strip("\n >")) > 3]

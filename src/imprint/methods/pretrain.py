@@ -157,7 +157,9 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
                 school.teach(range(recipe.blindfold), save=False)
             school.save()  # the eyes know nothing yet
         if recipe.see:
-            numbers = teach_eyes(recipe, school.texts, rollout.context.renderer, policy, progress)
+            numbers = teach_eyes(
+                recipe, language_of(world, cued=True)[HELD_OUT:], rollout.context.renderer, policy, progress
+            )
             school.show(recipe.blindfold, numbers)
         school.teach(range(recipe.blindfold, recipe.steps))
     else:
