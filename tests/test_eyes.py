@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from imprint.errors import PolicyError, RecipeError
 from imprint.learning.batch import episode_samples, score
 from imprint.learning.config import LearnerConfig
 from imprint.methods.demonstrations import demonstration_samples
-from imprint.methods.eyes import BLANK, OTHER, EyeTeacher, Grid, blindfolded, glimpse, letter, word_sums
+from imprint.methods.eyes import BLANK, OTHER, EyeTeacher, Grid, blindfolded, glimpse, language_of, letter, word_sums
 from imprint.methods.pretrain import PretrainRecipe, train_base
 from imprint.methods.reading import PLACES, passages, reading
 from imprint.policy.local import Sampling
@@ -196,6 +197,13 @@ def test_the_eyes_learn_what_a_picture_says(renderer, tmp_path):
     teacher.close()
     assert losses[-1] < 0.8 * losses[0]
     assert all(torch.equal(before[name], weight) for name, weight in policy.model.get_decoder().named_parameters())
+
+
+def test_the_eyes_are_shown_the_cue_before_each_command():
+    world = make_world("household", size="small")
+    said, plain = language_of(world, 40, cued=True), language_of(world, 40)
+    assert [text.startswith("> ") for text in said] == [text.startswith(" ") for text in islice(world.language(), 40)]
+    assert [text.removeprefix("> ") for text in said] == plain
 
 
 def test_rare_words_are_drawn_as_often_as_frequent_ones(renderer, seeing):
