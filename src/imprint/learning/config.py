@@ -36,6 +36,11 @@ class LearnerConfig(BaseModel):
     aggregate: Aggregate = Field(default="token-mean", description="How token losses become one number.")
     kl_coef: float = Field(default=0.0, ge=0, description="Weight of KL(policy || starting policy); 0 keeps no copy.")
     entropy_coef: float = Field(default=0.0, ge=0, description="Weight of the entropy bonus; 0 computes none.")
+    freeze_vision_tower: bool = Field(
+        default=False,
+        description="Of a policy that reads pictures, learn the language part alone. Each picture is then looked at "
+        "once, and what it shows is not unlearned.",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Autocast for the update; bfloat16 helps on GPUs, not on small CPUs."
     )

@@ -27,6 +27,9 @@ class Learner:
     Args:
         total_steps: how many calls will be made, for the decay of the learning rate.
         temperature: of the sampler whose log-probs the samples carry.
+
+    Raises:
+        RecipeError: a vision tower is to be frozen, and the policy reads no pictures.
     """
 
     def __init__(self, policy: Policy, config: LearnerConfig, *, total_steps: int, temperature: float = 1.0) -> None:
@@ -34,6 +37,8 @@ class Learner:
         self.config = config
         self.total_steps = total_steps
         self.temperature = temperature or 1.0
+        if config.freeze_vision_tower:
+            _freeze_tower(policy)
         self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.optimizers = _optimizers(policy, config)
         self.steps = 0
@@ -210,6 +215,17 @@ class Learner:
             optimizer.load_state_dict(saved)
         self.steps = int(state["steps"])
         self._square, self._squares = state["norms"]
+
+
+def _freeze_tower(policy: Policy) -> None:
+    if policy.eyes is None:
+        raise RecipeError(
+            "this policy reads no pictures, so that there is no vision tower to freeze",
+            where=policy.name,
+            key="learner.freeze_vision_tower",
+            mend="set it to false, or draw something (context.skills: image)",
+        )
+    policy.freeze_eyes()
 
 
 def _optimizers(policy: Policy, config: LearnerConfig) -> list[torch.optim.Optimizer]:

@@ -254,12 +254,13 @@ def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
         grid = [[1, 2 * (len(one.characters) // across), 2 * across] for one in seen]
         return _table(seen).float(), torch.tensor(grid)
 
+    kept, eyes.kept = eyes.kept, None  # what words mean may change
     body.visual = _Sums(policy.model.get_input_embeddings())
     eyes.patches = patches  # type: ignore[method-assign]
     try:
         yield
     finally:
-        body.visual = tower
+        body.visual, eyes.kept = tower, kept
         del eyes.patches  # the class's own is there again
 
 

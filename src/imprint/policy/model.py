@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from imprint.errors import PolicyError, RecipeError
 from imprint.policy import attention
 from imprint.policy.cache import PrefixCache
-from imprint.policy.vision import Eyes
+from imprint.policy.vision import Eyes, Kept
 
 TINY = "imprint-tiny"
 # What a vision-language model's folder holds beside weights and tokenizer: it stays with every checkpoint.
@@ -67,6 +67,16 @@ class Policy:
     def decode(self, ids: list[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def freeze_eyes(self) -> None:
+        """Let the vision tower stay as it is: none of its weights is learned, and each picture is looked at once.
+
+        (But for a tower that speaks to inner layers too, as Qwen3-VL's does: it looks each time.)
+        """
+        tower = self.model.model.visual
+        tower.requires_grad_(False)
+        if self.eyes is not None and self.eyes.kept is None and not hasattr(tower, "deepstack_visual_indexes"):
+            self.eyes.kept = Kept()
 
     def save(self, folder: Path) -> None:
         """Write the Hugging Face folder layout (config, safetensors, tokenizer)."""

@@ -8,6 +8,7 @@ Shapes: U prompts, T tokens.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,63 @@ from imprint.types import Picture
 if TYPE_CHECKING:
     from imprint.policy.model import Policy
 
+KEPT = 2**28  # bytes of what a frozen tower makes of pictures
+CHUNK = 16  # pictures at a time: those of a whole batch would not fit a processor's caches
 IDS = ("image_token_id", "vision_start_token_id", "vision_end_token_id")
+
+
+class Kept:
+    """The tokens that pictures are to a language model, as a vision tower gives them that does not change.
+
+    Args:
+        most: bytes; the least recently used are dropped.
+    """
+
+    def __init__(self, most: int = KEPT) -> None:
+        self.most, self.size = most, 0
+        self._tokens: OrderedDict[Picture, tuple[Tensor, Tensor]] = OrderedDict()
+
+    def of(self, policy: Policy, pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
+        """All tokens of all pictures [T, width], and each one's grid [pictures, 3]; looked at once each."""
+        new = [picture for picture in dict.fromkeys(pictures) if picture not in self._tokens]
+        found = {picture: self._tokens[picture] for picture in pictures if picture in self._tokens}
+        for start in range(0, len(new), CHUNK):
+            found |= _look(policy, new[start : start + CHUNK])
+        for picture, seen in found.items():
+            if picture not in self._tokens:
+                self.size += _bytes(seen)
+            self._tokens[picture] = seen
+            self._tokens.move_to_end(picture)
+        while self.size > self.most:
+            self.size -= _bytes(self._tokens.popitem(last=False)[1])
+        tokens, grids = zip(*(found[picture] for picture in pictures), strict=True)
+        return torch.cat(tokens), torch.stack(grids)
+
+
+@torch.no_grad()
+def _look(policy: Policy, pictures: Sequence[Picture]) -> dict[Picture, tuple[Tensor, Tensor]]:
+    """What the tower makes of each picture, and its grid."""
+    assert policy.eyes is not None
+    tower = policy.model.model.visual
+    pixels, grids = policy.eyes.patches(pictures)
+    given = pixels.to(policy.device).type(tower.dtype)
+    tokens = tower(given, grid_thw=grids.to(policy.device)).pooler_output
+    sizes = (grids.prod(-1) // tower.spatial_merge_size**2).tolist()
+    # Copies: a view would keep the tokens of all.
+    return {
+        picture: (own.clone(), grid) for picture, own, grid in zip(pictures, tokens.split(sizes), grids, strict=True)
+    }
+
+
+def _bytes(seen: tuple[Tensor, Tensor]) -> int:
+    return seen[0].numel() * seen[0].element_size()
 
 
 class Eyes:
     """The image processor of a model, and where pictures stand in its prompts.
+
+    Attributes:
+        kept: what a frozen tower has made of pictures, the least recently used first; None while it may change.
 
     Raises:
         PolicyError: the model marks pictures in a way that is not known here.
@@ -39,6 +92,7 @@ class Eyes:
                 key="model",
                 mend="use a model of the Qwen-VL family (Qwen2.5-VL, Qwen3-VL), or contexts of text",
             )
+        self.kept: Kept | None = None
         self.placeholder, self.start, self.end = (int(getattr(config, key)) for key in IDS)
 
     def count(self, height: int, width: int) -> int:
@@ -81,15 +135,22 @@ def read_prompts(
     everything = [picture for row in pictures for picture in row]
     kinds = (ids == policy.eyes.placeholder).int()
     inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-    seen: dict[str, Tensor] = {}
-    if everything:
+    seen: dict[str, Tensor] = {"input_ids": ids}
+    grid: Tensor | None = None
+    if everything and policy.eyes.kept is not None:
+        tokens, grid = policy.eyes.kept.of(policy, everything)
+        words = body.get_input_embeddings()(ids)
+        seen = {"inputs_embeds": words.masked_scatter(kinds.bool()[..., None], tokens.to(words.dtype))}
+    elif everything:
         pixels, grid = policy.eyes.patches(everything)
-        seen = {"pixel_values": pixels.to(ids.device), "image_grid_thw": grid.to(ids.device)}
+        seen |= {"pixel_values": pixels.to(ids.device), "image_grid_thw": grid.to(ids.device)}
     positions, behind = body.get_rope_index(
-        ids, mm_token_type_ids=kinds, image_grid_thw=seen.get("image_grid_thw"), attention_mask=inside.int()
+        ids,
+        mm_token_type_ids=kinds,
+        image_grid_thw=None if grid is None else grid.to(ids.device),
+        attention_mask=inside.int(),
     )
     states: Tensor = body(
-        input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
