@@ -1,0 +1,112 @@
+"""A vision tower that stays as it is: what is learned, what is kept of pictures, and that it is the same policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from imprint.context.config import ContextConfig, ImageConfig
+from imprint.context.image import Renderer
+from imprint.envs.base import make_world
+from imprint.episodes import Request
+from imprint.errors import RecipeError
+from imprint.learning.batch import Sample, episode_samples, score
+from imprint.learning.config import LearnerConfig
+from imprint.learning.learner import Learner
+from imprint.methods.eyes import blindfolded
+from imprint.policy.local import Sampling
+from imprint.policy.model import Policy
+from imprint.policy.vision import Kept
+from imprint.types import Picture
+from imprint.visual_rollout import rollout_for
+from tiny import tiny_policy
+from tiny_vision import build_tiny_vision
+
+IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
+FROZEN = LearnerConfig(lr=1e-2, freeze_vision_tower=True)
+
+
+def seeing(folder: Path, kind: str = "qwen2.5-vl") -> Policy:
+    return Policy.load(build_tiny_vision(folder, chat=False, kind=kind), pictures=True)
+
+
+def played(policy: Policy) -> list[Sample]:
+    """Samples of two short episodes with a drawn history."""
+    world = make_world("household", size="small", max_turns=3)
+    rollout = rollout_for(policy, world, ContextConfig(style="plain", history="image", image=IMAGE))
+    requests = [Request(task, seed) for seed, task in enumerate(list(world.tasks("train"))[:2])]
+    episodes = rollout.play(requests, Sampling(1.0, 6))
+    return [sample for episode in episodes for sample in episode_samples(episode, [1.0] * len(episode.turns))]
+
+
+def picture(text: str) -> Picture:
+    return Picture(text, 1.0, Renderer(IMAGE).pixels)
+
+
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])
+def test_the_language_part_alone_is_learned(tmp_path, kind):
+    policy = seeing(tmp_path, kind)
+    old = {name: weight.clone() for name, weight in policy.model.named_parameters()}
+    learner = Learner(policy, FROZEN, total_steps=1)
+    learner.update(played(policy))
+    changed = {name for name, weight in policy.model.named_parameters() if not torch.equal(old[name], weight)}
+    assert changed
+    assert not any("visual" in name for name in changed)
+    policy.save(tmp_path / "saved")
+    again = dict(Policy.load(tmp_path / "saved", pictures=True).model.named_parameters())
+    assert all(torch.equal(again[name], weight) for name, weight in policy.model.named_parameters())
+
+
+def test_what_is_kept_is_what_would_be_seen(tmp_path):
+    policy = seeing(tmp_path)
+    samples = played(policy)
+    with torch.no_grad():
+        looked = score(policy, samples).logprobs_M
+        policy.freeze_eyes()
+        first, second = (score(policy, samples).logprobs_M for _ in range(2))
+    assert torch.allclose(looked, first, atol=1e-5)
+    assert torch.equal(first, second)
+
+
+def test_a_picture_is_looked_at_once_and_the_oldest_are_forgotten(tmp_path):
+    policy = seeing(tmp_path)
+    looks: list[int] = []
+    patches = policy.eyes.patches
+    policy.eyes.patches = lambda pictures: looks.append(len(pictures)) or patches(pictures)
+    kept = Kept(most=10_000)
+    tokens, grids = kept.of(policy, [picture("a mug"), picture("a cup"), picture("a mug")])
+    assert looks == [2]
+    assert len(tokens) == sum(int(grid.prod()) // 4 for grid in grids)
+    assert torch.equal(tokens[: len(tokens) // 3], tokens[-len(tokens) // 3 :])
+    kept.of(policy, [picture("a cup"), picture("a mug")])
+    assert looks == [2]
+    for number in range(40):
+        kept.of(policy, [picture(f"mug {number}")])
+    assert kept.size <= 10_000
+    kept.of(policy, [picture("mug 39")])
+    assert len(looks) == 41
+    kept.of(policy, [picture("a mug")])
+    assert len(looks) == 42
+
+
+def test_more_pictures_than_can_be_kept_are_all_seen(tmp_path):
+    policy = seeing(tmp_path)
+    tokens, grids = Kept(most=1).of(policy, [picture(f"mug {number}") for number in range(20)])
+    assert len(grids) == 20
+    assert len(tokens) == sum(int(grid.prod()) // 4 for grid in grids)
+
+
+def test_nothing_is_kept_under_a_blindfold(tmp_path):
+    policy = seeing(tmp_path)
+    policy.freeze_eyes()
+    kept = policy.eyes.kept
+    with blindfolded(policy, Renderer(IMAGE)):
+        assert policy.eyes.kept is None
+    assert policy.eyes.kept is kept is not None
+
+
+def test_a_policy_of_text_has_no_tower_to_freeze():
+    with pytest.raises(RecipeError, match="freeze_vision_tower"):
+        Learner(tiny_policy(), FROZEN, total_steps=1)
