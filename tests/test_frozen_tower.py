@@ -100,6 +100,9 @@ def test_more_pictures_than_can_be_kept_are_all_seen(tmp_path):
 
 def test_nothing_is_kept_under_a_blindfold(tmp_path):
     policy = seeing(tmp_path)
+    with blindfolded(policy, Renderer(IMAGE)):
+        policy.freeze_eyes()
+        assert policy.eyes.kept is None
     policy.freeze_eyes()
     kept = policy.eyes.kept
     with blindfolded(policy, Renderer(IMAGE)):

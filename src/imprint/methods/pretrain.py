@@ -230,9 +230,8 @@ class _School:
         if save:
             self.save()
         shares = {key: share for name in self.evaluators for key, share in self._tried(name).items()}
-        if isinstance(self.context, VisualContext):
-            shares |= reading(self.context, self.unseen)
-        append_jsonl(self.log, [{"step": step, **numbers, **shares}])
+        read = reading(self.context, self.unseen) if isinstance(self.context, VisualContext) else {}
+        append_jsonl(self.log, [{"step": step, **numbers, **shares, **read}])
         self.progress.note(f"step {step}: {_told(numbers)}; success on real tasks, never shown: {_told(shares)}")
 
     def _tried(self, name: str) -> dict[str, float]:
@@ -252,7 +251,7 @@ class _School:
 
 
 def _told(numbers: dict[str, float]) -> str:
-    return ", ".join(f"{name.rpartition('/')[2]} {value:.3g}" for name, value in numbers.items())
+    return ", ".join(f"{name.partition('/')[2] or name} {value:.3g}" for name, value in numbers.items())
 
 
 def _refuse_foreign(out: Path, log: Path) -> None:

@@ -75,7 +75,10 @@ class Policy:
         """
         tower = self.model.model.visual
         tower.requires_grad_(False)
-        if self.eyes is not None and self.eyes.kept is None and not hasattr(tower, "deepstack_visual_indexes"):
+        sees = any(True for _ in tower.parameters()) and not hasattr(tower, "deepstack_visual_indexes")
+        if (
+            self.eyes is not None and self.eyes.kept is None and sees
+        ):  # under a blindfold nothing is (`methods/eyes.py`)
             self.eyes.kept = Kept()
 
     def save(self, folder: Path) -> None:
