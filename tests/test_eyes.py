@@ -40,9 +40,8 @@ from imprint.train import train_run
 from imprint.types import Picture, StepResult, Turn
 from imprint.visual_rollout import VisualRollout, rollout_for
 from tiny import tiny_policy
-from tiny_vision import build_tiny_vision
+from tiny_vision import IMAGE, build_tiny_vision
 
-IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
 DRAWN = ContextConfig(style="plain", skills="image", image=IMAGE)
 SMALL = VisionConfig(width=32, layers=1, heads=2)
 

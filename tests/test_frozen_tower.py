@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from imprint.context.config import ContextConfig, ImageConfig
+from imprint.context.config import ContextConfig
 from imprint.context.image import Renderer
 from imprint.envs.base import make_world
 from imprint.episodes import Request
@@ -22,9 +22,8 @@ from imprint.policy.vision import Kept
 from imprint.types import Picture
 from imprint.visual_rollout import rollout_for
 from tiny import tiny_policy
-from tiny_vision import build_tiny_vision
+from tiny_vision import IMAGE, build_tiny_vision
 
-IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
 FROZEN = LearnerConfig(lr=1e-2, freeze_vision_tower=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig
 
+from imprint.context.config import ImageConfig
 from imprint.policy.tokenizer import train_tokenizer
 from imprint.skills.library import load_library
 
@@ -16,6 +17,8 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# Whole characters in each token of 28 x 28 pixels, as the household's recipes draw them.
+IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
 MARKS = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_start|>"}
 MARKS |= {"vision_end_token_id": "<|vision_end|>", "video_token_id": "<|video_pad|>"}
 

@@ -138,14 +138,14 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
             key="lessons",
             mend=f"give a first step to some of: {', '.join(world.lessons)}",
         )
-    with TemporaryDirectory() as scratch:
-        policy = _first_policy(recipe, world, library, Path(scratch))
     if recipe.drawn_history is not None and not recipe.context.draws:
         raise RecipeError(
             "a history is drawn beside contexts that draw something",
             key="drawn_history",
             mend="set context.skills to image, or drawn_history to null",
         )
+    with TemporaryDirectory() as scratch:
+        policy = _first_policy(recipe, world, library, Path(scratch))
     rollout = rollout_for(policy, world, recipe.context)
     _recite(recipe, world, policy, progress)
     log.parent.mkdir(parents=True, exist_ok=True)

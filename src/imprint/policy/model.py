@@ -73,12 +73,11 @@ class Policy:
 
         (But for a tower that speaks to inner layers too, as Qwen3-VL's does: it looks each time.)
         """
+        assert self.eyes is not None
+        _freeze_all_but_text(self.model)
         tower = self.model.model.visual
-        tower.requires_grad_(False)
-        sees = any(True for _ in tower.parameters()) and not hasattr(tower, "deepstack_visual_indexes")
-        if (
-            self.eyes is not None and self.eyes.kept is None and sees
-        ):  # under a blindfold nothing is (`methods/eyes.py`)
+        blindfolded = next(tower.parameters(), None) is None  # its sums of words may change (`methods/eyes.py`)
+        if self.eyes.kept is None and not blindfolded and not hasattr(tower, "deepstack_visual_indexes"):
             self.eyes.kept = Kept()
 
     def save(self, folder: Path) -> None:
@@ -181,7 +180,7 @@ def _companions(source: str) -> tuple[Path, ...]:
 
 
 def _freeze_all_but_text(model: Any) -> None:
-    """No gradient reaches the vision tower from text: say so, and it needs no room in the optimizer."""
+    """The vision tower is not learned (from text no gradient reaches it): it needs no room in the optimizer."""
     text = {id(weight) for part in (model.get_decoder(), model.get_output_embeddings()) for weight in part.parameters()}
     for weight in model.parameters():
         weight.requires_grad_(id(weight) in text)

@@ -58,15 +58,10 @@ class Kept:
 def _look(policy: Policy, pictures: Sequence[Picture]) -> dict[Picture, tuple[Tensor, Tensor]]:
     """What the tower makes of each picture, and its grid."""
     assert policy.eyes is not None
-    tower = policy.model.model.visual
-    pixels, grids = policy.eyes.patches(pictures)
-    given = pixels.to(policy.device).type(tower.dtype)
-    tokens = tower(given, grid_thw=grids.to(policy.device)).pooler_output
-    sizes = (grids.prod(-1) // tower.spatial_merge_size**2).tolist()
+    pixels, grids = (part.to(policy.device) for part in policy.eyes.patches(pictures))
+    tokens = policy.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output
     # Copies: a view would keep the tokens of all.
-    return {
-        picture: (own.clone(), grid) for picture, own, grid in zip(pictures, tokens.split(sizes), grids, strict=True)
-    }
+    return {picture: (own.clone(), grid) for picture, own, grid in zip(pictures, tokens, grids, strict=True)}
 
 
 def _bytes(seen: tuple[Tensor, Tensor]) -> int:
@@ -142,13 +137,10 @@ def read_prompts(
         words = body.get_input_embeddings()(ids)
         seen = {"inputs_embeds": words.masked_scatter(kinds.bool()[..., None], tokens.to(words.dtype))}
     elif everything:
-        pixels, grid = policy.eyes.patches(everything)
-        seen |= {"pixel_values": pixels.to(ids.device), "image_grid_thw": grid.to(ids.device)}
+        pixels, grid = (part.to(ids.device) for part in policy.eyes.patches(everything))
+        seen |= {"pixel_values": pixels, "image_grid_thw": grid}
     positions, behind = body.get_rope_index(
-        ids,
-        mm_token_type_ids=kinds,
-        image_grid_thw=None if grid is None else grid.to(ids.device),
-        attention_mask=inside.int(),
+        ids, mm_token_type_ids=kinds, image_grid_thw=grid, attention_mask=inside.int()
     )
     states: Tensor = body(
         attention_mask=mask,
