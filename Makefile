@@ -43,7 +43,7 @@ bench: $(STAMP) ## The benchmarks, one after the other.
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 pretrain: $(STAMP) ## Make the weights of imprint-tiny anew.
-	$(BIN)/imprint pretrain recipes/pretrain/imprint-tiny.yaml --out src/imprint/policy/tiny
+	$(BIN)/imprint pretrain recipes/pretrain/imprint-tiny.yaml --out src/imprint/models/tiny
 
 compare: $(STAMP) ## The comparison in the README: hours.
 	$(BIN)/imprint compare recipes/household/*.yaml --out results/household

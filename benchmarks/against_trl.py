@@ -36,12 +36,12 @@ from support.trl_settings import LR, Parts, Setting, make_settings
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
-from imprint.learning.batch import episode_sample
 from imprint.learning.config import LearnerConfig
 from imprint.learning.grpo import turn_advantages
 from imprint.learning.learner import Learner
-from imprint.policy.model import Policy
-from imprint.rollout import Rollout
+from imprint.learning.scoring import episode_sample
+from imprint.models.local.policy import Policy
+from imprint.rollout.tokens import Rollout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

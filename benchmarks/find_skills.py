@@ -29,9 +29,9 @@ from support.common import parser, report, table
 
 from imprint.errors import SkillError
 from imprint.skills.find import Embedder, SkillIndex
-from imprint.skills.library import household_library
+from imprint.skills.library import load_library
 from imprint.skills.skill import FILE_NAMES, Skill
-from imprint.stats import wilson
+from imprint.support.stats import wilson
 
 CLOCK = time.process_time
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read_skills(folders: Sequence[Path]) -> tuple[list[Skill], dict[str, int]]:
     """The skills under `folders` by name (ours without folders), and how many were left out and why."""
     if not folders:
-        return list(household_library().skills), {}
+        return list(load_library("household").skills), {}
     found: dict[str, Skill] = {}
     left_out = {"refused by the reader": 0, "of a name that was there": 0}
     for path in sorted(path for folder in folders for path in folder.rglob("*") if path.name in FILE_NAMES):
@@ -132,7 +132,7 @@ def _interval(hits: int, n: int) -> str:
 def _embedder(name: str | None) -> Embedder | None:
     if name is None:
         return None
-    from imprint.policy.embed import LocalEmbedder
+    from imprint.models.embed import LocalEmbedder
 
     return LocalEmbedder(name)
 

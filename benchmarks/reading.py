@@ -28,16 +28,16 @@ from imprint.context.config import ContextConfig, ImageConfig
 from imprint.context.pages import load_templates, render_pages
 from imprint.context.visual import VisualContext
 from imprint.envs.base import make_world
-from imprint.episodes import Request, derive_seed
 from imprint.errors import PolicyError
-from imprint.learning.batch import Sample, score
-from imprint.methods.eyes import blindfolded, language_of, some_text
-from imprint.methods.pretrain import HELD_OUT
-from imprint.methods.reading import passages
-from imprint.policy.model import Policy
-from imprint.policy.sampling import Sampling
+from imprint.learning.scoring import Sample, score
+from imprint.models.local.policy import Policy
+from imprint.models.sampling import Sampling
+from imprint.pretrain.train import HELD_OUT
+from imprint.pretrain.transcription import passages
+from imprint.pretrain.vision_lesson import blindfolded, language_of, some_text
+from imprint.rollout.base import Request, derive_seed
+from imprint.rollout.pictures import rollout_for
 from imprint.skills.library import load_library
-from imprint.visual_rollout import rollout_for
 
 IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from support.common import parser, report, table
 
-from imprint.stats import wilson
+from imprint.support.stats import wilson
 
 VOCABULARY, LENGTH, ASKED_WORDS = 200_000, 100, 5
 KS = (1, 3)

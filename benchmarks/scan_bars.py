@@ -33,9 +33,9 @@ from support.common import parser, report, table
 from support.labelled import ORDINARY, Specimen, specimens
 from support.paired import infected, insertions
 
+from imprint.security.scan import Severity, SkillReport, scan_skill, scan_units
 from imprint.skills.library import load_library
-from imprint.skills.scan import Severity, SkillReport, scan_skill, scan_units
-from imprint.stats import wilson
+from imprint.support.stats import wilson
 
 Scanned = tuple[Specimen, SkillReport, float]
 

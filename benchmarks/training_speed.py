@@ -29,15 +29,15 @@ from support.policies import chosen_policy
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.envs.household.world import HouseholdWorld
-from imprint.learning.batch import Sample, episode_sample, micro_batches
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.policy import local
-from imprint.policy.cache import RowCache
-from imprint.policy.local import Prompt, Sampling
-from imprint.policy.model import Policy
-from imprint.rollout import Request, Rollout, derive_seed
-from imprint.skills.library import household_library
+from imprint.learning.scoring import Sample, episode_sample, micro_batches
+from imprint.models.local import sampler as local
+from imprint.models.local.cache import RowCache
+from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import Prompt, Sampling
+from imprint.rollout.tokens import Request, Rollout, derive_seed
+from imprint.skills.library import load_library
 from imprint.types import Episode
 
 
@@ -88,7 +88,7 @@ class Step:
     """One training step's work, to be done again and again from the same weights."""
 
     def __init__(self, policy: Policy, options: argparse.Namespace) -> None:
-        library = household_library()
+        library = load_library("household")
         world = HouseholdWorld(train=options.tasks, max_turns=options.turns)
         self.policy = policy
         self.weights = copy.deepcopy(policy.model.state_dict())
@@ -121,7 +121,7 @@ class Step:
 def unshared() -> ExitStack:
     """While it is open, every episode's prompt is computed for that episode alone, in sampling and in the update."""
     stack = ExitStack()
-    stack.enter_context(patch("imprint.policy.local._prefill", _prefill_each))
+    stack.enter_context(patch("imprint.models.local.sampler._prefill", _prefill_each))
     stack.enter_context(patch("imprint.learning.learner.micro_batches", _micro_batches_each))
     return stack
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from support.common import parser, report, spread, table
 
-from imprint.skills.library import household_library
-from imprint.skills.spec import validate
+from imprint.skills.library import load_library
 from imprint.skills.tree import find_skills
+from imprint.skills.validate.spec import validate
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
         print("skipped: pip install skills-ref")
         return 0
     warnings.simplefilter("ignore")  # the reference's parser warns of its own constructs
-    roots = chosen.folders or [Path(household_library().where or "")]
+    roots = chosen.folders or [Path(load_library("household").where or "")]
     folders = [folder for root in roots for folder in find_skills(root)]
     agree, theirs, ours = Counter[str](), [], []
     rules = Counter[str]()

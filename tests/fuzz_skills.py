@@ -27,18 +27,16 @@ if "--atheris" in sys.argv:  # before anything imports what is to be guided by i
     import atheris
 
     with atheris.instrument_imports(include=["imprint", "yaml"]):
-        import imprint.skills.library
-        import imprint.skills.spec
-        import imprint.skills.tree  # noqa: F401
+        pass
 
 from imprint.errors import ImprintError, SkillError
-from imprint.sarif import Result, sarif, uri
 from imprint.skills.lenient import read_lenient
 from imprint.skills.library import SkillLibrary
-from imprint.skills.rules import RULES
 from imprint.skills.skill import EMPTY_PAGE, Skill, broken_name
-from imprint.skills.spec import same_names, validate
 from imprint.skills.tree import find_skills
+from imprint.skills.validate.rules import RULES
+from imprint.skills.validate.spec import same_names, validate
+from imprint.support.sarif import Result, sarif, uri
 from skill_pages import TOKENS, reference_says
 
 SECONDS = 20.0  # for one skill: a hang, even on a machine that has much else to do

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from conftest import ROOT
 from imprint.cli import app
 from imprint.envs.household.maker import write_games
-from imprint.learning.batch import episode_sample, score
-from imprint.policy.model import Policy
+from imprint.jobs.train import train_run
+from imprint.learning.scoring import episode_sample, score
+from imprint.models.local.policy import Policy
 from imprint.recipe import Recipe, load_recipe
 from imprint.runs.run import Run
-from imprint.skills.banks import export_bank, import_bank, imported_library
-from imprint.skills.library import SkillLibrary, household_library
-from imprint.train import train_run
+from imprint.skills.banks.bank import export_bank, import_bank, imported_library
+from imprint.skills.library import SkillLibrary, load_library
 from imprint.types import Episode, StopReason, Task, Turn
 from tiny_vision import build_tiny_vision
 
@@ -78,7 +78,7 @@ def test_the_recipes_are_the_published_settings() -> None:
 
 def test_the_six_pages_are_ours_as_a_bank_and_back(tmp_path: Path) -> None:
     """`imprint skills export household bank.json`, `imprint skills import bank.json recipes/alfworld/skills`."""
-    import_bank(export_bank(household_library())[0], tmp_path / "skills")
+    import_bank(export_bank(load_library("household"))[0], tmp_path / "skills")
     kept = ROOT / "recipes" / "alfworld" / "skills"
     for made in sorted((tmp_path / "skills").rglob("*.*")):
         assert made.read_text() == (kept / made.relative_to(tmp_path / "skills")).read_text(), made.name
@@ -142,7 +142,7 @@ def check_checkpoint(checkpoint: Path, model: Path) -> None:
 def test_a_run_goes_on_from_a_checkpoint_whose_weights_have_other_names(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imprint.methods.grpo import Grpo
+    from imprint.methods.weights.grpo import Grpo
 
     recipe = small(
         ROOT / "recipes" / "alfworld" / "grpo-3b.yaml", model, "steps=3", "learner.lr=0.01", "checkpoint_interval=1"

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from imprint.cli import app
 from imprint.envs.household.game import FAMILIES
 from imprint.errors import BankError
-from imprint.skills.banks import export_bank, import_bank, imported_library, read_bank, write_bank
-from imprint.skills.library import SkillLibrary, household_library
+from imprint.skills.banks.bank import export_bank, import_bank, imported_library, read_bank, write_bank
+from imprint.skills.library import SkillLibrary, load_library
 from imprint.skills.skill import Skill
 
 ALFWORLD: dict[str, Any] = {
@@ -171,10 +171,10 @@ def test_a_skill_of_another_origin_joins_the_bank(tmp_path: Path) -> None:
 
 
 def test_our_own_library_goes_out_and_comes_back(tmp_path: Path) -> None:
-    bank, notes = export_bank(household_library())
+    bank, notes = export_bank(load_library("household"))
     assert notes == [] and [item["skill_id"] for item in bank["general_skills"]] == ["household-general"]
     heat = bank["task_specific_skills"]["heat"][0]
-    assert heat["principle"] == household_library()["household-heat"].body
+    assert heat["principle"] == load_library("household")["household-heat"].body
     assert heat["when_to_apply"] == "When the goal asks for a hot thing."
     library = import_bank(bank, tmp_path / "skills")
     library.check(FAMILIES)

@@ -32,12 +32,12 @@ def call(*arguments: object, stdin: str | None = None, status: int = 0) -> Resul
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama that knows the words of the household's pages, as a folder."""
-    from imprint.policy.model import Policy, build_tiny
-    from imprint.policy.tokenizer import train_tokenizer
-    from imprint.skills.library import household_library
+    from imprint.models.local.policy import Policy, build_tiny
+    from imprint.pretrain.tokenizer import train_tokenizer
+    from imprint.skills.library import load_library
 
     folder = tmp_path_factory.mktemp("models") / "random"
-    texts = [skill.body for skill in household_library().skills]
+    texts = [skill.body for skill in load_library("household").skills]
     tokenizer = train_tokenizer(texts, 700, 2048)
     ends = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
     built = build_tiny(len(tokenizer), width=32, layers=1, heads=2, max_context=2048, seed=0, **ends)
@@ -109,7 +109,7 @@ def test_another_recipe_does_not_go_on_with_a_run(trained: tuple[Path, Path, str
 def test_an_interrupted_run_ends_like_one_that_was_not(
     model: Path, trained: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imprint.methods.skill0 import Skill0
+    from imprint.methods.weights.skill0 import Skill0
 
     recipe, whole, _ = trained
     gather = Skill0.gather
@@ -385,7 +385,7 @@ def test_play_names_tasks_that_exist() -> None:
 
 
 def test_pretrain_hands_its_recipe_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imprint.methods import pretrain
+    from imprint.pretrain import train as pretrain
 
     given: list[Any] = []
 
@@ -429,7 +429,7 @@ def test_skills_validate_tells_every_problem(tmp_path: Path) -> None:
 
 def test_skills_validate_knows_the_tasks_of_a_world(tmp_path: Path) -> None:
     assert "household-heat: right" in call("skills", "validate", "--env", "household").output
-    source = Path(__file__).parents[1] / "src" / "imprint" / "skills" / "household" / "household-heat"
+    source = Path(__file__).parents[1] / "src/imprint/envs/household/skills/household-heat"
     shutil.copytree(source, tmp_path / "lib" / "household-heat")
     assert call("skills", "validate", tmp_path / "lib").exit_code == 0
     refused = call("skills", "validate", tmp_path / "lib", "--env", "household", status=1)

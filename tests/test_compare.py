@@ -12,13 +12,13 @@ import pytest
 import yaml
 from scipy.stats import t as student
 
-from imprint.compare import collect, plan, unlike_tests, write_results
-from imprint.compare_jobs import Job, games_played, is_finished, log_tail, run_all, start_training
-from imprint.compare_table import Grid, comparison_tables
 from imprint.errors import CheckpointError, RecipeError
+from imprint.jobs.compare import collect, plan, unlike_tests, write_results
+from imprint.jobs.processes import Job, games_played, is_finished, log_tail, run_all, start_training
 from imprint.recipe import load_recipe
+from imprint.report.compare_table import Grid, comparison_tables
 from imprint.runs.run import Run
-from imprint.stats import wilson
+from imprint.support.stats import wilson
 
 HEAT, COOL = "pick_heat_then_place_in_recep", "pick_cool_then_place_in_recep"
 

@@ -7,7 +7,7 @@ import pytest
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.errors import PolicyError
-from imprint.policy.model import Policy
+from imprint.models.local.policy import Policy
 from imprint.skills.skill import Skill
 from imprint.types import StepResult
 from tiny import tiny_policy

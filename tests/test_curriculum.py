@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imprint.curriculum import (
+from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
+from imprint.methods.weights.curriculum import (
     CurriculumConfig,
     CurriculumState,
     SkillEvidence,
@@ -24,7 +25,6 @@ from imprint.curriculum import (
     initial_state,
     stage_at,
 )
-from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
 
 SIX = ("clean", "cool", "general", "heat", "look", "pick")
 TOTAL = 180

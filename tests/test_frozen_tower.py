@@ -10,17 +10,17 @@ import torch
 from imprint.context.config import ContextConfig
 from imprint.context.image import Renderer
 from imprint.envs.base import make_world
-from imprint.episodes import Request
 from imprint.errors import RecipeError
-from imprint.learning.batch import Sample, episode_samples, score
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.methods.eyes import blindfolded
-from imprint.policy.local import Sampling
-from imprint.policy.model import Policy
-from imprint.policy.vision import Kept
+from imprint.learning.scoring import Sample, episode_samples, score
+from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import Sampling
+from imprint.models.local.vision import Kept
+from imprint.pretrain.vision_lesson import blindfolded
+from imprint.rollout.base import Request
+from imprint.rollout.pictures import rollout_for
 from imprint.types import Picture
-from imprint.visual_rollout import rollout_for
 from tiny import tiny_policy
 from tiny_vision import IMAGE, build_tiny_vision
 

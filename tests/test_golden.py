@@ -1,8 +1,8 @@
 """What was on disk before stays readable: a run, its checkpoint, episodes of an endpoint and their keys.
 
-The files in `golden/` were written by the code of commit ca836ca, by `python tests/golden/make.py`: a tiny policy that
+The files in `golden/` were written by the code of commit ca836ca (by a script of the commit after it): a tiny policy that
 solves some of its games, a run of the method `imprint` and one of `grpo` that were stopped in their fourth step of six
-(a checkpoint of the third, and rows after it), and what that code made of them when it went on (`*-finished`).
+(a checkpoint of the third, and rows after it), and what that code made of them when they were resumed (`*-finished`).
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any
 
 import pytest
 
-from imprint.chat_rollout import ChatRollout
 from imprint.context.chat import ChatContext
 from imprint.context.config import ContextConfig
-from imprint.engine.endpoint import EndpointEngine
+from imprint.engine.served import EndpointEngine
 from imprint.envs.household.world import HouseholdWorld
-from imprint.episodes import Request
-from imprint.exemplars import with_skills
-from imprint.policy.config import EndpointConfig
-from imprint.policy.endpoint import Endpoint
-from imprint.policy.sampling import Sampling
-from imprint.policy.usage import Usage
+from imprint.jobs.train import train_run
+from imprint.methods.in_context.exemplars import with_skills
+from imprint.models.sampling import Sampling
+from imprint.models.served.config import EndpointConfig
+from imprint.models.served.endpoint import Endpoint
+from imprint.models.served.usage import Usage
 from imprint.recipe import load_recipe, parse_recipe
-from imprint.runs.report import render_report
+from imprint.report.page import render_report
+from imprint.rollout.base import Request
+from imprint.rollout.chat import ChatRollout
+from imprint.rollout.store import EpisodeStore, episode_key
 from imprint.runs.run import Record, Run
-from imprint.skills.library import household_library
-from imprint.store import EpisodeStore, episode_key
-from imprint.train import train_run
+from imprint.skills.library import load_library
 from imprint.types import Episode, StopReason, Task, Turn
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -151,7 +151,7 @@ WORLD = {"seed": 48, "max_turns": 6, "train": 2, "validation": 2, "test": 2}
 
 def request(world: HouseholdWorld, *, exemplar: bool) -> Request:
     task, other = world.tasks("train")
-    library = household_library()
+    library = load_library("household")
     exemplars = [with_skills(found, library)] if exemplar and (found := world.exemplar(other)) else []
     return Request(task, 7, library.serving(task.category), tuple(exemplars))
 

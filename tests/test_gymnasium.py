@@ -14,14 +14,14 @@ from tiny import DoorWorld, saved_policy
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs imprint[gymnasium]")
 
+from imprint.envs.adapters.gymnasium import GymnasiumWorld  # noqa: E402
 from imprint.envs.base import SPLITS, FingerprintedWorld, World, make_world  # noqa: E402
-from imprint.envs.gymnasium import GymnasiumWorld  # noqa: E402
 from imprint.envs.gymnasium_env import as_gymnasium  # noqa: E402
 from imprint.errors import GameError, RecipeError  # noqa: E402
+from imprint.jobs.train import train_run  # noqa: E402
 from imprint.recipe import parse_recipe  # noqa: E402
 from imprint.runs.run import Run  # noqa: E402
 from imprint.skills.skill import Skill  # noqa: E402
-from imprint.train import train_run  # noqa: E402
 from imprint.types import StepResult  # noqa: E402
 
 NUMBERS = {"arguments": {"form": "number"}, "actions": ["open red", "open blue", "wait"]}

@@ -11,12 +11,12 @@ import yaml
 from typer.testing import CliRunner
 
 from imprint.cli import app
-from imprint.evaluate import Evaluator
-from imprint.rollout import Rollout
-from imprint.skills.library import household_library
+from imprint.measure.evaluate import Evaluator
+from imprint.rollout.tokens import Rollout
+from imprint.skills.library import load_library
 from tiny import tiny_policy
 
-NAMES = household_library().names
+NAMES = load_library("household").names
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_every_skill_is_measured_and_no_episode_is_played_twice(
 def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
     from imprint.context.config import ContextConfig
     from imprint.context.prompt import Context
-    from imprint.curriculum import CurriculumConfig
-    from imprint.helpfulness import helpfulness_from_pairs
-    from imprint.policy.sampling import Sampling
+    from imprint.measure.helpfulness import helpfulness_from_pairs
+    from imprint.methods.weights.curriculum import CurriculumConfig
+    from imprint.models.sampling import Sampling
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
     from tiny import DoorWorld

@@ -16,11 +16,11 @@ import pytest
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.catalog import CONTAINS
-from imprint.envs.household.census import KINDS, Histogram, Tree, census, fours, kind_of
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.homes import _rake
 from imprint.envs.household.maker import MakerConfig, game_file, goal_of, make_game
+from imprint.envs.household.room_statistics import KINDS, Histogram, Tree, census, fours, kind_of
 from imprint.envs.household.splits import LIGHT, TREATED
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -224,6 +224,6 @@ def test_the_census_is_what_its_command_counts(
     command += [str(alfworld_data / "train.jsonl.gz"), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
-    from imprint.envs.household import census as module
+    from imprint.envs.household import room_statistics as module
 
     assert out.read_text() == (Path(module.__file__).parent / module.FILE).read_text()

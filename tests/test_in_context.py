@@ -17,18 +17,26 @@ from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.world import HouseholdWorld
 from imprint.errors import PolicyError, RecipeError
-from imprint.evaluate import Evaluator
-from imprint.exemplars import draw_exemplars, missing_skills, needs_of, with_skills
-from imprint.gate import GateConfig, both_attempts, confidence, is_difficult, make_scorer, oracle, validity
-from imprint.methods.adaptmi import AdaptMI, Gate
-from imprint.methods.skic import Skic
-from imprint.policy.sampling import Sampling
-from imprint.progress import Progress
+from imprint.measure.evaluate import Evaluator
+from imprint.methods.in_context.adaptmi import AdaptMI, Gate
+from imprint.methods.in_context.exemplars import draw_exemplars, missing_skills, needs_of, with_skills
+from imprint.methods.in_context.scorers import (
+    GateConfig,
+    both_attempts,
+    confidence,
+    is_difficult,
+    make_scorer,
+    oracle,
+    validity,
+)
+from imprint.methods.in_context.skic import Skic
+from imprint.models.sampling import Sampling
 from imprint.recipe import parse_recipe
-from imprint.rollout import Rollout
+from imprint.rollout.tokens import Rollout
 from imprint.runs.run import Run
-from imprint.skills.library import SkillLibrary, household_library
+from imprint.skills.library import SkillLibrary, load_library
 from imprint.skills.skill import Skill
+from imprint.support.progress import Progress
 from imprint.types import Episode, Exemplar, StopReason, Task, Turn, WorkedStep
 from tiny import DoorWorld, tiny_policy
 
@@ -76,7 +84,7 @@ def test_the_household_solves_every_family_as_the_text_shows_it(household):
 
 def test_a_step_serves_the_category_from_the_object_in_hand_on(household):
     task = next(task for task in household.tasks("train") if task.category == HEAT)
-    exemplar = with_skills(household.exemplar(task), household_library())
+    exemplar = with_skills(household.exemplar(task), load_library("household"))
     (taken,) = [n for n, step in enumerate(exemplar.steps) if step.command.startswith("take ")]
     assert {(step.serves, step.skill) for step in exemplar.steps[:taken]} <= {("*", "household-general")}
     assert {(step.serves, step.skill) for step in exemplar.steps[taken:]} == {(HEAT, "household-heat")}
@@ -327,7 +335,7 @@ def test_a_skill_is_missing_where_a_command_that_it_needs_is(actions, valid, mis
 
 
 def test_two_things_need_two_of_each(household):
-    drawn = draw_exemplars(household, household_library(), household.tasks("train"), TWO, 6, 0)
+    drawn = draw_exemplars(household, load_library("household"), household.tasks("train"), TWO, 6, 0)
     need = needs_of(drawn)[TWO]
     assert (need["take"], need["move"]) == (2, 2)
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from imprint.cli import app
 from imprint.errors import LibraryError, RecipeError, SkillError, TrustError
+from imprint.security.vetting import vet
 from imprint.skills.installed import library_folder, library_names
 from imprint.skills.library import load_library
 from imprint.skills.skill import Skill
-from imprint.skills.vetting import vet
 from plugged import register
 
 PAGE = "1. open the door\n2. go in"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from imprint.learning.batch import Sample, micro_batches, score
 from imprint.learning.config import LearnerConfig, Transfer
 from imprint.learning.learner import Learner
+from imprint.learning.scoring import Sample, micro_batches, score
 from tiny import tiny_policy
 
 

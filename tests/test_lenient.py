@@ -15,7 +15,7 @@ from imprint.errors import LibraryError, SkillError
 from imprint.skills.lenient import read_lenient
 from imprint.skills.library import load_library
 from imprint.skills.skill import EMPTY_PAGE, Skill, broken_name
-from imprint.skills.spec import validate
+from imprint.skills.validate.spec import validate
 from skill_pages import noise, skills
 
 LOOSE = """---

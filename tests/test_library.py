@@ -8,12 +8,12 @@ import pytest
 
 from imprint.envs.household.game import FAMILIES
 from imprint.errors import LibraryError, SkillError
-from imprint.skills.library import SkillLibrary, household_library
+from imprint.skills.library import SkillLibrary, load_library
 from imprint.skills.skill import Skill
 
 
-def test_the_household_library_serves_every_family_with_short_pages():
-    library = household_library()
+def test_the_load_library_serves_every_family_with_short_pages():
+    library = load_library("household")
     library.check(FAMILIES)
     assert len(library) == 7
     assert [skill.general for skill in library.skills] == [True] + [False] * 6
@@ -43,7 +43,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_page_gives_its_recipe_in_order_in_the_language_of_the_world(family):
-    _, own = household_library().serving(family)
+    _, own = load_library("household").serving(family)
     steps = [line for line in own.body.splitlines() if re.match(r"\d\. ", line)]
     assert [int(step.split(".")[0]) for step in steps] == list(range(1, len(steps) + 1))
     commands = list(COMMANDS.finditer("\n".join(steps)))

@@ -13,20 +13,20 @@ from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.engine.local import LocalEngine
 from imprint.errors import RecipeError
-from imprint.evaluate import Evaluator
 from imprint.learning.learner import Learner
-from imprint.methods.grpo import Grpo
-from imprint.methods.imprint import Imprint
-from imprint.methods.skill0 import Skill0
-from imprint.methods.skillrl import SkillRL
-from imprint.methods.zero_shot import ZeroShot
-from imprint.policy.local import Sampling
-from imprint.progress import Progress
+from imprint.measure.evaluate import Evaluator
+from imprint.methods.in_context.zero_shot import ZeroShot
+from imprint.methods.weights.grpo import Grpo
+from imprint.methods.weights.imprint import Imprint
+from imprint.methods.weights.skill0 import Skill0
+from imprint.methods.weights.skillrl import SkillRL
+from imprint.models.local.sampler import Sampling
 from imprint.recipe import parse_recipe
-from imprint.rollout import Rollout
+from imprint.rollout.tokens import Rollout
 from imprint.runs.run import Run
 from imprint.skills.library import SkillLibrary
 from imprint.skills.skill import Skill
+from imprint.support.progress import Progress
 from tiny import DoorWorld, tiny_policy
 
 LIBRARY = SkillLibrary(

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from imprint.envs.adapters.openenv import OpenEnvWorld
 from imprint.envs.base import make_world
-from imprint.envs.openenv import OpenEnvWorld
 from imprint.errors import GameError, RecipeError
+from imprint.jobs.train import train_run
 from imprint.recipe import parse_recipe
 from imprint.runs.run import Run
-from imprint.train import train_run
 from imprint.types import StepResult
 from tiny import tiny_policy
 
@@ -211,6 +211,6 @@ def test_there_and_back_a_world_trains(household: str, tmp_path: Path) -> None:
 
 
 def _episodes(run: Path) -> list[dict[str, Any]]:
-    from imprint.files import read_jsonl
+    from imprint.support.files import read_jsonl
 
     return [row for path in sorted((run / "episodes").glob("*.jsonl")) for row in read_jsonl(path)]

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, CohereConfig, GPT2Config, GPTJConfig, MistralConfig, Qwen2Config
 
 from imprint.errors import PolicyError
-from imprint.policy.model import Policy
+from imprint.models.local.policy import Policy
 from tiny import tiny_policy
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -7,10 +7,10 @@ from collections import Counter
 import torch
 
 from imprint.learning.config import LearnerConfig
-from imprint.methods.pretrain import ModelConfig, PretrainRecipe, _recite, lessons_of, train_base
-from imprint.policy.model import build_tiny
-from imprint.progress import Progress
-from imprint.skills.library import household_library
+from imprint.models.local.policy import build_tiny
+from imprint.pretrain.train import ModelConfig, PretrainRecipe, _recite, lessons_of, train_base
+from imprint.skills.library import load_library
+from imprint.support.progress import Progress
 from tiny import tiny_policy
 
 
@@ -77,7 +77,7 @@ def test_it_goes_on_from_a_policy_that_is_there(tmp_path):
         learner=LearnerConfig(lr=1e-5, warmup_steps=1),
     )
     with Progress("pretrain", quiet=True) as progress:
-        trained = train_base(recipe, household_library(), tmp_path / "out", progress)
+        trained = train_base(recipe, load_library("household"), tmp_path / "out", progress)
     assert trained.tokenizer.get_vocab() == start.tokenizer.get_vocab()
     before, after = start.model.state_dict(), trained.model.state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)

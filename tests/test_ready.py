@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 
 from faulty_server import faulty
 from imprint.cli import app
-from imprint.compare import plan
 from imprint.envs.base import make_ready_world
 from imprint.errors import ImprintError, QuestionError, RecipeError, RetrievalError, under
-from imprint.progress import Progress
+from imprint.jobs.compare import plan
 from imprint.recipe import load_recipe
 from imprint.retrieval.client import SearchClient
 from imprint.runs.run import Run
+from imprint.support.progress import Progress
 
 for library in ("httpx", "tenacity"):
     pytest.importorskip(library, reason="imprint[search] is not installed")

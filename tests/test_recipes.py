@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from imprint.envs.base import make_world
-from imprint.methods import make_method
-from imprint.methods.pretrain import PretrainRecipe
+from imprint.methods.base import make_method
+from imprint.pretrain.train import PretrainRecipe
 from imprint.recipe import load_recipe
 from imprint.skills.library import load_library
 

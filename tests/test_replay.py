@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from imprint.learning.batch import Sample
 from imprint.learning.config import Transfer
-from imprint.learning.replay import HEART_MEMORY, Replay
+from imprint.learning.scoring import Sample
+from imprint.methods.weights.replay import HEART_MEMORY, Replay
 
 
 def sample(token, transfer=None):

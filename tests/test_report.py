@@ -13,10 +13,10 @@ import pytest
 
 from imprint.envs.base import goal_text, make_world
 from imprint.errors import CheckpointError, ImprintError
-from imprint.runs.comparison import interval_over_seeds
-from imprint.runs.report import MAX_TASKS, compare_plot, embed_json, render_report, write_report
+from imprint.report.compare_figure import interval_over_seeds
+from imprint.report.page import MAX_TASKS, compare_plot, embed_json, render_report, write_report
+from imprint.report.summary import Summary
 from imprint.runs.run import Run
-from imprint.runs.summary import Summary
 from imprint.types import Episode, StopReason, Task, Turn
 
 RECIPE = "name: {name}\nmethod: skill0\nmodel: tiny\nseed: 0\nsteps: 20\nenv: {{name: household}}\n"

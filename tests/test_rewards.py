@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from imprint.learning.grpo import turn_advantages
+from imprint.learning.rewards import RewardConfig, turn_scores
 from imprint.recipe import Recipe
-from imprint.rewards import RewardConfig, turn_scores
 from imprint.types import Episode, StopReason, Task, Turn
 
 

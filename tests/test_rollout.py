@@ -11,11 +11,11 @@ import torch
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context, parse_tags
 from imprint.errors import PolicyError
-from imprint.learning.batch import Sample, episode_sample, micro_batches, score
-from imprint.policy import local
-from imprint.policy.attention import _weigh
-from imprint.policy.local import Prompt, Sampling, Session, draw
-from imprint.rollout import Request, Rollout, derive_seed
+from imprint.learning.scoring import Sample, episode_sample, micro_batches, score
+from imprint.models.local import sampler as local
+from imprint.models.local.attention import _weigh
+from imprint.models.local.sampler import Prompt, Sampling, Session, draw
+from imprint.rollout.tokens import Request, Rollout, derive_seed
 from imprint.skills.skill import Skill
 from imprint.types import Episode, StopReason
 from tiny import DoorWorld, tiny_policy

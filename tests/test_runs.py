@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imprint import files
 from imprint.errors import CheckpointError, ImprintError, RecipeError
-from imprint.files import append_jsonl, atomic_folder, atomic_write, clean_leftovers, read_jsonl
 from imprint.runs.metrics import MetricsWriter
 from imprint.runs.run import RECORDS, Run, recipe_differences
+from imprint.support import files
+from imprint.support.files import append_jsonl, atomic_folder, atomic_write, clean_leftovers, read_jsonl
 from imprint.types import Episode, StopReason, Task, Turn
 
 RECIPE = "name: a\nmethod: skill0\nsteps: 8\nenv:\n  name: household\n  max_turns: 30\n"
@@ -110,7 +110,7 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path, error: Exception, me
 KILLED = """
 import os, sys
 from pathlib import Path
-from imprint import files
+from imprint.support import files
 path = Path(sys.argv[1])
 real = Path.rename
 def rename(self, target):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imprint.sarif import Result, Rule, sarif, uri
+from imprint.support.sarif import Result, Rule, sarif, uri
 
 LEVELS = {"none", "note", "warning", "error"}
 RULE = Rule("name-folder", "NameFolder", "The name differs from the folder.", "Give both the same name.")

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from imprint.cli import app
-from imprint.skills.scan import Severity, scan_skill
-from imprint.skills.scan.judge import MAX_CHARACTERS, Judge, ask, judge_all, read_answer
+from imprint.security.judge import MAX_CHARACTERS, Judge, ask, judge_all, read_answer
+from imprint.security.scan import Severity, scan_skill
 
 PAGE = "---\nname: notes\ndescription: Keeps notes.\n---\n\nWrite down what matters.\n"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from imprint.skills.scan.code import CodeScan, judge_events, judge_text
-from imprint.skills.scan.documents import Document
-from imprint.skills.scan.prose import scan_prose
-from imprint.skills.scan.report import Finding, Severity
-from imprint.skills.scan.rules import Rule, all_rules, load_rules
+from imprint.security.scan.code import CodeScan, judge_events, judge_text
+from imprint.security.scan.documents import Document
+from imprint.security.scan.prose import scan_prose
+from imprint.security.scan.report import Finding, Severity
+from imprint.security.scan.rules import Rule, all_rules, load_rules
 
 PATTERNS = {"P1", "P2", "P3", "P4", "E1", "E2", "E3", "E4", "PE1", "PE2", "PE3", "SC1", "SC2", "SC3"}
 EXAMPLES = [

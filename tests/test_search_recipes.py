@@ -12,13 +12,13 @@ from conftest import ROOT
 from imprint.envs.base import make_world
 from imprint.envs.search.question import CATEGORIES
 from imprint.envs.search.world import SearchWorld
+from imprint.jobs.train import train_run
 from imprint.recipe import load_recipe
 from imprint.retrieval.base import Passage
 from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.client import SearchClient
 from imprint.runs.run import Run
 from imprint.skills.library import load_library
-from imprint.train import train_run
 from imprint.types import StepResult
 from tiny_vision import build_tiny_vision
 
@@ -93,7 +93,7 @@ def test_a_chat_model_is_told_the_format_of_this_world(model: Path, index: Path,
     from imprint.context.config import ContextConfig
     from imprint.context.prompt import Context
     from imprint.envs.base import own_format
-    from imprint.policy.model import Policy
+    from imprint.models.local.policy import Policy
 
     world = make_world("search", questions=str(data), retriever=str(index))
     context = Context(Policy.load(model), ContextConfig(style="chat"), *own_format(world))

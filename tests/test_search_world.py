@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from imprint.cli import app
 from imprint.envs.base import AnsweringWorld, TeachingWorld, make_world
-from imprint.envs.search.dreams import BY_HEART, LESSONS, WORDS, make_dream
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, VOLUMES, Encyclopedia
 from imprint.envs.search.made import ROUTES, make_questions
 from imprint.envs.search.question import CATEGORIES, Question, exact_match, normalize
-from imprint.envs.search.searcher import Renamed
+from imprint.envs.search.random_rules import BY_HEART, LESSONS, WORDS, make_dream
 from imprint.envs.search.tags import answer, information, parse_answer, read_action, search, shown
+from imprint.envs.search.teacher import Renamed
 from imprint.envs.search.world import SearchWorld
 from imprint.errors import QuestionError, RecipeError, RetrievalError
-from imprint.methods.pretrain import DreamWorld
+from imprint.pretrain.train import DreamWorld
 from imprint.retrieval.base import Hit, Passage
 from imprint.skills.library import SkillLibrary
 from imprint.types import Task
@@ -40,7 +40,7 @@ def library():
     from importlib import resources
     from pathlib import Path
 
-    return SkillLibrary.load(Path(str(resources.files("imprint.skills") / "search")))
+    return SkillLibrary.load(Path(str(resources.files("imprint.envs.search") / "skills")))
 
 
 # --- what is said --------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imprint.errors import PolicyError, RecipeError
-from imprint.policy.config import EndpointConfig
-from imprint.policy.server import (
+from imprint.measure.skill_value import worths
+from imprint.models.served.config import EndpointConfig
+from imprint.models.served.server import (
     ContextFullError,
     FilteredError,
     TransientError,
@@ -19,11 +20,10 @@ from imprint.policy.server import (
     read_reply,
     retry_after,
 )
-from imprint.policy.usage import Meter, Usage
+from imprint.models.served.usage import Meter, Usage
 from imprint.recipe import load_recipe, parse_recipe, recipe_keys
 from imprint.runs.run import recipe_differences
 from imprint.types import Episode, StopReason, Task, Turn
-from imprint.worth import worths
 
 MESSAGES = [{"role": "user", "content": "x" * 10}]
 JSON = st.recursive(

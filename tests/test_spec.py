@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fuzz_skills import confined, run_one
-from imprint.skills.rules import LENIENT, RULES
-from imprint.skills.spec import MAX_FILE, same_names, validate
-from imprint.skills.strict import MAX_CHARACTERS, MAX_NESTING, MAX_VALUES
+from imprint.skills.validate.rules import LENIENT, RULES
+from imprint.skills.validate.spec import MAX_FILE, same_names, validate
+from imprint.skills.validate.strict import MAX_CHARACTERS, MAX_NESTING, MAX_VALUES
 from skill_pages import reference_says
 
 HEAD = "---\nname: a\ndescription: d\n"

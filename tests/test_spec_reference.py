@@ -10,7 +10,7 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from imprint.skills.spec import validate
+from imprint.skills.validate.spec import validate
 from skill_pages import noise, reference_says, skills
 
 HEAD = "---\nname: a\ndescription: d\n"

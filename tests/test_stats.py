@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from imprint.errors import ImprintError
-from imprint.stats import mcnemar, mean_interval, paired_difference, wilson
+from imprint.support.stats import mcnemar, mean_interval, paired_difference, wilson
 
 Z2 = norm.ppf(0.975) ** 2
 

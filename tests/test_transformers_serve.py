@@ -16,14 +16,14 @@ import pytest
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
-from imprint.engine.endpoint import EndpointEngine
+from imprint.engine.served import EndpointEngine
 from imprint.envs.household.world import HouseholdWorld
-from imprint.policy.local import Sampling
-from imprint.policy.model import Policy, build_tiny
-from imprint.policy.tokenizer import train_tokenizer
+from imprint.models.local.policy import Policy, build_tiny
+from imprint.models.local.sampler import Sampling
+from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.recipe import parse_recipe
-from imprint.rollout import Request, Rollout
-from imprint.skills.library import household_library
+from imprint.rollout.tokens import Request, Rollout
+from imprint.skills.library import load_library
 from imprint.types import StopReason
 
 TEMPLATE = (
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     """A random Llama with a chat template, whose end of turn is its end of sequence."""
-    tokenizer = train_tokenizer([skill.body for skill in household_library().skills], 700, 4096)
+    tokenizer = train_tokenizer([skill.body for skill in load_library("household").skills], 700, 4096)
     tokenizer.add_special_tokens(
         {"eos_token": "<|end|>", "additional_special_tokens": ["<|user|>", "<|assistant|>"]}  # type: ignore[dict-item]
     )

@@ -15,14 +15,14 @@ from transformers import AutoModelForImageTextToText
 from imprint.context.compression import asked_factor, without_factor
 from imprint.engine import make_engine
 from imprint.engine.local import LocalEngine
-from imprint.episodes import Request
 from imprint.errors import PolicyError, RecipeError
-from imprint.learning.batch import episode_samples, micro_batches, score
-from imprint.policy.local import Sampling
-from imprint.policy.model import Policy
+from imprint.jobs.train import train_run
+from imprint.learning.scoring import episode_samples, micro_batches, score
+from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import Sampling
 from imprint.recipe import Recipe
+from imprint.rollout.base import Request
 from imprint.runs.run import Run
-from imprint.train import train_run
 from imprint.types import Episode, Picture
 from tiny_vision import build_tiny_vision
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from imprint.policy.model import Policy, build_tiny
-from imprint.policy.tokenizer import train_tokenizer
+from imprint.models.local.policy import Policy, build_tiny
+from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.types import StepResult, Task
 
 WORDS = "open the red door\nopen the blue door\ngo north\ngo south\nYou see a red door and a blue door.\n> look\n"

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig
 
 from imprint.context.config import ImageConfig
-from imprint.policy.tokenizer import train_tokenizer
+from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.skills.library import load_library
 
 # As Qwen's own: a turn ends with a token that is not the end of the text.

@@ -18,9 +18,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from imprint.envs.household.census import FILE, KINDS, RoomFacts, fours, kind_of, room_facts
 from imprint.envs.household.game import Game, Object
 from imprint.envs.household.pddl import load_rows
+from imprint.envs.household.room_statistics import FILE, KINDS, RoomFacts, fours, kind_of, room_facts
 from imprint.envs.household.splits import LIGHT, TREATED, goal_of
 
 RARE = 0.05  # what is rarer is left out where two pieces of furniture share a spot or overlap

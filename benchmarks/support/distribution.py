@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 import numpy as np
 
 from imprint.envs.household.catalog import CONTAINS, LAMPS, OPENABLE, SITES
-from imprint.envs.household.census import kind_of
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game
+from imprint.envs.household.room_statistics import kind_of
 from imprint.envs.household.splits import goal_of
 
 Counts = Iterable[Hashable]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imprint.skills.scan import scan_units
+from imprint.security.scan import scan_units
 
 ORDINARY = "ordinary"
 _BENIGN = re.compile(r"^(?:benign|safe|clean)$|^(?:safe|clean)[-_]|[-_](?:safe|clean)$")

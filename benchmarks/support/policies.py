@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from imprint.envs.household.world import HouseholdWorld
-from imprint.policy.model import TINY, Policy, build_tiny, tiny_folder
-from imprint.policy.tokenizer import train_tokenizer
-from imprint.skills.library import household_library
+from imprint.models.local.policy import TINY, Policy, build_tiny, tiny_folder
+from imprint.pretrain.tokenizer import train_tokenizer
+from imprint.skills.library import load_library
 
 # The architecture of imprint-tiny (recipes/pretrain/imprint-tiny.yaml).
 VOCAB, WIDTH, LAYERS, HEADS, MAX_CONTEXT = 1536, 128, 4, 4, 2048
@@ -16,7 +16,7 @@ VOCAB, WIDTH, LAYERS, HEADS, MAX_CONTEXT = 1536, 128, 4, 4, 2048
 def random_policy(*, quick: bool = False, seed: int = 0) -> Policy:
     """imprint-tiny's architecture with random weights, and a tokenizer trained on a little of its language."""
     world = HouseholdWorld(train=60)
-    texts = [f"{skill.name}\n{skill.description}\n{skill.body}" for skill in household_library().skills]
+    texts = [f"{skill.name}\n{skill.description}\n{skill.body}" for skill in load_library("household").skills]
     for demo in filter(None, map(world.demonstration, range(6 if quick else 150))):
         texts += [demo.first.observation, *(f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)]
         texts += [f" {command}\n{result.observation}\n>" for command, result, _ in demo.turns]

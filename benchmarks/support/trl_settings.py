@@ -10,10 +10,10 @@ from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.envs.base import Environment, World
 from imprint.envs.household.world import HouseholdWorld
-from imprint.policy.local import Sampling
-from imprint.policy.model import Policy
-from imprint.rollout import Request, derive_seed
-from imprint.skills.library import household_library
+from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import Sampling
+from imprint.rollout.tokens import Request, derive_seed
+from imprint.skills.library import load_library
 from imprint.skills.skill import Skill
 from imprint.types import StepResult, Task
 
@@ -96,7 +96,7 @@ def make_settings(names: Sequence[str], policy: Policy, *, tasks: int, group: in
 def _setting(name: str, world: World, sampling: Sampling, group: int, page: tuple[Skill, ...] | None = None) -> Setting:
     requests = []
     for task in world.tasks("train"):
-        skills = household_library().serving(task.category) if page is None else page
+        skills = load_library("household").serving(task.category) if page is None else page
         requests += [Request(task, derive_seed("trl", task.id, index), skills) for index in range(group)]
     return Setting(name, world, requests, sampling, group)
 

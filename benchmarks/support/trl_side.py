@@ -17,8 +17,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
-from imprint.policy.model import Policy
-from imprint.rollout import Request
+from imprint.models.local.policy import Policy
+from imprint.rollout.tokens import Request
 from support.trl_settings import LR, Parts, Setting
 
 

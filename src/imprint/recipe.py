@@ -11,13 +11,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imprint.context.config import ContextConfig, SkicConfig
-from imprint.curriculum import CurriculumConfig
 from imprint.errors import RecipeError
-from imprint.gate import GateConfig
 from imprint.learning.config import LearnerConfig, Transfer
-from imprint.policy.config import EndpointConfig
-from imprint.rewards import RewardConfig
-from imprint.skills.vetting import TrustConfig
+from imprint.learning.rewards import RewardConfig
+from imprint.methods.in_context.scorers import GateConfig
+from imprint.methods.weights.curriculum import CurriculumConfig
+from imprint.models.served.config import EndpointConfig
+from imprint.security.vetting import TrustConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -31,7 +31,7 @@ def import_bank(
 
     Example: `imprint skills import claude_style_skills.json my-skills`
     """
-    from imprint.skills import banks
+    from imprint.skills.banks import bank as banks
 
     library = banks.import_bank(
         banks.read_bank(bank), folder, tasks=_parse_tasks(tasks or []), prefix=prefix, force=force
@@ -49,7 +49,7 @@ def export_bank(
 
     Example: `imprint skills export my-skills bank.json`
     """
-    from imprint.skills import banks
+    from imprint.skills.banks import bank as banks
 
     made, notes = banks.export_bank(banks.imported_library(folder))
     banks.write_bank(made, bank, force=force)

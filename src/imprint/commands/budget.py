@@ -41,8 +41,8 @@ def budget(
 
     Example: `imprint skills budget my-skills --model Qwen/Qwen3-8B --context 32768 --share 0.25`
     """
-    from imprint.context.budget import costs, fitting
-    from imprint.policy.counting import token_counter
+    from imprint.measure.token_cost import costs, fitting
+    from imprint.models.counting import token_counter
     from imprint.skills.library import load_library
 
     library, counter = load_library(folder, lenient=lenient), token_counter(model)
@@ -77,7 +77,7 @@ def ordered(skills: Sequence[Skill], helpfulness: Path | None) -> list[Skill]:
     Raises:
         CheckpointError: the file holds no figures of `imprint skills helpfulness`.
     """
-    from imprint.files import read_text
+    from imprint.support.files import read_text
 
     if helpfulness is None:
         return list(skills)

@@ -36,9 +36,9 @@ def compare(
 
     Example: `imprint compare recipes/household/*.yaml --seeds 0-4 --jobs 2`
     """
-    from imprint import compare as comparison
-    from imprint import compare_jobs as running
-    from imprint.progress import Progress
+    from imprint.jobs import compare as comparison
+    from imprint.jobs import processes as running
+    from imprint.support.progress import Progress
 
     planned = comparison.plan(recipes, parse_seeds(seeds), out, changes or [], trust or [])
     notes = [f"Not tested alike: {line}." for line in comparison.unlike_tests(planned)]

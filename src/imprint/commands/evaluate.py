@@ -170,7 +170,7 @@ def play_arms(engine: Engine, tasks: Sequence[Task], arm: Arm, title: str, quiet
 @contextmanager
 def playing(engine: Engine, title: str, episodes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar over episodes; what to tell it of each. An endpoint's use is told at the end, come what may."""
-    from imprint.progress import Progress
+    from imprint.support.progress import Progress
 
     meter = engine.meter
     with Progress(title, quiet=quiet) as progress:
@@ -186,7 +186,7 @@ def playing(engine: Engine, title: str, episodes: int, quiet: bool) -> Iterator[
 
 def outcome_rows(arms: dict[str, list[Episode]], *, step: int, split: str, env_steps: int) -> list[dict[str, Any]]:
     """`Outcome` records of each arm, by family and in all."""
-    from imprint.evaluate import outcomes
+    from imprint.measure.evaluate import outcomes
 
     return [
         outcome.to_record()
@@ -197,7 +197,7 @@ def outcome_rows(arms: dict[str, list[Episode]], *, step: int, split: str, env_s
 
 def _difference(arms: dict[str, list[Episode]]) -> dict[str, Any] | None:
     """The paired difference of the two arms, as numbers and as a sentence."""
-    from imprint.stats import mcnemar, paired_difference
+    from imprint.support.stats import mcnemar, paired_difference
 
     if len(arms) < 2:
         return None

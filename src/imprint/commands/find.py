@@ -69,8 +69,8 @@ def _embedder(model: str | None, endpoint: str | None, key_env: str | None) -> E
         if endpoint is not None:
             raise RecipeError("needs a model's name", key="--endpoint", mend="add --rerank MODEL")
         return None
-    from imprint.policy.config import EndpointConfig
-    from imprint.policy.embed import LocalEmbedder, ServedEmbedder
+    from imprint.models.embed import LocalEmbedder, ServedEmbedder
+    from imprint.models.served.config import EndpointConfig
     from imprint.recipe import validated
 
     if endpoint is None:

@@ -14,7 +14,7 @@ from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.methods.adaptmi import Gate
+    from imprint.methods.in_context.adaptmi import Gate
     from imprint.types import Episode, Task
 
 Row = Mapping[str, Any]  # an `Outcome` record whose arm is a way to use the skills, with its seed
@@ -73,8 +73,8 @@ def evaluate_gate(
 
 def make_gates(engine: Engine) -> dict[str, Gate]:
     """The recipe's gate, as AdaptMI and (where the world shows solutions) as AdaptMI+, and the oracle's."""
-    from imprint.gate import GateConfig
-    from imprint.methods.adaptmi import Gate
+    from imprint.methods.in_context.adaptmi import Gate
+    from imprint.methods.in_context.scorers import GateConfig
 
     config, tasks = engine.recipe.gate or GateConfig(), engine.world.tasks("train")
     gates = {f"gated by {config.scorer}": Gate(engine, config.model_copy(update={"show": "all"}), tasks)}
@@ -125,7 +125,7 @@ def by_chance(ways: Mapping[str, Sequence[Episode]], name: str) -> float:
 
 def gate_table(rows: Sequence[Row], title: str) -> Table:
     """Each way's success over all tasks, and what is read for it."""
-    from imprint.runs.comparison import interval_over_seeds
+    from imprint.report.compare_figure import interval_over_seeds
 
     body = []
     for way in dict.fromkeys(row["arm"] for row in rows):

@@ -17,10 +17,10 @@ from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, Trusted, co
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.evaluate import Pair
-    from imprint.helpfulness import Kind
+    from imprint.measure.evaluate import Pair
+    from imprint.measure.helpfulness import Kind
+    from imprint.measure.skill_value import Worth
     from imprint.types import Task
-    from imprint.worth import Worth
 
 
 NOTE = """\
@@ -122,8 +122,8 @@ def measure(
     engine: Engine, tasks: Sequence[Task], seeds: Sequence[int], kind: Kind, title: str, quiet: bool
 ) -> list[Worth]:
     """The worth of each skill in all, and by family where it serves several; skills in the library's order."""
-    from imprint.evaluate import Evaluator
-    from imprint.worth import worths
+    from imprint.measure.evaluate import Evaluator
+    from imprint.measure.skill_value import worths
 
     names = engine.library.names
     pairs: dict[str, list[Pair]] = {name: [] for name in names}
@@ -172,7 +172,7 @@ def _signed(value: float | None, form: str) -> str:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    from imprint.files import atomic_write
+    from imprint.support.files import atomic_write
 
     atomic_write(path, json.dumps(content, indent=1) + "\n")
     say(f"figures: {path}")

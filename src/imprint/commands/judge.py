@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from imprint.skills.scan.judge import Judge
+    from imprint.security.judge import Judge
 
 JudgeEndpoint = Annotated[
     str | None,
@@ -36,6 +36,6 @@ def chosen_judge(endpoint: str | None, model: str | None, key_env: str | None) -
         return None
     if endpoint is None or model is None:
         raise typer.BadParameter("a judge needs --judge-endpoint and --judge-model")
-    from imprint.skills.scan.judge import Judge
+    from imprint.security.judge import Judge
 
     return Judge(endpoint, model, key_env)

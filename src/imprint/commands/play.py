@@ -124,7 +124,7 @@ def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
 
 def watch(engine: Engine, task: Task, seed: int, *, skills: bool, auto: bool, pictures: Path | None = None) -> None:
     """Let the model play one episode, and show it turn by turn; what it saw goes into the folder `pictures`."""
-    from imprint.rollout import Request, derive_seed
+    from imprint.rollout.tokens import Request, derive_seed
 
     shown = engine.library.serving(task.category) if skills else ()
     request = Request(task, derive_seed(engine.recipe.seed, "evaluate", task.id), tuple(shown))

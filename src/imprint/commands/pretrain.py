@@ -26,11 +26,11 @@ def pretrain(
 
     Example: `imprint pretrain recipes/pretrain/imprint-tiny.yaml --out models/my-tiny`
     """
-    from imprint.methods.pretrain import PretrainRecipe, train_base
-    from imprint.progress import Progress
+    from imprint.pretrain.train import PretrainRecipe, train_base
     from imprint.recipe import override, read_yaml_mapping, validated
+    from imprint.security.vetting import Override, vet
     from imprint.skills.library import load_library
-    from imprint.skills.vetting import Override, vet
+    from imprint.support.progress import Progress
 
     values = read_yaml_mapping(recipe)
     for change in changes or []:

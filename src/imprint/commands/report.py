@@ -18,7 +18,7 @@ def report(
 
     The run may still be going on. Example: `imprint report runs/demo --open`
     """
-    from imprint.runs.report import write_report
+    from imprint.report.page import write_report
 
     path = write_report(run)
     say(path)

@@ -15,7 +15,7 @@ from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
 if TYPE_CHECKING:
-    from imprint.skills.scan.report import SkillReport
+    from imprint.security.scan.report import SkillReport
 
 CHUNK = 8  # skills that a worker takes at once
 
@@ -54,17 +54,17 @@ def scan(
 
     Example: `imprint skills scan ~/.claude/skills --format sarif --output scan.sarif`
     """
-    from imprint.skills.scan.report import Severity
+    from imprint.security.scan.report import Severity
 
     judge = chosen_judge(judge_endpoint, judge_model, judge_key_env)
     reports = sorted(_scan(_units(paths), jobs), key=lambda report: str(report.path))
     if judge is not None:
-        from imprint.skills.scan.judge import judge_all
+        from imprint.security.judge import judge_all
 
         reports = judge_all(reports, judge)
     text = {Format.TEXT: _text, Format.JSON: _json, Format.SARIF: _sarif}[format](reports)
     if output is not None:
-        from imprint.files import atomic_write
+        from imprint.support.files import atomic_write
 
         atomic_write(output, text + "\n")
         say(_summary(reports), stderr=True)
@@ -78,8 +78,8 @@ def scan(
 
 
 def _units(paths: Iterable[str]) -> list[Path]:
+    from imprint.security.scan.scanner import scan_units
     from imprint.skills.installed import path_or_library
-    from imprint.skills.scan.scanner import scan_units
 
     found: dict[Path, None] = {}
     for path in map(path_or_library, paths):
@@ -93,8 +93,8 @@ def _units(paths: Iterable[str]) -> list[Path]:
 
 
 def _scan(folders: list[Path], jobs: int) -> Iterator[SkillReport]:
-    from imprint.progress import Progress
-    from imprint.skills.scan.scanner import scan_skill
+    from imprint.security.scan.scanner import scan_skill
+    from imprint.support.progress import Progress
 
     with Progress("scan", quiet=len(folders) < 50) as progress:
         progress.begin(len(folders))
@@ -117,7 +117,7 @@ def _print_table(reports: list[SkillReport]) -> None:
 
 
 def _summary(reports: list[SkillReport]) -> str:
-    from imprint.skills.scan.report import Severity
+    from imprint.security.scan.report import Severity
 
     counts = [(level, sum(report.severity is level for report in reports)) for level in reversed(Severity)]
     said = ", ".join(f"{count} {level.word}" for level, count in counts if count)
@@ -142,9 +142,9 @@ def _json(reports: list[SkillReport]) -> str:
 
 
 def _sarif(reports: list[SkillReport]) -> str:
-    from imprint.sarif import Result, Rule, sarif, uri
-    from imprint.skills.scan.report import Severity
-    from imprint.skills.scan.rules import all_rules
+    from imprint.security.scan.report import Severity
+    from imprint.security.scan.rules import all_rules
+    from imprint.support.sarif import Result, Rule, sarif, uri
 
     levels: dict[Severity, Any] = {Severity.CRITICAL: "error", Severity.HIGH: "error", Severity.MEDIUM: "warning"}
     scores = {Severity.CRITICAL: "9.5", Severity.HIGH: "8.0", Severity.MEDIUM: "5.0", Severity.LOW: "2.0"}

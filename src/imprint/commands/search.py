@@ -122,7 +122,7 @@ def _bars() -> Iterator[Progress]:
     """A bar for each thing that is done, one after the other."""
     from contextlib import ExitStack
 
-    from imprint.progress import Progress as Bar
+    from imprint.support.progress import Progress as Bar
 
     with ExitStack() as stack:
         bars: dict[str, tuple[Bar, list[int]]] = {}

@@ -86,7 +86,7 @@ def seeds_table(rows: Sequence[Row], title: str) -> Table:
 
 def seeds_difference(rows: Sequence[Row]) -> dict[str, Any] | None:
     """with - without over all tasks, a difference for each seed; None with one arm."""
-    from imprint.stats import mean_interval
+    from imprint.support.stats import mean_interval
 
     rates: dict[str, dict[int, float]] = {"with": {}, "without": {}}
     for row in rows:
@@ -101,7 +101,7 @@ def seeds_difference(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def _success(rows: Sequence[Row]) -> str:
-    from imprint.runs.comparison import interval_over_seeds
+    from imprint.report.compare_figure import interval_over_seeds
 
     if not rows:
         return "–"

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from imprint.policy.usage import Meter
+    from imprint.models.served.usage import Meter
     from imprint.recipe import Recipe
     from imprint.runs.run import Run
 
@@ -123,7 +123,7 @@ def success_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 
 def _success(row: Mapping[str, Any] | None) -> str:
-    from imprint.stats import wilson
+    from imprint.support.stats import wilson
 
     if row is None or not row["episodes"]:
         return "–"
@@ -165,7 +165,7 @@ class Subject:
         from imprint.recipe import load_recipe, override, parse_recipe
         from imprint.runs.run import Run
         from imprint.runs.trust import overridden
-        from imprint.skills.vetting import Override
+        from imprint.security.vetting import Override
 
         if endpoint is not None:
             overrides = [*overrides, f"endpoint.base_url={json.dumps(endpoint)}"]
@@ -232,7 +232,7 @@ def write_figures(
     seeds: Sequence[int] | None = None,
 ) -> None:
     """What an evaluation found, as JSON; with `seeds`, of several."""
-    from imprint.files import atomic_write
+    from imprint.support.files import atomic_write
 
     content = {
         "model": subject.model,

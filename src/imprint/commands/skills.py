@@ -37,7 +37,7 @@ def list_skills(folder: Folder = OURS, lenient: Lenient = False) -> None:
     Example: `imprint skills list my-skills`
     """
     from imprint.context.pages import load_templates, render_pages
-    from imprint.policy.counting import TINY, token_counter
+    from imprint.models.counting import TINY, token_counter
     from imprint.skills.library import load_library
 
     library = load_library(folder, lenient=lenient)

@@ -47,10 +47,10 @@ def train(
 
     Example: `imprint train recipes/demo.yaml --seed 1 --set steps=20`
     """
+    from imprint.jobs.train import check_recipe, remove_run, run_name, train_run
     from imprint.recipe import load_recipe
-    from imprint.runs.report import write_report
+    from imprint.report.page import write_report
     from imprint.runs.run import Run
-    from imprint.train import check_recipe, remove_run, run_name, train_run
 
     config = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
     folder = out or Path("runs") / run_name(config.name, config.seed)

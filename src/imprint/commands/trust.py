@@ -14,14 +14,14 @@ from imprint.commands.find import Json
 from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
 from imprint.commands.shared import Folder, Lenient, console, grid, say
 from imprint.errors import TrustError
-from imprint.skills.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
+from imprint.security.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
 
 if TYPE_CHECKING:
+    from imprint.security.judge import Judge
+    from imprint.security.lock_file import Entry, Lock, Standing
+    from imprint.security.trust import Passage
     from imprint.skills.library import SkillLibrary
-    from imprint.skills.lock_file import Entry, Lock, Standing
-    from imprint.skills.scan.judge import Judge
     from imprint.skills.skill import Skill
-    from imprint.skills.trust import Passage
 
 
 def trust(
@@ -54,8 +54,8 @@ def trust(
 
     Example: `imprint skills trust my-skills pdf-forms --promote T2 --because "read it, 24 November"`
     """
+    from imprint.security.lock_file import FILE_NAME, read_lock, write_lock
     from imprint.skills.library import load_library
-    from imprint.skills.lock_file import FILE_NAME, read_lock, write_lock
 
     judge = chosen_judge(judge_endpoint, judge_model, judge_key_env)
     library = load_library(folder, lenient=lenient)
@@ -92,8 +92,8 @@ def lock(
 
     Example: `imprint skills lock my-skills --check`
     """
+    from imprint.security.lock_file import locked, read_lock, write_lock
     from imprint.skills.library import load_library
-    from imprint.skills.lock_file import locked, read_lock, write_lock
 
     library = load_library(folder, lenient=lenient)
     root = _root(library, folder)
@@ -127,8 +127,8 @@ def _moved(
     judge: Judge | None,
 ) -> Entry:
     """The lock's new entry for one skill."""
-    from imprint.skills.gates import gates
-    from imprint.skills.lock_file import Entry
+    from imprint.security.gates import gates
+    from imprint.security.lock_file import Entry
 
     skill = library[standing.skill]
     try:
@@ -145,7 +145,7 @@ def _moved(
 
 
 def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool, judge: Judge | None) -> None:
-    from imprint.skills.gates import gates
+    from imprint.security.gates import gates
 
     rows: list[tuple[Standing, dict[Gate, Passage]]] = []
     for one in found:
@@ -204,7 +204,7 @@ def _words(vouch: Sequence[str]) -> dict[Gate, str]:
 
 
 def _standing(skill: Skill, lock: Lock) -> Standing:
-    from imprint.skills.lock_file import standing
+    from imprint.security.lock_file import standing
 
     return standing(skill, lock, on=_today())
 

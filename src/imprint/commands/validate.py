@@ -15,7 +15,7 @@ from imprint.commands.shared import say
 from imprint.errors import LibraryError, SkillError
 
 if TYPE_CHECKING:
-    from imprint.skills.finding import Finding, Verdict
+    from imprint.skills.validate.finding import Finding, Verdict
 
 OURS = "household"
 TOOL = "imprint skills validate"
@@ -55,9 +55,9 @@ def validate(
 
     Example: `imprint skills validate my-skills .claude/skills --format sarif --output skills.sarif`
     """
-    from imprint.files import atomic_write
-    from imprint.skills.spec import same_names
-    from imprint.skills.spec import validate as verdict_of
+    from imprint.skills.validate.spec import same_names
+    from imprint.skills.validate.spec import validate as verdict_of
+    from imprint.support.files import atomic_write
 
     roots = [_root(path) for path in paths or [OURS]]
     folders = _folders(roots)
@@ -111,9 +111,9 @@ def _folders(roots: Sequence[Path]) -> list[Path]:
 def _unfit(folders: Sequence[Path], roots: Sequence[Path], env: str) -> list[Finding]:
     """What does not fit between the skills, as one library, and the tasks of a world."""
     from imprint.envs.base import make_world
-    from imprint.skills.finding import finding
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
+    from imprint.skills.validate.finding import finding
 
     categories = make_world(env).categories
     try:
@@ -177,14 +177,14 @@ def _record(finding: Finding) -> dict[str, Any]:
 
 
 def _sound(text: str | None) -> str | None:
-    from imprint.sarif import unicode_text
+    from imprint.support.sarif import unicode_text
 
     return None if text is None else unicode_text(text)
 
 
 def _sarif(findings: Sequence[Finding]) -> dict[str, Any]:
-    from imprint.sarif import Result, sarif, uri
-    from imprint.skills.rules import RULES
+    from imprint.skills.validate.rules import RULES
+    from imprint.support.sarif import Result, sarif, uri
 
     results = [
         Result(

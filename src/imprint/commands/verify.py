@@ -67,7 +67,7 @@ def _walk_all(games: list[Stored], seed: int, turns: int, plain: bool) -> list[W
     """Every game's walk; ends early with the first that shows a difference."""
     from imprint.envs.household.reference import ReferenceEngine
     from imprint.envs.household.verify import MAX_TURNS, walk
-    from imprint.progress import Progress
+    from imprint.support.progress import Progress
 
     reference = ReferenceEngine(MAX_TURNS, remember=not plain)
     walks: list[Walk] = []

@@ -19,12 +19,12 @@ from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
 from imprint.envs.base import ParseAnswer
 from imprint.errors import PolicyError, RecipeError
-from imprint.policy.sampling import Prompt
+from imprint.models.sampling import Prompt
 from imprint.skills.skill import Skill
 from imprint.types import Exemplar, StepResult
 
 if TYPE_CHECKING:  # it brings PyTorch along, which an endpoint does not need
-    from imprint.policy.model import Policy
+    from imprint.models.local.policy import Policy
 
 CUE = "\n>"  # what a plain transcript shows before each command
 

@@ -20,12 +20,12 @@ from imprint.context.pages import load_templates, render_exemplars, render_pages
 from imprint.context.prompt import CUE, Context
 from imprint.envs.base import ParseAnswer
 from imprint.errors import RecipeError
-from imprint.policy.sampling import Prompt
+from imprint.models.sampling import Prompt
 from imprint.skills.skill import Skill
 from imprint.types import Episode, Exemplar, Picture, StepResult, Turn
 
 if TYPE_CHECKING:
-    from imprint.policy.model import Policy
+    from imprint.models.local.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

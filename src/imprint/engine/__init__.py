@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
     from imprint.recipe import Recipe
-    from imprint.skills.vetting import Override
+    from imprint.security.vetting import Override
 
 __all__ = ["make_engine"]
 
@@ -21,7 +21,7 @@ def make_engine(recipe: Recipe, model: str | Path | None = None, trust: Override
         ImprintError: any part of the recipe that cannot be had.
     """
     if recipe.endpoint is not None:
-        from imprint.engine.endpoint import EndpointEngine
+        from imprint.engine.served import EndpointEngine
 
         return EndpointEngine(recipe, model, trust)
     from imprint.engine.local import LocalEngine

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imprint.envs.base import SPLITS, World, make_ready_world
-from imprint.episodes import Player
 from imprint.errors import RecipeError
-from imprint.evaluate import Evaluator
-from imprint.policy.sampling import Sampling
-from imprint.policy.usage import Meter
+from imprint.measure.evaluate import Evaluator
+from imprint.models.sampling import Sampling
+from imprint.models.served.usage import Meter
 from imprint.recipe import Recipe
+from imprint.rollout.base import Player
+from imprint.security.vetting import Override, vet
 from imprint.skills.library import load_library
-from imprint.skills.vetting import Override, vet
 from imprint.types import Task
 
 if TYPE_CHECKING:

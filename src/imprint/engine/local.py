@@ -10,11 +10,11 @@ from imprint.context.visual import VisualContext
 from imprint.engine.base import ANSWER, LINE, Engine
 from imprint.errors import RecipeError
 from imprint.learning.learner import Learner
-from imprint.policy.model import Policy
+from imprint.models.local.policy import Policy
 from imprint.recipe import Recipe
-from imprint.skills.vetting import Override
+from imprint.rollout.pictures import rollout_for
+from imprint.security.vetting import Override
 from imprint.types import Draw
-from imprint.visual_rollout import rollout_for
 
 
 class LocalEngine(Engine):

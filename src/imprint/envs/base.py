@@ -19,9 +19,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
-from imprint import plugins
 from imprint.errors import RecipeError
 from imprint.skills.skill import Skill
+from imprint.support import plugins
 from imprint.types import Exemplar, StepResult, Task
 
 SPLITS = ("train", "validation", "test")

@@ -14,8 +14,8 @@ from typing import Any
 import gymnasium
 from gymnasium import spaces
 
+from imprint.envs.adapters.gymnasium_text import ADMISSIBLE
 from imprint.envs.base import World, make_world
-from imprint.envs.gymnasium_text import ADMISSIBLE
 from imprint.errors import RecipeError
 from imprint.types import StepResult, Task
 

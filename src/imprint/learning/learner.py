@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from imprint.errors import RecipeError
-from imprint.learning.batch import Sample, Scored, micro_batches, score
 from imprint.learning.config import Aggregate, LearnerConfig
 from imprint.learning.grpo import aggregate_tokens, kl_penalty, merge_metrics, policy_loss
-from imprint.policy.model import Policy
+from imprint.learning.scoring import Sample, Scored, micro_batches, score
+from imprint.models.local.policy import Policy
 
 NORM_MEMORY = 0.99  # of the gradient's size, per optimizer step
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import CheckpointError, RetrievalError
-from imprint.files import atomic_folder, atomic_write, read_text
 from imprint.retrieval.base import Passage
 from imprint.retrieval.corpus import OnBad, PassageFile, damaged, read_corpus, stop, write_passages
+from imprint.support.files import atomic_folder, atomic_write, read_text
 
 NAME = "index.json"
 VERSION = 1

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from imprint.errors import CheckpointError
-from imprint.files import atomic_folder
 from imprint.learning.learner import Learner
-from imprint.policy.model import Policy, without_bars
+from imprint.models.local.policy import Policy, without_bars
 from imprint.runs.run import Run
+from imprint.support.files import atomic_folder
 
 
 def save_checkpoint(

@@ -30,8 +30,8 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from imprint import files
 from imprint.errors import CheckpointError, RecipeError
+from imprint.support import files
 from imprint.types import Episode
 
 __all__ = ["ARMS", "RECORDS", "Record", "Run", "recipe_differences"]

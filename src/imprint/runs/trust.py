@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import CheckpointError
-from imprint.files import atomic_write, read_text
-from imprint.skills.vetting import FINE, Verdict
+from imprint.security.vetting import FINE, Verdict
+from imprint.support.files import atomic_write, read_text
 
 FILE_NAME = "trust.json"
 

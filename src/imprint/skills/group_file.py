@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import LibraryError
-from imprint.files import atomic_write
 from imprint.skills.front import shown
 from imprint.skills.skill import EVERY_TASK, Skill
+from imprint.support.files import atomic_write
 
 FILE_NAME = "groups.json"
 MAX_BYTES = 4_000_000

@@ -15,9 +15,9 @@ import difflib
 import os
 from pathlib import Path
 
-from imprint import plugins
 from imprint.errors import LibraryError
 from imprint.skills.skill import FILE_NAMES
+from imprint.support import plugins
 
 GROUP = "imprint.skills"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from imprint.errors import SkillError
 from imprint.skills.front import shown
-from imprint.skills.loose import loose_values
 from imprint.skills.skill import EMPTY_PAGE, MAX_BYTES, MAX_NAME, Skill, broken_name, normal_name
-from imprint.skills.spec import page_parts, validate
+from imprint.skills.validate.loose import loose_values
+from imprint.skills.validate.spec import page_parts, validate
 
 
 def read_lenient(folder: str | Path) -> Skill:

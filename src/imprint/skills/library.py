@@ -127,8 +127,3 @@ def load_library(name: str | Path, *, lenient: bool = False) -> SkillLibrary:
         SkillError: a skill is not valid.
     """
     return SkillLibrary.load(library_folder(name), lenient=lenient)
-
-
-def household_library() -> SkillLibrary:
-    """The seven household skills that come with Imprint."""
-    return load_library("household")

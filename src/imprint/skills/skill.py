@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from imprint.errors import SkillError
-from imprint.files import atomic_write
 from imprint.skills.front import parse_front, shown
+from imprint.support.files import atomic_write
 
 FILE_NAMES = ("SKILL.md", "skill.md")
 MAX_BYTES = 1_000_000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imprint.envs.household.demonstrator import Demonstrator
-from imprint.envs.household.dreams import FLAG_OF, DreamRecipe
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import Game
+from imprint.envs.household.random_rules import FLAG_OF, DreamRecipe
+from imprint.envs.household.teacher import Demonstrator
 from imprint.skills.skill import EVERY_TASK
 from imprint.types import Exemplar, Task, WorkedStep
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from imprint.envs.household.catalog import flags_of
-from imprint.envs.household.census import KINDS, Histogram, RoomFacts, census
 from imprint.envs.household.game import Object, Receptacle
+from imprint.envs.household.room_statistics import KINDS, Histogram, RoomFacts, census
 from imprint.envs.household.rooms import MAX_TRIES, Names
 from imprint.envs.household.splits import LIGHT, TREATED, TWO, Ask, asks_of, split_of
 from imprint.errors import GameError

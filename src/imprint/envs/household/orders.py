@@ -10,8 +10,8 @@ import random
 
 from imprint.envs.base import Demonstration
 from imprint.envs.household.catalog import CONTAINS, FIXED
-from imprint.envs.household.demonstrator import PAGE_WEIGHT
-from imprint.envs.household.dreams import REAL_TOOLS, TREAT, USE, VERBS
+from imprint.envs.household.random_rules import REAL_TOOLS, TREAT, USE, VERBS
+from imprint.envs.household.teacher import PAGE_WEIGHT
 from imprint.skills.skill import Skill
 from imprint.types import StepResult
 

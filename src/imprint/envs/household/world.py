@@ -9,15 +9,15 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from imprint.envs.base import Demonstration, Environment
-from imprint.envs.household.demonstrator import demonstrate
-from imprint.envs.household.dreams import INTROS, LESSONS, make_dream
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
+from imprint.envs.household.random_rules import INTROS, LESSONS, make_dream
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
+from imprint.envs.household.teacher import demonstrate
 from imprint.errors import GameError, RecipeError
 from imprint.types import Exemplar, StepResult, Task
 

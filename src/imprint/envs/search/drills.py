@@ -10,11 +10,11 @@ import random
 from collections.abc import Sequence
 
 from imprint.envs.base import Demonstration
-from imprint.envs.search.dreams import ONE_NAME, TWO_NAMES, WORDS
 from imprint.envs.search.encyclopedia import GOSSIP, TELLING, VOLUMES, YEAR, Encyclopedia, Thing
 from imprint.envs.search.made import Pick, Route, answers_of
 from imprint.envs.search.names import PEOPLE, PLACES, WORKS
 from imprint.envs.search.pages import ANSWER, EXAMPLES, PICK, SEARCH
+from imprint.envs.search.random_rules import ONE_NAME, TWO_NAMES, WORDS
 from imprint.envs.search.tags import answer, information, search
 from imprint.retrieval.base import Hit
 from imprint.skills.skill import Skill

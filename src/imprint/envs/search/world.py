@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import PositiveInt
 
 from imprint.envs.base import Demonstration, Environment
-from imprint.envs.search.dreams import LESSONS, make_dream
 from imprint.envs.search.drills import carry_out_orders, compare_numbers, read_out
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, SENTENCE_PARTS, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
@@ -18,9 +17,10 @@ from imprint.envs.search.made import MadeQuestion, make_questions
 from imprint.envs.search.options import MADE, check_options
 from imprint.envs.search.published import TRAINED_ON, PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
+from imprint.envs.search.random_rules import LESSONS, make_dream
 from imprint.envs.search.rows import find_files
-from imprint.envs.search.searcher import Renamed, demonstrate, play
 from imprint.envs.search.tags import Format, parse_answer
+from imprint.envs.search.teacher import Renamed, demonstrate, play
 from imprint.errors import GameError, QuestionError, RecipeError, under
 from imprint.retrieval.base import Hit, Retriever
 from imprint.retrieval.bm25 import Bm25

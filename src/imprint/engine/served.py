@@ -1,0 +1,39 @@
+"""The endpoint engine: a model that a server has, asked over HTTP. It plays and is measured; it does not learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imprint.context.chat import ChatContext
+from imprint.engine.base import ANSWER, Engine
+from imprint.envs.base import own_format
+from imprint.errors import RecipeError
+from imprint.models.served.endpoint import Endpoint
+from imprint.recipe import Recipe
+from imprint.rollout.chat import ChatRollout
+from imprint.rollout.store import EpisodeStore
+from imprint.security.vetting import Override
+
+
+class EndpointEngine(Engine):
+    """World, skills, rollout and evaluator of one recipe whose model is behind `endpoint`.
+
+    Args:
+        model: in place of the recipe's model.
+        trust: skills that are used whatever was found in them.
+
+    Raises:
+        ImprintError: any part of the recipe that cannot be had; the server is asked when the first episode begins.
+    """
+
+    def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
+        super().__init__(recipe, trust)
+        if recipe.endpoint is None:
+            raise RecipeError("there is no endpoint", key="endpoint", mend="set endpoint.base_url")
+        self.context = ChatContext(recipe.context, *own_format(self.world))
+        self.endpoint = Endpoint(recipe.endpoint, str(model or recipe.model))
+        self.meter = self.endpoint.meter
+        self.store = EpisodeStore(recipe.endpoint.store, recipe.endpoint.base_url, self.endpoint.model)
+        if self.store.note:
+            self.meter.notes.append(self.store.note)
+        self._seat(ChatRollout(self.endpoint, self.world, self.context, self.store), ANSWER)

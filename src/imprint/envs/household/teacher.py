@@ -1,0 +1,180 @@
+"""Who shows how to follow a page: it sees what a policy sees (the text) and knows the recipe, nothing more.
+
+It searches the places in the order in which the first message lists them, opens what is closed, remembers what it
+saw, and then does the recipe. A policy can imitate it, as it could not imitate an expert that knows where things are.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+
+from imprint.envs.base import Demonstration
+from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.random_rules import Dream, DreamRecipe
+from imprint.types import StepResult
+
+PAGE_WEIGHT = 4.0  # of a command that the page decides, beside 1 for one of the search
+
+_NAME = re.compile(r"\ban? ([a-z]+ \d+)")
+_SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
+
+
+def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
+    """Play a dream; now and then another command slips in, which is not to be imitated, but to be recovered from."""
+    dice = random.Random(f"demonstrate/{seed}")
+    engine = HouseholdEngine(dream.game, max_turns=max_turns)
+    first = engine.reset()
+    goal = dream.game.goal
+    player = Demonstrator(
+        first.observation,
+        dream.recipe,
+        goal.object_type.lower(),
+        goal.target_type.lower() if goal.target_type else None,
+    )
+    turns: list[tuple[str, StepResult, float]] = []
+    result = first
+    while not result.done:
+        command = player.next_command()
+        if command is None:
+            break
+        by_page = player.holding is not None or command.startswith("take ")
+        weight = PAGE_WEIGHT if by_page else 1.0
+        if dice.random() < slips:
+            command, weight = _slip(engine, player, dice), 0.0
+        result = engine.step(command)
+        player.observe(command, result.observation)
+        turns.append((command, result, weight))
+    return Demonstration(dream.pages, first, tuple(turns), result.success)
+
+
+def _slip(engine: HouseholdEngine, player: Demonstrator, dice: random.Random) -> str:
+    """A needless command, or an impossible one."""
+    if dice.random() < 0.5:
+        return dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
+    place, other = dice.choice(player.places), dice.choice(player.places)
+    thing = player.holding or f"{player.kind} {dice.randint(1, 3)}"
+    command = dice.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
+    # What happens to be possible after all would change the household: say something that never is.
+    return f"examine {other} {place}" if command in engine.admissible() else command
+
+
+@dataclass
+class Demonstrator:
+    """Plays one game; ask `next_command`, then tell `observe` what came of it.
+
+    Args:
+        first: the first message, with all the places.
+        recipe: what to do.
+        kind: the type of the object in the goal, in lower case.
+        target: the type of the place in the goal, in lower case (None when the recipe ends with a lamp).
+    """
+
+    first: str
+    recipe: DreamRecipe
+    kind: str
+    target: str | None
+    places: list[str] = field(init=False)
+    seen: dict[str, list[str]] = field(init=False, default_factory=dict)  # contents of the places looked into
+    closed: set[str] = field(init=False, default_factory=set)
+    here: str | None = field(init=False, default=None)
+    holding: str | None = field(init=False, default=None)
+    placed: int = field(init=False, default=0)
+    treated: int = field(init=False, default=0)  # treatments done to the object in hand
+    goal_place: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.places = things_seen(self.first)
+
+    def next_command(self) -> str | None:
+        """The next command, or None when there is nothing left to try."""
+        if self.holding is None:
+            return self._fetch(self.kind)
+        if self.treated < len(self.recipe.treatments):
+            verb, tool = self.recipe.treatments[self.treated]
+            place = self._first_place(tool.lower())
+            if place is None:
+                return None
+            return f"{verb} {self.holding} with {place}" if self.here == place else f"go to {place}"
+        if self.recipe.lamp is not None:
+            return self._use(self.recipe.lamp.lower())
+        place = self.goal_place or self._first_place(self.target or "")
+        if place is None:
+            return None
+        if self.here != place:
+            return f"go to {place}"
+        return f"open {place}" if place in self.closed else f"move {self.holding} to {place}"
+
+    def observe(self, command: str, observation: str) -> None:
+        """What `command` led to."""
+        if observation.startswith("Nothing happens"):
+            if command.startswith("go to "):  # already there: it shares the place where we are
+                self.here = command.removeprefix("go to ")
+            return
+        verb, _, rest = command.partition(" ")
+        if verb == "go":
+            self.here = rest.removeprefix("to ")
+            self._look_into(self.here, observation)
+        elif verb in ("open", "examine"):
+            self._look_into(rest, observation)
+        elif verb == "close":
+            self.closed.add(rest)
+        elif verb == "take":
+            self.holding, _, source = rest.partition(" from ")
+            self.treated = 0
+            if self.holding in self.seen.get(source, []):
+                self.seen[source].remove(self.holding)
+        elif verb == "move":
+            thing, _, place = rest.partition(" to ")
+            self.holding = None
+            self.seen.setdefault(place, []).append(thing)
+            if place.rsplit(" ", 1)[0] == self.target and thing.rsplit(" ", 1)[0] == self.kind:
+                self.placed, self.goal_place = self.placed + 1, place
+        elif verb in ("heat", "cool", "clean") and self.treated < len(self.recipe.treatments):
+            wanted, tool = self.recipe.treatments[self.treated]
+            self.treated += verb == wanted and f" with {tool.lower()} " in command
+
+    def _look_into(self, place: str, observation: str) -> None:
+        if "is closed" in observation:
+            self.closed.add(place)
+            self.seen.setdefault(place, [])
+            return
+        self.closed.discard(place)
+        self.seen[place] = things_seen(observation)
+
+    def _fetch(self, kind: str) -> str | None:
+        """Take a `kind`: from where it was seen (but not from where it belongs), or search on."""
+        for place, things in self.seen.items():
+            found = [thing for thing in things if thing.rsplit(" ", 1)[0] == kind]
+            if place == self.goal_place or not found or place in self.closed:
+                continue
+            return f"take {found[0]} from {place}" if self.here == place else f"go to {place}"
+        return self._search()
+
+    def _use(self, kind: str) -> str | None:
+        for place, things in self.seen.items():
+            found = [thing for thing in things if thing.rsplit(" ", 1)[0] == kind]
+            if found:
+                return f"use {found[0]}" if self.here == place else f"go to {place}"
+        return self._search()
+
+    def _search(self) -> str | None:
+        """Open the place at hand if it is closed, else go to the first place not looked into."""
+        if self.here in self.closed:
+            return f"open {self.here}"
+        for place in self.places:
+            if place not in self.seen or place in self.closed:
+                if self.here == place:
+                    return f"examine {place}"
+                return f"go to {place}"
+        return None
+
+    def _first_place(self, kind: str) -> str | None:
+        return next((place for place in self.places if place.rsplit(" ", 1)[0] == kind), None)
+
+
+def things_seen(text: str) -> list[str]:
+    """The names in the (first) list of what is seen in `text`."""
+    match = _SEEN.search(text)
+    return _NAME.findall(match.group(1)) if match else []

@@ -1,0 +1,124 @@
+"""Who shows how to follow a page: it sees what a search finds and knows the way, nothing more."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+from imprint.envs.base import Demonstration
+from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
+from imprint.envs.search.episode import SearchEpisode
+from imprint.envs.search.made import MadeQuestion
+from imprint.envs.search.random_rules import Dream
+from imprint.envs.search.tags import answer, search
+from imprint.retrieval.base import Hit, Retriever
+from imprint.types import StepResult
+
+SLIPS = 0.08
+ANSWER_WEIGHT = 3.0  # of imitating an answer, beside 1 for a search: it is said once, and all depends on it
+
+
+class Renamed:
+    """A search engine over an encyclopedia whose volumes go by other words: their own find nothing."""
+
+    def __init__(self, retriever: Retriever, encyclopedia: Encyclopedia, words: Mapping[str, str]) -> None:
+        self.retriever = retriever
+        self.encyclopedia = encyclopedia
+        self.words = words
+        self.volumes = {word: volume for volume, word in words.items()}
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [
+            [self._renamed(hit) for hit in hits] for hits in self.retriever.search(list(map(self._own, queries)), k)
+        ]
+
+    def _own(self, query: str) -> str:
+        """The query in the index's own words."""
+        words = (self.volumes.get(word) or ("" if word in ALL_VOLUMES else word) for word in query.split())
+        return " ".join(filter(None, words))
+
+    def _renamed(self, hit: Hit) -> Hit:
+        thing, volume = self.encyclopedia.found(hit.passage)
+        return Hit(self.encyclopedia.article(thing, volume, self.words[volume]), hit.score)
+
+
+class Searcher:
+    """Follows the way to an answer; ask `next_action`, then tell `observe` what a search found.
+
+    Args:
+        words: what the volumes are called.
+    """
+
+    def __init__(self, made: MadeQuestion, encyclopedia: Encyclopedia, words: Mapping[str, str]) -> None:
+        self.made = made
+        self.encyclopedia = encyclopedia
+        self.words = words
+        self.read: list[str] = []  # what the articles on the way said
+        self.lost = False
+
+    def next_action(self) -> str:
+        """The next search on the way, or the answer at its end."""
+        volumes, called = self.made.route.volumes, self.made.called
+        place = len(self.read)
+        if place == len(volumes):
+            return answer(self._conclusion())
+        name = called[min(place, len(called) - 1)] if self.made.route.pick or place == 0 else self.read[-1]
+        return search(f"{name} {self.words[volumes[place]]}")
+
+    def observe(self, hits: Sequence[Hit]) -> None:
+        """What the search that was asked for has found."""
+        place = len(self.read)
+        wanted = self._wanted(place)
+        for hit in hits:
+            thing, volume = self.encyclopedia.found(hit.passage)
+            if (thing.number, volume) == (wanted, self.made.route.volumes[place]):
+                self.read.append(thing.facts[volume])
+                return
+        self.lost = True
+
+    def _wanted(self, place: int) -> int:
+        """The number of the thing that is searched for: a reader tells it by the title."""
+        if self.made.route.pick:
+            return self.made.subjects[place].number
+        return self.made.subjects[0].number if place == 0 else self.made.subjects[0].link
+
+    def _conclusion(self) -> str:
+        if not self.made.route.pick:
+            return self.read[-1]
+        best = min if self.made.route.pick == "smaller" else max
+        return self.made.called[self.read.index(best(self.read, key=int))]
+
+
+def play(
+    made: MadeQuestion,
+    encyclopedia: Encyclopedia,
+    words: Mapping[str, str],
+    episode: SearchEpisode,
+    dice: random.Random | None = None,
+) -> Iterator[tuple[str, StepResult, float]]:
+    """The turns of one who knows the way; with `dice`, a search for another word slips in now and then.
+
+    A slip is not to be imitated, but to be recovered from. One that is lost stops, and the last turn is no success.
+    """
+    searcher = Searcher(made, encyclopedia, words)
+    spare = episode.max_turns - len(made.route.volumes) - 1
+    while not searcher.lost:
+        action = searcher.next_action()
+        if dice is not None and spare > 0 and action.startswith("<search>") and dice.random() < SLIPS:
+            spare -= 1
+            other = dice.choice([word for word in words.values() if f"{word}</search>" not in action])
+            slip = f"{action.rpartition(' ')[0]} {other}</search>"
+            yield slip, episode.step(slip), 0.0
+            continue
+        result = episode.step(action)
+        yield action, result, ANSWER_WEIGHT if result.done else 1.0
+        if result.done:
+            return
+        searcher.observe(episode.found)
+
+
+def demonstrate(dream: Dream, encyclopedia: Encyclopedia, episode: SearchEpisode, seed: int) -> Demonstration:
+    """A dream, played; `episode` is its question over the dream's own words."""
+    first = episode.reset()
+    turns = tuple(play(dream.made, encyclopedia, dream.words, episode, random.Random(f"demonstrate/{seed}")))
+    return Demonstration(dream.pages, first, turns, turns[-1][1].success)

@@ -1,0 +1,186 @@
+"""Compare methods: train every recipe with every seed, and say what their tests show, with intervals.
+
+    <out>/
+      runs/<method>-s<seed>/      one run each, with <method>-s<seed>.log beside it
+      compare.json                one row per (method, seed, split, family, arm), after every finished run; the split
+                                is `test`, or `real` for what was played on real games
+      table.md, compare.png, compare.svg
+
+A method is called by its recipe's `name`. What was stopped goes on where it was: finished runs are kept, an
+interrupted one resumes from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imprint.envs.base import make_ready_world
+from imprint.errors import CheckpointError, RecipeError, TrustError
+from imprint.jobs.processes import REAL, Failure, Job, is_finished
+from imprint.jobs.train import check_endpoint, run_name
+from imprint.recipe import EnvConfig, Recipe, load_recipe, parse_recipe
+from imprint.report.compare_figure import compare_plot
+from imprint.report.compare_table import Grid, Row, comparison_tables
+from imprint.runs.run import ARMS, Run, recipe_differences
+from imprint.runs.trust import overridden
+from imprint.security.vetting import Override, vet
+from imprint.skills.library import load_library
+from imprint.support.files import atomic_write
+
+KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "turns", "env_steps")
+OPTIONAL = ("text_tokens",)  # what older runs do not have
+TEST, ALL = "test", "all"  # the split, and the family that is all of them
+
+
+def plan(
+    recipes: Sequence[Path],
+    seeds: Sequence[int],
+    out: Path,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> list[Job]:
+    """One job per recipe and seed; all methods with the first seed come first.
+
+    Raises:
+        TrustError: a skill of a recipe is refused and not named in `trust`, or a name there is no recipe's skill.
+        RecipeError: a recipe does not load or has no test, two have the same name, or a seed is given twice.
+        CheckpointError: a run in `out` was made by another recipe (the keys are named), or `out` is a file.
+        ImprintError: a world that is still to be played in cannot be had, or what it rests on is not there.
+    """
+    if out.exists() and not out.is_dir():
+        raise CheckpointError("is a file, not a folder", where=out, mend="choose another --out")
+    if not recipes or not seeds or len(set(seeds)) < len(seeds) or len(set(recipes)) < len(recipes):
+        raise RecipeError(
+            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each recipe and seed once"
+        )
+    owners: dict[str, Path] = {}
+    worlds: dict[str, EnvConfig] = {}  # those that are still to be played in
+    jobs = []
+    for seed in seeds:
+        for path in recipes:
+            recipe = load_recipe(path, [*overrides, f"seed={seed}"])
+            check_endpoint(recipe)
+            if owners.setdefault(run_name(recipe.name, 0), path) != path:
+                raise RecipeError(
+                    f"the name {recipe.name!r} is that of {owners[run_name(recipe.name, 0)]} too",
+                    where=path,
+                    key="name",
+                    mend="give every recipe a name of its own",
+                )
+            if not recipe.evaluation.test_tasks:
+                raise RecipeError(
+                    "there is no test to compare",
+                    where=path,
+                    key="evaluation.test_tasks",
+                    mend="set it above 0",
+                )
+            folder = out / "runs" / run_name(recipe.name, seed)
+            _refuse_other_run(folder, recipe)
+            trusted = _vetted(recipe, folder, trust)
+            changes = tuple(overrides)
+            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
+            if not is_finished(jobs[-1]):
+                worlds[recipe.env.model_dump_json()] = recipe.env
+    for name in trust:
+        if not any(name in job.trust for job in jobs):
+            raise TrustError(f"no skill of any recipe is called {name!r}", key="--trust", mend="check the name")
+    for env in worlds.values():
+        make_ready_world(env.name, **env.options)
+    return jobs
+
+
+def unlike_tests(jobs: Sequence[Job]) -> list[str]:
+    """The differences between the recipes in what decides the test: their figures are not of the same tasks."""
+    sections = ("env", "skills", "lenient", "context", "evaluation", "rollout", "model", "dtype", "endpoint")
+    recipes: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        values = load_recipe(job.recipe, job.overrides).model_dump(mode="json")
+        values["evaluation"] = {key: values["evaluation"][key] for key in ("test_tasks", "temperature")}
+        values["rollout"] = {"max_new_tokens": values["rollout"]["max_new_tokens"]}
+        values["endpoint"] = {key: (values["endpoint"] or {}).get(key) for key in ("base_url", "extra")}
+        recipes[job.method] = {key: values[key] for key in sections}
+    (first, values), *others = recipes.items()
+    return [
+        line.replace(" here, ", f" in {first}, ").replace(" given", f" in {name}")
+        for name, other in others
+        for line in recipe_differences(values, other)
+    ]
+
+
+def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
+    """The names of `trust` that are skills of this recipe, once none of its skills is refused."""
+    library = load_library(recipe.skills, lenient=recipe.lenient)
+    mine = tuple(name for name in trust if name in library)
+    vet(library, recipe.trust, Override(mine, overridden(folder)))
+    return mine
+
+
+def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
+    if not (folder / "recipe.yaml").exists():
+        return
+    stored = parse_recipe(Run.open(folder).recipe, folder / "recipe.yaml")  # a key that is younger has its default
+    differences = recipe_differences(stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    if differences:
+        raise CheckpointError(
+            f"this run was made by another recipe: {'; '.join(differences[:3])}",
+            where=folder,
+            mend="choose another --out, or remove the run",
+        )
+
+
+def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
+    """The rows of `split` of every finished run, in the order of methods, seeds, families and arms.
+
+    Raises:
+        CheckpointError: a finished run has no rows of its test.
+    """
+    methods = list(dict.fromkeys(job.method for job in jobs))
+    ordered = sorted(jobs, key=lambda job: (methods.index(job.method), job.seed))
+    return [row for job in ordered if is_finished(job) for row in _rows_of(job, split)]
+
+
+def _rows_of(job: Job, split: str) -> list[Row]:
+    last: dict[tuple[str, str], Row] = {}
+    run = Run.open(job.folder)
+    for row in run.rows("evaluations"):
+        if row.get("split") == split:
+            last[row["family"], row["arm"]] = row  # a test that was played again counts once
+    if split == TEST and not {(ALL, arm) for arm in ARMS} <= set(last):
+        raise CheckpointError(
+            f"the run is finished but lacks its {split} figures",
+            where=run.record_path("evaluations"),
+            mend="remove the run's folder and compare again",
+        )
+    order = sorted(last, key=lambda key: (key[0] != ALL, key[0], ARMS.index(key[1])))
+    return [
+        {
+            "method": job.method,
+            "seed": job.seed,
+            **{key: last[place][key] for key in KEYS},
+            **{key: last[place][key] for key in OPTIONAL if key in last[place]},
+        }
+        for place in order
+    ]
+
+
+def write_results(
+    out: Path, jobs: Sequence[Job], failures: Sequence[Failure] = (), notes: Sequence[str] = ()
+) -> list[Grid]:
+    """Write compare.json, table.md and the figure from what is finished; gives the tables.
+
+    Rows of real games, where they were played, follow those of the test.
+    """
+    rows, real = collect(jobs), collect(jobs, REAL)
+    atomic_write(out / "compare.json", json.dumps([*rows, *real], indent=1) + "\n")
+    missing = [job.name for job in jobs if not is_finished(job)]
+    lines = [f"Not finished: {', '.join(missing)}." if missing else "", *notes]
+    lines += [f"Failed: {failure.job.name} (status {failure.status})." for failure in failures]
+    tables = [*comparison_tables(rows), *comparison_tables(real, "real games")]
+    text = "\n\n".join(["# Comparison", *filter(None, lines), *(table.markdown() for table in tables)])
+    atomic_write(out / "table.md", text.rstrip() + "\n")
+    if rows:
+        compare_plot(rows, out / "compare")
+    return tables

@@ -1,0 +1,1 @@
+"""Conditions played on tasks: trials, evaluations, helpfulness."""

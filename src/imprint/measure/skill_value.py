@@ -1,0 +1,82 @@
+"""What a skill is worth to a model: the success it adds and the tokens it costs, from paired episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from imprint.measure.evaluate import ALL, Pair
+from imprint.measure.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
+from imprint.models.served.config import EndpointConfig
+from imprint.models.served.usage import Usage
+from imprint.types import Episode
+
+Verdict = Literal["helps", "hurts", "no evidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """One skill on one family of tasks ("all" for all that it serves). Differences are with - without, per pair.
+
+    Attributes:
+        page_tokens: what the page adds to every turn: the difference of the first prompts, where nothing else differs.
+        episode_tokens: the difference of all that an episode reads, turn by turn.
+        answered_tokens: the difference of all that an episode says.
+        episode_cost: their price, in the currency of the endpoint's prices; cached prompts count as fresh ones.
+    """
+
+    skill: str
+    family: str
+    evidence: SkillEvidence
+    page_tokens: float | None
+    episode_tokens: float | None
+    answered_tokens: float | None
+    episode_cost: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the interval leaves out 0."""
+        low, high = self.evidence.interval
+        return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def worths(pairs: Mapping[str, Sequence[Pair]], kind: Kind, prices: EndpointConfig | None = None) -> list[Worth]:
+    """The worth of each skill: in all, then by family if its pairs are of several."""
+    found = []
+    for name, both in pairs.items():
+        families = sorted({with_.task.category for with_, _ in both})
+        for family in (ALL, *(families if len(families) > 1 else ())):
+            chosen = [pair for pair in both if family in (ALL, pair[0].task.category)]
+            found.append(_worth(name, family, chosen, kind, prices))
+    return found
+
+
+def _worth(name: str, family: str, pairs: Sequence[Pair], kind: Kind, prices: EndpointConfig | None) -> Worth:
+    evidence = helpfulness_from_pairs(name, [a.success for a, _ in pairs], [b.success for _, b in pairs], kind)
+    page = [a.turns[0].context_tokens - b.turns[0].context_tokens for a, b in pairs if a.turns and b.turns]
+    read = _mean([_read(a) - _read(b) for a, b in pairs])
+    said = _mean([a.answered_tokens - b.answered_tokens for a, b in pairs])
+    return Worth(name, family, evidence, _mean(page), read, said, _price(pairs, prices))
+
+
+def _price(pairs: Sequence[Pair], prices: EndpointConfig | None) -> float | None:
+    def cost(episode: Episode) -> float | None:
+        usage = Usage(prompt_tokens=_read(episode), completion_tokens=episode.answered_tokens)
+        return None if prices is None else usage.cost(prices)
+
+    both = [(cost(a), cost(b)) for a, b in pairs]
+    return _mean([a - b for a, b in both if a is not None and b is not None])
+
+
+def _read(episode: Episode) -> int:
+    return sum(turn.context_tokens for turn in episode.turns)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -1,0 +1,264 @@
+"""A model behind an OpenAI-compatible server: messages in, an answer out, with retries and rate limits.
+
+Whatever fails is tried again or ends the job with an error; it never becomes an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from imprint.errors import PolicyError, RecipeError
+from imprint.models.sampling import Sampling
+from imprint.models.served import server
+from imprint.models.served.config import EndpointConfig
+from imprint.models.served.server import CHARACTERS, Reply, TransientError
+from imprint.models.served.usage import Meter, Usage
+
+if TYPE_CHECKING:
+    import httpx
+    from aiolimiter import AsyncLimiter
+    from tenacity import RetryCallState
+
+Message = Mapping[str, str]
+Answer = TypeVar("Answer")
+LONGEST_WAIT = 600.0  # seconds; a server that asks for more has said that it is over for now
+IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
+GREETING = 10.0  # seconds for the list of models, which decides nothing
+
+
+class Endpoint:
+    """One model of one server.
+
+    Args:
+        model: the name under which the server knows it.
+
+    Raises:
+        RecipeError: the extra is not installed, or the key's variable is not set.
+    """
+
+    first_wait = 0.5  # seconds before the first retry; they double from there, up to a minute
+
+    def __init__(self, config: EndpointConfig, model: str) -> None:
+        _check_installed()
+        self.config = config
+        self.model = model
+        self.meter = Meter(config)
+        self._key = _read_key(config)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Chat]:
+        """A connection, after a look at whether the server is there at all.
+
+        Raises:
+            PolicyError: nobody answers there, or the key is refused.
+        """
+        import httpx
+
+        limits = httpx.Limits(max_connections=self.config.concurrency, keepalive_expiry=IDLE)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        async with httpx.AsyncClient(
+            base_url=f"{self.config.base_url}/", headers=headers, limits=limits, timeout=None
+        ) as client:
+            yield Chat(self, client, await self._greet(client))
+
+    def refuse(self, response: httpx.Response, served: Sequence[str] = ()) -> None:
+        """Raise what the response means, see `server.raise_refusal`."""
+        server.raise_refusal(
+            response.status_code,
+            response.content,
+            response.headers,
+            where=self.config.base_url,
+            model=self.model,
+            served=served,
+            secret=self._key,
+        )
+
+    async def _greet(self, client: httpx.AsyncClient) -> list[str]:
+        """The names of the models, where the server tells them."""
+        import httpx
+
+        try:
+            async with asyncio.timeout(GREETING):
+                response = await client.get("models")
+        except (httpx.ConnectError, httpx.ProxyError) as error:
+            raise PolicyError(
+                f"the server cannot be reached: {error}",
+                where=self.config.base_url,
+                key="endpoint.base_url",
+                mend="start the server, or correct the address; finished episodes are kept",
+            ) from error
+        except (httpx.TransportError, TimeoutError):
+            return []
+        if response.status_code == 401:
+            self.refuse(response)
+        return _names(response)
+
+
+class Chat:
+    """An open connection. Several episodes use it at once."""
+
+    def __init__(self, endpoint: Endpoint, client: httpx.AsyncClient, served: Sequence[str]) -> None:
+        from aiolimiter import AsyncLimiter
+
+        config = endpoint.config
+        self.endpoint = endpoint
+        self.client = client
+        self.served = served
+        self._requests = AsyncLimiter(1, 60 / config.requests_per_minute) if config.requests_per_minute else None
+        self._tokens: AsyncLimiter | None = AsyncLimiter(config.tokens_per_minute) if config.tokens_per_minute else None
+        self._closed_until = 0.0  # when the server said to come back, for all episodes
+
+    async def answer(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Reply:
+        """What the model says to `messages`.
+
+        Raises:
+            ContextFullError: they are too long for it.
+            PolicyError: the server refuses, or gives no answer however often it is asked.
+        """
+        body = self._body(messages, sampling, seed)
+        return await self.persist(lambda: self._ask(body, messages))
+
+    async def persist(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `ask` gives, asked again as often as the settings allow while the server is busy or broken.
+
+        Raises:
+            PolicyError: it gives nothing however often it is asked.
+        """
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
+
+        first = self.endpoint.first_wait
+        backoff = wait_exponential(multiplier=first, max=60) + wait_random(0, first)
+        try:
+            async for attempt in AsyncRetrying(
+                stop=stop_after_attempt(self.endpoint.config.retries + 1),
+                wait=lambda state: self._wait(state, backoff(state)),
+                retry=retry_if_exception_type(TransientError),
+                before_sleep=self._count_retry,
+                reraise=True,
+            ):
+                with attempt:
+                    return await ask()
+        except TransientError as error:
+            raise PolicyError(
+                f"no answer after {self.endpoint.config.retries + 1} tries: {error}",
+                where=self.endpoint.config.base_url,
+                key="endpoint.retries",
+                mend="see that the server runs; the same command goes on, and finished episodes are kept",
+            ) from error
+        raise AssertionError("tenacity returns or raises")
+
+    def _body(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> dict[str, Any]:
+        body = {
+            "model": self.endpoint.model,
+            "messages": list(messages),
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_new_tokens,
+            "seed": seed & 0x7FFFFFFF,  # the range that every server takes
+            **self.endpoint.config.extra,
+        }
+        return {key: value for key, value in body.items() if value is not None}
+
+    async def post(self, path: str, body: Mapping[str, Any], characters: int, longest: int = 0) -> httpx.Response:
+        """One request, when the limits let it through; it counts as `characters` of text and `longest` tokens.
+
+        Raises:
+            TransientError: nobody answers.
+        """
+        import httpx
+
+        await self._admission(characters, longest)
+        try:
+            async with asyncio.timeout(self.endpoint.config.timeout):
+                return await self.client.post(path, json=body)
+        except TimeoutError as error:
+            raise TransientError(f"no answer in {self.endpoint.config.timeout:g} s") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise TransientError(f"{type(error).__name__}: {error}") from error
+
+    async def _ask(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Reply:
+        """One try."""
+        characters = sum(len(said["content"]) for said in messages)
+        response = await self.post("chat/completions", body, characters, int(body.get("max_tokens", 0)))
+        if response.status_code == 200:
+            reply = server.read_reply(response.content, messages)
+        else:
+            reply = self._filtered(response, messages)
+        self.endpoint.meter.spent.add(reply.usage)
+        return reply
+
+    def _filtered(self, response: httpx.Response, messages: Sequence[Message]) -> Reply:
+        """The empty answer that a filter's refusal is; every other refusal is raised."""
+        try:
+            self.endpoint.refuse(response, self.served)
+        except server.FilteredError:
+            return Reply("", "", Usage(requests=1, empty=1))
+        raise AssertionError("a refusal is raised")
+
+    async def _admission(self, characters: int, longest: int) -> None:
+        """Wait until the server and the limits let one more request through."""
+        while (pause := self._closed_until - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        if self._tokens is not None:
+            wanted = characters / CHARACTERS + longest
+            await self._tokens.acquire(min(wanted, self._tokens.max_rate))
+        if self._requests is not None:
+            await self._requests.acquire()
+
+    def _wait(self, state: RetryCallState, backoff: float) -> float:
+        """Seconds to the next try: what the server asks for, else the back-off."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.wait if isinstance(error, TransientError) else None
+        if asked is None:
+            return backoff
+        if asked > LONGEST_WAIT:
+            raise PolicyError(
+                f"the server asks to wait {asked:,.0f} s: {error}",
+                where=self.endpoint.config.base_url,
+                key="endpoint.requests_per_minute",
+                mend="give the same command again later (finished episodes are kept), or keep the provider's limits",
+            )
+        self._closed_until = max(self._closed_until, time.monotonic() + asked)
+        return asked
+
+    def _count_retry(self, state: RetryCallState) -> None:
+        self.endpoint.meter.spent.retries += 1
+
+
+def _read_key(config: EndpointConfig) -> str:
+    """The key, or "" where none is asked for."""
+    if config.api_key_env is None:
+        return ""
+    key = os.environ.get(config.api_key_env, "").strip()
+    if not key or not (key.isascii() and key.isprintable()):
+        raise RecipeError(
+            f"the environment variable {config.api_key_env} {'holds no key' if key else 'is not set'}",
+            key="endpoint.api_key_env",
+            mend=f"export {config.api_key_env}=..., or leave the key out for a server that needs none",
+        )
+    return key
+
+
+def _names(response: httpx.Response) -> list[str]:
+    try:
+        return [str(entry["id"]) for entry in response.json()["data"]]
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def _check_installed() -> None:
+    try:
+        import aiolimiter
+        import httpx
+        import tenacity
+    except ImportError as error:
+        raise RecipeError(
+            f"a model behind an endpoint needs {error.name}, which is not installed",
+            key="endpoint",
+            mend="pip install 'imprint[openai]'",
+        ) from error
+    del aiolimiter, httpx, tenacity

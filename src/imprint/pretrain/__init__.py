@@ -1,0 +1,1 @@
+"""How the small base policies are made."""

@@ -1,0 +1,1 @@
+"""Episodes played: with tokens, with pictures, as a chat."""

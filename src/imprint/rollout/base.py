@@ -1,0 +1,119 @@
+"""What is the same whoever plays: the request for an episode, the player's shape, and an episode in flight."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from imprint.envs.base import Environment
+from imprint.models.sampling import Sampling
+from imprint.skills.skill import Skill
+from imprint.types import Episode, Exemplar, StepResult, StopReason, Task, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One episode to play: a task, a seed, and the skills and solved tasks to show."""
+
+    task: Task
+    seed: int
+    skills: tuple[Skill, ...] = ()
+    exemplars: tuple[Exemplar, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """What stands in the context beside the task, for an error to tell."""
+        exemplars = f" and {len(self.exemplars)} exemplars" if self.exemplars else ""
+        return f"{len(self.skills)} skills{exemplars}"
+
+    @property
+    def shorter(self) -> str:
+        """What to do when that is too much."""
+        return "fewer or shorter skills" + (" or exemplars (skic.exemplars)" if self.exemplars else "")
+
+
+class Player(Protocol):
+    """Who plays requests: a local policy (`Rollout`), or a model behind an endpoint (`chat_rollout.ChatRollout`)."""
+
+    def play(
+        self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None = None
+    ) -> list[Episode]:
+        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
+        ...
+
+
+@dataclass(slots=True)
+class Live:
+    """An episode in flight: what has happened in the world so far."""
+
+    request: Request
+    environment: Environment
+    first: StepResult
+    turns: list[Turn] = field(default_factory=list)
+    stop: StopReason = StopReason.RUNNING
+
+    def act(
+        self,
+        response: str,
+        action: str,
+        *,
+        well_formed: bool,
+        read: int,
+        start: int,
+        stop: int,
+        factor: float = 1.0,
+        as_text: int = 0,
+    ) -> StepResult:
+        """Take the turn that a response means: `read` tokens led to it, and it is the tokens `start:stop`.
+
+        Args:
+            factor: by which it asks for the next picture to be compressed; an episode's last turn has no next.
+            as_text: what it read, with pictures counted as text; 0 without pictures.
+        """
+        result = self.environment.step(action)
+        self.turns.append(
+            Turn(
+                response=response.strip("\n"),
+                action=action,
+                observation=result.observation,
+                reward=result.reward,
+                valid=well_formed and result.valid,
+                context_tokens=read,
+                start=start,
+                stop=stop,
+                well_formed=well_formed,
+                compression=1.0 if result.done else factor,
+                text_tokens=as_text,
+            )
+        )
+        self.stop = _stop_reason(result)
+        return result
+
+    def close(self, **tokens: Any) -> Episode:
+        """The finished episode, with its tokens where they are known."""
+        return Episode(
+            task=self.request.task,
+            seed=self.request.seed,
+            skills=tuple(skill.name for skill in self.request.skills),
+            first_observation=self.first.observation,
+            turns=tuple(self.turns),
+            success=self.stop is StopReason.SUCCESS,
+            stop=self.stop,
+            **tokens,
+        )
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from anything printable; the same parts give the same seed in every process."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _stop_reason(result: StepResult) -> StopReason:
+    if result.success:
+        return StopReason.SUCCESS
+    if result.terminated:
+        return StopReason.FAILURE
+    return StopReason.TURN_LIMIT if result.truncated else StopReason.RUNNING

@@ -1,0 +1,139 @@
+"""Play episodes: a batch of tasks, each in its own environment, with one growing token sequence per episode.
+
+The sampler keeps each sequence's keys and values across turns; prompts that episodes share are read once; episodes
+that have ended leave the batch. Token ids and log-probs come from the sampler and are never tokenised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from imprint.context.prompt import Context
+from imprint.envs.base import World
+from imprint.errors import PolicyError
+from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import Prompt, Sampled, Sampling, Session
+from imprint.rollout.base import Live, Request, derive_seed
+from imprint.types import Episode, StopReason
+
+__all__ = ["Request", "Rollout", "derive_seed"]
+
+
+@dataclass(slots=True)
+class _Tokens(Live):
+    """An episode in flight as the sampler sees it."""
+
+    prompt: Prompt = field(kw_only=True)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt.ids) + len(self.tokens)
+
+
+class Rollout:
+    """Plays requests with one policy in one world.
+
+    Args:
+        batch: episodes in flight at once; more requests are played in several batches.
+    """
+
+    def __init__(self, policy: Policy, world: World, context: Context, *, batch: int = 256) -> None:
+        self.policy = policy
+        self.world = world
+        self.context = context
+        self.batch = batch
+
+    def play(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Episode]:
+        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
+        was_training = self.policy.model.training
+        self.policy.model.eval()
+        episodes: list[Episode] = []
+        for start in range(0, len(requests), self.batch):
+            episodes += self._play_batch(requests[start : start + self.batch], sampling, progress)
+        self.policy.model.train(was_training)
+        return episodes
+
+    def _play_batch(
+        self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
+    ) -> list[Episode]:
+        live = {row: self._open(request, sampling) for row, request in enumerate(requests)}
+        everyone = list(live.values())
+        session = Session(
+            self.policy,
+            [episode.prompt for episode in everyone],
+            [episode.request.seed for episode in everyone],
+            self.context.stop_ids,
+            sampling,
+        )
+        ready = set(live)  # whose next response can begin: the others are in the middle of one
+        while live:
+            ready -= self._refuse_overlong(live, ready, sampling)
+            answers = session.act({row: live[row].pending for row in sorted(ready)}) if live else {}
+            for row, sampled in answers.items():
+                self._take_turn(live[row], sampled)
+            ready = {row for row in answers if live[row].stop is StopReason.RUNNING}
+            for row in sorted(answers.keys() - ready):
+                ended = live.pop(row)
+                if progress is not None:
+                    progress(len(ended.turns))
+        return [
+            episode.close(
+                prompt_ids=episode.prompt.ids,
+                token_ids=tuple(episode.tokens),
+                logprobs=tuple(episode.logprobs),
+                pictures=episode.prompt.pictures,
+            )
+            for episode in everyone
+        ]
+
+    def _open(self, request: Request, sampling: Sampling) -> _Tokens:
+        environment = self.world.environment()
+        first = environment.reset(request.task, request.seed)
+        prompt = self.context.start(request.skills, first, request.exemplars)
+        if len(prompt.ids) + sampling.max_new_tokens > self.policy.max_context:
+            raise self._too_long(request, len(prompt.ids), sampling)
+        return _Tokens(request, environment, first, prompt=prompt)
+
+    def _too_long(self, request: Request, tokens: int, sampling: Sampling) -> PolicyError:
+        """Why an episode cannot begin."""
+        return PolicyError(
+            f"task {request.task.id!r} with {request.shown} begins with {tokens} tokens; "
+            f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
+            where=self.policy.name,
+            key="model",
+            mend=f"use a model with a longer context, or {request.shorter}",
+        )
+
+    def _refuse_overlong(self, live: dict[int, _Tokens], ready: set[int], sampling: Sampling) -> set[int]:
+        """End the episodes whose next response might not fit the context; their rows."""
+        room = self.policy.max_context - sampling.max_new_tokens
+        overlong = {row for row in ready if live[row].length + len(live[row].pending) > room}
+        for row in overlong:
+            live.pop(row).stop = StopReason.CONTEXT_LIMIT
+        return overlong
+
+    def _take_turn(self, episode: _Tokens, sampled: Sampled) -> None:
+        """Act on one response, and append the response and what it led to, to the sequence."""
+        episode.tokens += episode.pending
+        episode.logprobs += [0.0] * len(episode.pending)
+        start = len(episode.tokens)
+        read = len(episode.prompt.ids) + start
+        episode.tokens += sampled.tokens
+        episode.logprobs += sampled.logprobs
+        response = self.policy.decode(sampled.tokens)
+        action, well_formed = self.context.parse(response)
+        stop = len(episode.tokens)
+        as_text = self.context.as_text(episode.prompt, read)
+        result = episode.act(
+            response, action, well_formed=well_formed, read=read, start=start, stop=stop, as_text=as_text
+        )
+        episode.pending = self.context.follow(result, sampled.tokens[-1])

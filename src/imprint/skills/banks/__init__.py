@@ -1,0 +1,1 @@
+"""Skill banks of other systems, read and written."""

@@ -1,6 +1,0 @@
-"""Security findings of skills: what they say and what they do, read and never run."""
-
-from imprint.skills.scan.report import Finding, Severity, SkillReport
-from imprint.skills.scan.scanner import scan_skill, scan_tree, scan_units
-
-__all__ = ["Finding", "Severity", "SkillReport", "scan_skill", "scan_tree", "scan_units"]
