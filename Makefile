@@ -35,7 +35,7 @@ lint: $(STAMP) ## Format check, lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(STAMP) ## Format and mend what can be mended.
+format: $(STAMP) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

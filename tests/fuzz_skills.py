@@ -150,7 +150,7 @@ def _check_told(verdicts: list) -> None:
         for finding in verdict.findings:
             told = finding.describe()
             assert all(c.isprintable() or c == "\n" for c in told), told
-            assert told.count("\n") == (finding.mend is not None), told
+            assert told.count("\n") == (finding.hint is not None), told
             assert finding.line is None or finding.line >= 1
             results.append(Result(finding.rule, finding.level, finding.problem, uri(finding.file), finding.line or 1))
     json.dumps(sarif("fuzz", list(RULES.values()), results), ensure_ascii=False).encode()

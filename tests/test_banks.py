@@ -301,11 +301,11 @@ def test_any_page_may_get_one_more_rule(bank: dict[str, Any]) -> None:
         ("\xff", ["not JSON"]),
     ],
 )
-def test_a_bad_bank_names_file_key_and_mend(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_a_bad_bank_names_file_key_and_hint(tmp_path: Path, text: str, words: list[str]) -> None:
     (tmp_path / "bank.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BankError) as caught:
         read_bank(tmp_path / "bank.json")
-    for word in (*words, "bank.json", "mend:"):
+    for word in (*words, "bank.json", "hint:"):
         assert word in str(caught.value)
 
 

@@ -57,7 +57,7 @@ def test_transformers_loads_it_as_it_is(saved):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
-def test_a_damaged_checkpoint_names_itself_and_the_mend(saved, name, damage):
+def test_a_damaged_checkpoint_names_itself_and_the_hint(saved, name, damage):
     _, path, _ = saved
     file = path / name
     if damage == "gone":

@@ -173,7 +173,7 @@ def test_a_wrong_recipe_names_the_key_and_leaves_nothing(
 ) -> None:
     recipe = write_recipe(tmp_path, model)
     result = call("train", recipe, "--out", tmp_path / "run", "--set", change, status=2)
-    for word in [*words, "mend:"]:
+    for word in [*words, "hint:"]:
         assert word in result.stderr
     assert "Traceback" not in result.output and not (tmp_path / "run").exists()
 
@@ -195,7 +195,7 @@ def test_a_wrong_recipe_names_the_key_and_leaves_nothing(
 def test_a_wrong_value_names_its_key(model: Path, tmp_path: Path, change: str, key: str) -> None:
     recipe = write_recipe(tmp_path, model)
     refused = call("train", recipe, "--out", tmp_path / "run", "--set", change, status=2)
-    assert key in refused.output and "mend:" in refused.output
+    assert key in refused.output and "hint:" in refused.output
     assert not (tmp_path / "run").exists()
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_state_is_named(trained: tuple[Path, Path, str], tmp_path: Pat
     state = sorted(run.glob("checkpoints/*/state.json"))[-1]
     state.write_text(state.read_text()[:40])
     refused = call("eval", run, "--quiet", status=2)
-    assert "state.json" in refused.output and "mend:" in refused.output
+    assert "state.json" in refused.output and "hint:" in refused.output
 
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     assert "nowhere.yaml" in call("train", tmp_path / "nowhere.yaml", status=2).stderr
     for arguments in (["report", tmp_path / "norun"], ["eval", tmp_path / "norun"]):
         result = call(*arguments, status=2)
-        assert "norun" in result.stderr and "mend:" in result.stderr
+        assert "norun" in result.stderr and "hint:" in result.stderr
 
 
 # --- eval, report, play ---

@@ -325,7 +325,7 @@ def test_a_resumed_run_decides_as_one_never_stopped(settings, stop):
 def test_a_damaged_record_is_refused(damage):
     state, config = start()
     record = look(state, {}, 10, config).to_record() | damage
-    with pytest.raises(CheckpointError, match="mend"):
+    with pytest.raises(CheckpointError, match="hint"):
         CurriculumState.from_record(record)
 
 

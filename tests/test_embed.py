@@ -143,7 +143,7 @@ def test_a_local_model_that_is_not_there_is_named(tmp_path):
         LocalEmbedder(str(tmp_path))
 
 
-def test_without_the_extra_the_mend_is_told(monkeypatch):
+def test_without_the_extra_the_hint_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(RecipeError, match="imprint\\[find\\]"):
         LocalEmbedder("any")

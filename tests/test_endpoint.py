@@ -262,7 +262,7 @@ def refusal(server: ExpertServer, folder: Path, **endpoint: Any) -> str:
         ({"always": "500"}, r"no answer after 3 tries: status 500: out of memory"),
         ({"always": "drop"}, r"no answer after 3 tries: RemoteProtocolError"),
         ({"always": "malformed"}, r"no answer after 3 tries: the answer is not a chat completion"),
-        ({"always": "400"}, r"endpoint.extra: .*status 400\): unknown parameter: seed\n  mend: .*seed: null"),
+        ({"always": "400"}, r"endpoint.extra: .*status 400\): unknown parameter: seed\n  hint: .*seed: null"),
         ({"always": "quota"}, r"quota is used up: You exceeded your quota"),
         ({"always": "later"}, r"asks to wait 86,400 s"),
         ({"wrong_model": "other-7b"}, r"model: the server does not serve 'expert' here(.|\n)*\(other-7b\)"),
@@ -270,7 +270,7 @@ def refusal(server: ExpertServer, folder: Path, **endpoint: Any) -> str:
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(value.values()),
 )
-def test_what_cannot_be_mended_by_trying_again_is_an_error_and_no_episode(server, tmp_path, settings, told):
+def test_what_cannot_be_fixed_by_trying_again_is_an_error_and_no_episode(server, tmp_path, settings, told):
     server.set(**settings)
     assert re.search(told, refusal(server, tmp_path, retries=2))
 

@@ -1,6 +1,6 @@
 """What was on disk before stays readable: a run, its checkpoint, episodes of an endpoint and their keys.
 
-The files in `golden/` were written by the code of commit ca836ca (by a script of the commit after it): a tiny policy that
+The files in `golden/` were written by the code of commit ca836ca: a tiny policy that
 solves some of its games, a run of the method `imprint` and one of `grpo` that were stopped in their fourth step of six
 (a checkpoint of the third, and rows after it), and what that code made of them when they were resumed (`*-finished`).
 """

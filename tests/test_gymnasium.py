@@ -120,7 +120,7 @@ def test_an_environment_that_fails_is_told_with_its_action() -> None:
 def test_what_does_not_fit_is_told_with_its_key(options: dict[str, Any], key: str, problem: str) -> None:
     with pytest.raises(RecipeError, match=problem) as caught:
         make_world("gymnasium", **{"id": "gym_door:Doors-v0", **options})
-    assert caught.value.key == key and caught.value.mend
+    assert caught.value.key == key and caught.value.hint
 
 
 def test_categories_that_the_environment_does_not_keep_to_are_told() -> None:

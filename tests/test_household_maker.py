@@ -327,7 +327,7 @@ def test_what_the_domain_cannot_express_is_refused() -> None:
     ],
 )
 def test_bad_requests_say_what_to_do(call: Any, message: str) -> None:
-    with pytest.raises(GameError, match=f"{message}(.|\n)*mend"):
+    with pytest.raises(GameError, match=f"{message}(.|\n)*hint"):
         call()
 
 

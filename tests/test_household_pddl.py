@@ -85,12 +85,12 @@ def test_a_document_is_read_from_what_it_says() -> None:
         ("grammar", "action PutObject", "action Put", "grammar: the action PutObject has no template"),
     ],
 )
-def test_malformed_documents_name_file_part_and_mend(key: str, old: str, new: str, message: str) -> None:
+def test_malformed_documents_name_file_part_and_hint(key: str, old: str, new: str, message: str) -> None:
     document = {**DOCUMENT, key: DOCUMENT[key].replace(old, new)}  # type: ignore[attr-defined]
     assert document[key] != DOCUMENT[key]
     with pytest.raises(GameError, match=message) as caught:
         parse_game(document, "g", where="folder/game.tw-pddl")
-    assert caught.value.where == "folder/game.tw-pddl" and caught.value.key == key and caught.value.mend
+    assert caught.value.where == "folder/game.tw-pddl" and caught.value.key == key and caught.value.hint
 
 
 @pytest.mark.parametrize("key", ["pddl_domain", "grammar", "pddl_problem"])

@@ -178,7 +178,7 @@ def test_the_cache_holds_what_it_may() -> None:
 def test_settings_that_draw_nothing_are_refused(config: dict[str, object]) -> None:
     with pytest.raises(RecipeError) as told:
         Renderer(ImageConfig.model_validate(config))
-    assert told.value.mend and (told.value.key or "").startswith("context.image.")
+    assert told.value.hint and (told.value.key or "").startswith("context.image.")
 
 
 def test_a_picture_is_not_enlarged() -> None:

@@ -98,7 +98,7 @@ def test_a_name_that_means_two_things_is_refused(site: Path) -> None:
     Skill("mine", "Mine.", PAGE, metadata={"tasks": "*"}).write(Path("doors"))
     with pytest.raises(LibraryError, match=r"installed library.*folder with skills here") as caught:
         load_library("doors")
-    assert "./doors" in str(caught.value.mend)
+    assert "./doors" in str(caught.value.hint)
 
 
 def test_a_folder_without_skills_is_no_second_meaning(site: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_folder_without_skills_is_no_second_meaning(site: Path) -> None:
 def test_a_name_that_nobody_has_is_told_with_the_nearest(site: Path) -> None:
     with pytest.raises(LibraryError, match="'dors'") as caught:
         load_library("dors")
-    assert "did you mean 'doors'?" in str(caught.value.mend)
-    assert "household" in str(caught.value.mend)
+    assert "did you mean 'doors'?" in str(caught.value.hint)
+    assert "household" in str(caught.value.hint)
 
 
 def test_two_packages_with_one_name_are_refused(site: Path) -> None:

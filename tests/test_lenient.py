@@ -70,7 +70,7 @@ def test_a_valid_skill_is_read_as_always(tmp_path: Path) -> None:
 def test_what_is_no_skill_to_anybody_stays_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(SkillError) as told:
         read_lenient(put(tmp_path, "a", text))
-    assert told.value.mend
+    assert told.value.hint
 
 
 def holds_no_surprise(folder: Path) -> None:

@@ -111,7 +111,7 @@ def test_sessions_are_used_again_and_limited(url: str) -> None:
         environment.reset(task, 0)
     with pytest.raises(GameError, match="more than 2 episodes") as caught:
         live[2].reset(task, 0)
-    assert "rollout.batch: 2" in str(caught.value.mend)
+    assert "rollout.batch: 2" in str(caught.value.hint)
     del environment, live[:2]  # episodes that nobody finishes give theirs back
     assert world.environment().reset(task, 0).observation == "Open the red door."
 
@@ -122,7 +122,7 @@ def test_a_server_without_room_is_told(url: str) -> None:
     with pytest.raises(GameError, match="cannot begin an episode") as caught:
         for environment in live:
             environment.reset(world.tasks("train")[0], 0)
-    assert "max_concurrent_envs" in str(caught.value.mend)
+    assert "max_concurrent_envs" in str(caught.value.hint)
 
 
 def test_a_server_that_fails_is_told_with_the_action_and_the_next_episode_begins(url: str) -> None:

@@ -232,7 +232,7 @@ def test_only_the_sets_asked_for_are_used(tmp_path: Path) -> None:
 def test_wrong_options_are_named(tmp_path: Path, options: dict[str, Any], key: str) -> None:
     with pytest.raises(QuestionError) as caught:
         PublishedQuestions(flash_folder(tmp_path), **options)
-    assert caught.value.key == f"env.{key}" and caught.value.mend
+    assert caught.value.key == f"env.{key}" and caught.value.hint
     with pytest.raises(QuestionError, match="no split 'dev'"):
         PublishedQuestions(tmp_path).questions("dev")
 
@@ -262,14 +262,14 @@ GOOD = '{"question": "who", "golden_answers": ["a"], "data_source": "nq"}'
         ('{"question": "who", "golden_answers": ["a"], "data_source": "popqa"}', "says popqa, in a folder of nq"),
     ],
 )
-def test_a_broken_row_is_named_with_its_line_and_a_mend(tmp_path: Path, line: str, problem: str) -> None:
+def test_a_broken_row_is_named_with_its_line_and_a_hint(tmp_path: Path, line: str, problem: str) -> None:
     path = tmp_path / "nq/test.jsonl"
     path.parent.mkdir()
     path.write_text(f"{GOOD}\n{line}\n")
     with pytest.raises(QuestionError) as caught:
         PublishedQuestions(tmp_path)
     message = str(caught.value)
-    assert str(path) in message and problem in message and "mend: " in message
+    assert str(path) in message and problem in message and "hint: " in message
     assert caught.value.line == 2 or "row 2" in message
 
 
@@ -295,7 +295,7 @@ def test_broken_parquet_is_named(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for broken in (b"", b"PAR1", whole[:-50], whole[:40] + b"\x00" * 4000 + whole[4040:]):
         path.write_bytes(broken)
-        with pytest.raises(QuestionError, match=r"test.parquet(.|\n)*mend: download"):
+        with pytest.raises(QuestionError, match=r"test.parquet(.|\n)*hint: download"):
             PublishedQuestions(tmp_path)
     write_parquet(path, [{"query": "who"}])
     with pytest.raises(QuestionError, match=r"no column `question` \(it has: query\)"):

@@ -154,6 +154,6 @@ def test_questions_that_are_not_there_name_their_key(tmp_path: Path) -> None:
 def test_an_error_keeps_the_key_that_it_has() -> None:
     for key in (None, "env.sets"):
         with pytest.raises(ImprintError) as caught, under("env.questions"):
-            raise QuestionError("is wrong", where="f.jsonl", line=3, key=key, mend="mend it")
+            raise QuestionError("is wrong", where="f.jsonl", line=3, key=key, hint="fix it")
         assert caught.value.key == (key or "env.questions")
-        assert str(caught.value) == f"f.jsonl:3: {key or 'env.questions'}: is wrong\n  mend: mend it"
+        assert str(caught.value) == f"f.jsonl:3: {key or 'env.questions'}: is wrong\n  hint: fix it"

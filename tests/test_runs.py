@@ -69,7 +69,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, mo
     path = tmp_path / "file.txt"
     atomic_write(path, "old")
     fill_disk(monkeypatch, after=3)
-    with pytest.raises(CheckpointError, match=r"file\.txt: the disk is full(.|\n)*mend: free some space"):
+    with pytest.raises(CheckpointError, match=r"file\.txt: the disk is full(.|\n)*hint: free some space"):
         atomic_write(path, "a longer text")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]

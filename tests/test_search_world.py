@@ -259,7 +259,7 @@ def test_a_question_that_does_not_exist_is_an_error(world):
 def test_an_option_that_changes_nothing_is_refused(options, key):
     with pytest.raises(RecipeError) as caught:
         make_world("search", **options)
-    assert caught.value.key == f"env.{key}" and "leave it out, or set env." in caught.value.mend
+    assert caught.value.key == f"env.{key}" and "leave it out, or set env." in caught.value.hint
 
 
 def test_options_that_go_together_are_taken():

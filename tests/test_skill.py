@@ -1,4 +1,4 @@
-"""SKILL.md folders: every rule, every error with its file, line and mend, hostile pages, and round trips."""
+"""SKILL.md folders: every rule, every error with its file, line and fix, hostile pages, and round trips."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_a_good_skill_is_read(tmp_path):
         ("---\nname: my-skill\ndescription: d\n x: [\n---\nx", None, None, "broken YAML"),
     ],
 )
-def test_every_broken_rule_names_file_line_and_mend(tmp_path, text, line, key, says):
+def test_every_broken_rule_names_file_line_and_hint(tmp_path, text, line, key, says):
     folder = write(tmp_path, text)
     with pytest.raises(SkillError, match=says) as caught:
         Skill.read(folder)
     error = caught.value
     assert error.where == str(folder / "SKILL.md")
     assert error.key == key
-    assert error.mend
+    assert error.hint
     if line is not None:
         assert error.line == line
 
@@ -106,7 +106,7 @@ def test_hostile_front_matter_is_refused_at_once(tmp_path, name):
     folder = write(tmp_path, HEAD + "metadata: " + HOSTILE[name] + "\n---\nx")
     (problem,) = Skill.check(folder)
     assert problem.line >= 4  # so it was the YAML that was refused, and not the size of it
-    assert problem.mend
+    assert problem.hint
 
 
 def test_the_costliest_front_matter_of_the_allowed_size_is_cheap(tmp_path):
@@ -282,7 +282,7 @@ def test_values_that_yaml_would_read_otherwise_come_back_as_they_were(tmp_path, 
 def test_a_skill_that_could_not_be_read_back_is_not_written(tmp_path, skill, says):
     with pytest.raises(SkillError, match=says) as caught:
         skill.write(tmp_path)
-    assert caught.value.mend
+    assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
@@ -301,7 +301,7 @@ def test_a_place_that_cannot_be_written_is_a_named_error(tmp_path):
 
 
 def test_a_hostile_path_does_not_reach_the_terminal():
-    message = str(SkillError("bad", where="/tmp/\x1b[31mred", key="a\x07b", mend="mend it"))
+    message = str(SkillError("bad", where="/tmp/\x1b[31mred", key="a\x07b", hint="fix it"))
     assert "\x1b" not in message
     assert "\x07" not in message
     assert "\\x1b[31mred" in message

@@ -63,7 +63,7 @@ def test_a_good_skill_has_no_findings(tmp_path):
 def test_every_error_has_its_rule_line_and_key(tmp_path, text, rule, line, key):
     errors = validate(skill(tmp_path, text)).errors
     assert [(one.rule, one.line, one.key) for one in errors] == [(rule, line, key)]
-    assert errors[0].mend
+    assert errors[0].hint
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_dead_link_counts_as_no_page_and_other_spellings_are_named(tmp_path):
     (folder / "SKILL.md").unlink()
     (folder / "skill.md").rename(folder / "Skill.md")
     (finding,) = validate(folder).findings
-    assert (finding.rule, finding.mend) == ("page-missing", "rename Skill.md to SKILL.md")
+    assert (finding.rule, finding.hint) == ("page-missing", "rename Skill.md to SKILL.md")
 
 
 @pytest.mark.parametrize("path", ["absent", "a" * 5_000, "a\0b", "f" * 300])

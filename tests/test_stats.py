@@ -121,5 +121,5 @@ def test_bad_counts_are_refused():
         lambda: paired_difference([True], [True, False]),
         lambda: mean_interval([]),
     ):
-        with pytest.raises(ImprintError, match="mend"):
+        with pytest.raises(ImprintError, match="hint"):
             call()

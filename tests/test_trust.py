@@ -358,7 +358,7 @@ def test_trust_is_shown_given_and_taken_back(tmp_path: Path):
         ["--promote", "T2", "--because", "b", "--vouch", "G9=x"],
         ["--revoke", "--because", "b"],
     ):
-        assert "mend:" in call("skills", "trust", tmp_path, "one", *wrong, status=2).output
+        assert "hint:" in call("skills", "trust", tmp_path, "one", *wrong, status=2).output
     assert "names no skill" in call("skills", "trust", tmp_path, "--promote", "T2", "--because", "b", status=2).output
 
 

@@ -78,7 +78,7 @@ def test_ours_are_let_through():
     assert {verdict.tier for verdict in found} == {"T1"} and all(verdict.fingerprint for verdict in found)
 
 
-def test_a_refusal_names_skill_rule_file_line_and_mend(skills: Path):
+def test_a_refusal_names_skill_rule_file_line_and_hint(skills: Path):
     with pytest.raises(TrustError) as caught:
         vet(SkillLibrary.load(skills))
     told = str(caught.value)

@@ -60,7 +60,7 @@ def recipe(model: Path, **changes) -> Recipe:
 def test_what_is_said_of_pictures_that_nobody_sees_is_refused(changes, key):
     with pytest.raises(RecipeError) as caught:  # before the model, which is not there, is loaded
         make_engine(recipe(Path("no/such/model"), **changes))
-    assert caught.value.key == key and caught.value.mend
+    assert caught.value.key == key and caught.value.hint
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Errors a user can act on: each says what is wrong, where (file and key or line), and how to mend it."""
+"""Errors a user can act on: each says what is wrong, where (file and key or line), and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class ImprintError(Exception):
         where: the file (or other source) at fault, if there is one.
         key: the key inside it (a recipe key, a front-matter field) at fault.
         line: the 1-based line of `where` at fault.
-        mend: what the user can do about it, one sentence.
+        hint: what the user can do about it, one sentence.
+        mend: the old name of `hint`, for packages written before it.
     """
 
     def __init__(
@@ -25,23 +26,24 @@ class ImprintError(Exception):
         where: str | Path | None = None,
         key: str | None = None,
         line: int | None = None,
+        hint: str | None = None,
         mend: str | None = None,
     ) -> None:
         self.problem = problem
         self.where = None if where is None else str(where)
         self.key = key
         self.line = line
-        self.mend = mend
+        self.hint = mend if hint is None else hint
         super().__init__(self.describe())
 
     def describe(self) -> str:
-        """The whole message: `file:line: key: problem\n  mend: ...`."""
+        """The whole message: `file:line: key: problem\n  hint: ...`."""
         place = "" if self.where is None else _shown(self.where)
         if self.line is not None:
             place += f":{self.line}"
         parts = [part for part in (place, self.key, self.problem) if part]
         message = ": ".join(_shown(part) for part in parts)
-        return message if self.mend is None else f"{message}\n  mend: {self.mend}"
+        return message if self.hint is None else f"{message}\n  hint: {self.hint}"
 
 
 @contextmanager

@@ -160,15 +160,15 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+        raise RecipeError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error
     except UnicodeDecodeError as error:
-        raise RecipeError("is not UTF-8 text", where=path, mend="save it as UTF-8") from error
+        raise RecipeError("is not UTF-8 text", where=path, hint="save it as UTF-8") from error
     except yaml.YAMLError as error:
         mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "cannot be parsed"
         line = None if mark is None else mark.line + 1
-        raise RecipeError(f"broken YAML: {what}", where=path, line=line, mend="mend that line") from error
+        raise RecipeError(f"broken YAML: {what}", where=path, line=line, hint="fix that line") from error
     if not isinstance(values, dict):
-        raise RecipeError("is not a mapping of keys to values", where=path, mend="see recipes/ for examples")
+        raise RecipeError("is not a mapping of keys to values", where=path, hint="see recipes/ for examples")
     return values
 
 
@@ -205,10 +205,10 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | 
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise RecipeError("unknown key", where=where, key=key, mend=_nearest(kind, first["loc"])) from None
+            raise RecipeError("unknown key", where=where, key=key, hint=_nearest(kind, first["loc"])) from None
         if first["type"] == "missing":
-            raise RecipeError("is missing", where=where, key=key, mend=f"add `{key}: ...`") from None
-        raise RecipeError(f"{first['msg']}{_given(first)}", where=where, key=key, mend="correct the value") from None
+            raise RecipeError("is missing", where=where, key=key, hint=f"add `{key}: ...`") from None
+        raise RecipeError(f"{first['msg']}{_given(first)}", where=where, key=key, hint="correct the value") from None
 
 
 def _given(problem: Any) -> str:
@@ -217,7 +217,7 @@ def _given(problem: Any) -> str:
 
 
 def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    """A mend for an unknown key: the nearest key of the same section, or all of them."""
+    """A hint for an unknown key: the nearest key of the same section, or all of them."""
     section: Any = kind
     for part in location[:-1]:
         field = getattr(section, "model_fields", {}).get(str(part))
@@ -235,18 +235,18 @@ def override(values: dict[str, Any], change: str) -> None:
     """
     key, equals, text = change.partition("=")
     if not equals or not all(key.split(".")):
-        raise RecipeError(f"cannot read {change!r}", key="--set", mend="write it as key.subkey=value")
+        raise RecipeError(f"cannot read {change!r}", key="--set", hint="write it as key.subkey=value")
     *sections, last = key.split(".")
     place = values
     for section in sections:
         inner = place[section] = {} if place.get(section) is None else place[section]
         if not isinstance(inner, dict):
-            raise RecipeError(f"{section!r} is not a section", key=key, mend="`imprint train --keys` lists the keys")
+            raise RecipeError(f"{section!r} is not a section", key=key, hint="`imprint train --keys` lists the keys")
         place = inner
     try:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{text!r} is not a YAML value", key=key, mend="put it in quotes") from error
+        raise RecipeError(f"{text!r} is not a YAML value", key=key, hint="put it in quotes") from error
 
 
 def recipe_keys(kind: type[BaseModel] = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:

@@ -65,6 +65,6 @@ def _parse_tasks(changes: list[str]) -> dict[str, list[str]]:
         category, equals, names = change.partition("=")
         tasks = [name.strip() for name in names.split(",") if name.strip()]
         if not equals or not tasks:
-            raise BankError(f"cannot read {change!r}", key="--tasks", mend="write CATEGORY=TASK or CATEGORY=TASK,TASK")
+            raise BankError(f"cannot read {change!r}", key="--tasks", hint="write CATEGORY=TASK or CATEGORY=TASK,TASK")
         mapping[category] = tasks
     return mapping

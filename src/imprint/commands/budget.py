@@ -48,7 +48,7 @@ def budget(
     library, counter = load_library(folder, lenient=lenient), token_counter(model)
     size = context or counter.context
     if size is None:
-        raise PolicyError("does not say how long its context is", where=model, key="--context", mend="give --context")
+        raise PolicyError("does not say how long its context is", where=model, key="--context", hint="give --context")
     limit = int(size * share)
     found = costs(ordered(library.skills, helpfulness), counter.count, counter.style)
     fit_pages = fitting([cost.pages_so_far for cost in found], limit)
@@ -88,7 +88,7 @@ def ordered(skills: Sequence[Skill], helpfulness: Path | None) -> list[Skill]:
         raise CheckpointError(
             "holds no figures of skills",
             where=helpfulness,
-            mend="make it with `imprint skills helpfulness ... --json FILE`",
+            hint="make it with `imprint skills helpfulness ... --json FILE`",
         ) from error
     lowest = float("-inf")
     return sorted(skills, key=lambda skill: (-points.get(skill.name, lowest), skill.name))

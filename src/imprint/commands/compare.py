@@ -46,7 +46,7 @@ def compare(
         say(f"note: {note}", stderr=True)
     if games is not None and str(games) != "alfworld" and not games.is_dir():
         raise RecipeError(
-            "is not a folder of games", where=games, key="--games", mend="give `alfworld`, or its json_2.1.1"
+            "is not a folder of games", where=games, key="--games", hint="give `alfworld`, or its json_2.1.1"
         )
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with _hint(out), Progress("compare", quiet=quiet) as progress:
@@ -100,7 +100,7 @@ def parse_seeds(text: str) -> list[int]:
             first, dash, last = part.strip().partition("-")
             seeds += range(int(first), int(last) + 1) if dash else [int(first)]
     except ValueError as error:
-        raise RecipeError(f"cannot read {text!r}", key="--seeds", mend="write 0,1,2 or 0-4") from error
+        raise RecipeError(f"cannot read {text!r}", key="--seeds", hint="write 0,1,2 or 0-4") from error
     if not seeds:
-        raise RecipeError(f"{text!r} names no seed", key="--seeds", mend="write 0,1,2 or 0-4")
+        raise RecipeError(f"{text!r} names no seed", key="--seeds", hint="write 0,1,2 or 0-4")
     return seeds

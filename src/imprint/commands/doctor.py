@@ -52,16 +52,16 @@ def doctor(
     Example: `imprint envs doctor alfworld`, `imprint envs doctor search data/ --retriever http://localhost:8000`
     """
     if folder is not None and data is not None:
-        raise RecipeError("the data's folder is named twice", key="--data", mend="name it once")
+        raise RecipeError("the data's folder is named twice", key="--data", hint="name it once")
     data = folder if data is None else data
     if retriever is not None and world != "search":
-        raise RecipeError("only `search` has a search engine", key="--retriever", mend="leave it out")
+        raise RecipeError("only `search` has a search engine", key="--retriever", hint="leave it out")
     if world == "search":
         doctor_search.doctor(data, retriever)
     elif world == "alfworld":
         _alfworld(data)
     else:
-        raise RecipeError(f"nothing is known about {world!r}", key="WORLD", mend="choose alfworld or search")
+        raise RecipeError(f"nothing is known about {world!r}", key="WORLD", hint="choose alfworld or search")
 
 
 def _alfworld(data: Path | None) -> None:
@@ -77,7 +77,7 @@ def _alfworld(data: Path | None) -> None:
     else:
         say("no such folder", stderr=True)
     if missing:
-        say(f"\nincomplete: {', '.join(missing)}\n  mend: {HOW.format(root=root)}", stderr=True)
+        say(f"\nincomplete: {', '.join(missing)}\n  hint: {HOW.format(root=root)}", stderr=True)
         raise typer.Exit(1)
     say("\nall published games are here: `env: {name: household, games: alfworld}`")
 

@@ -39,7 +39,7 @@ DATASETS = {
 def doctor(folder: Path | None, retriever: str | None = None) -> None:
     """Print what is found; the status is 1 if published rows are missing, or the search engine does not answer."""
     if folder is None and retriever is None:
-        raise RecipeError("which folder?", key="FOLDER", mend="name it: `imprint envs doctor search FOLDER`")
+        raise RecipeError("which folder?", key="FOLDER", hint="name it: `imprint envs doctor search FOLDER`")
     if retriever is not None:
         _ask(retriever)
     if folder is not None:

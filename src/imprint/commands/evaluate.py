@@ -220,12 +220,12 @@ def _check_record(record: bool, subject: Subject, games: Path | None) -> None:
         raise RecipeError(
             "records figures on real games, and none are given",
             key="--record",
-            mend="add --games FOLDER, or leave it out",
+            hint="add --games FOLDER, or leave it out",
         )
 
     if record and subject.run is None:
         raise CheckpointError(
-            "is not a run, so there is no place to record in", where=subject.model, mend="leave out --record"
+            "is not a run, so there is no place to record in", where=subject.model, hint="leave out --record"
         )
 
 

@@ -67,7 +67,7 @@ def _embedder(model: str | None, endpoint: str | None, key_env: str | None) -> E
 
     if model is None:
         if endpoint is not None:
-            raise RecipeError("needs a model's name", key="--endpoint", mend="add --rerank MODEL")
+            raise RecipeError("needs a model's name", key="--endpoint", hint="add --rerank MODEL")
         return None
     from imprint.models.embed import LocalEmbedder, ServedEmbedder
     from imprint.models.served.config import EndpointConfig

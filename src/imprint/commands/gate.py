@@ -28,10 +28,10 @@ def check_gate(gate: bool, withdrawn: Path | None, **others: bool) -> None:
         RecipeError: they do not.
     """
     if withdrawn is not None and not gate:
-        raise RecipeError("is a row of the table of --gate", key="--withdrawn", mend="add --gate, or leave it out")
+        raise RecipeError("is a row of the table of --gate", key="--withdrawn", hint="add --gate, or leave it out")
     for name, given in others.items():
         if gate and given:
-            raise RecipeError(f"does not go with --{name}", key="--gate", mend="leave one of them out")
+            raise RecipeError(f"does not go with --{name}", key="--gate", hint="leave one of them out")
 
 
 def evaluate_gate(

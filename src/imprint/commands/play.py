@@ -58,7 +58,7 @@ def play(
     if games is not None:
         overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
     if show_image is not None and model is None:
-        raise RecipeError("nobody sees pictures where you play", key="--show-image", mend="give --model too")
+        raise RecipeError("nobody sees pictures where you play", key="--show-image", hint="give --model too")
     subject = Subject(model or "imprint-tiny", recipe, overrides, trust=trust)
     if show_image is not None:
         check_pictures(show_image, subject.recipe.context, skills=skills)
@@ -88,14 +88,14 @@ def choose_task(world: World, split: str, task_id: str | None, family: str | Non
         named = [task for task in tasks if task.id == task_id]
         if named:
             raise RecipeError(
-                f"task {task_id!r} is of the family {named[0].category!r}", key="--family", mend="leave out --family"
+                f"task {task_id!r} is of the family {named[0].category!r}", key="--family", hint="leave out --family"
             )
         wanted = f"called {task_id!r}" if task_id is not None else f"of the family {family!r}"
         examples = ", ".join(task.id for task in tasks[:2]) if task_id is not None else ", ".join(world.categories)
         raise RecipeError(
             f"no task of {split!r} is {wanted}",
             key="--task" if task_id else "--family",
-            mend=f"try: {examples}",
+            hint=f"try: {examples}",
         )
     return fitting[seed % len(fitting)]
 
@@ -144,7 +144,7 @@ def check_pictures(folder: Path, context: ContextConfig, *, skills: bool) -> Non
         raise RecipeError(
             "there are no pictures in the context",
             key="--show-image",
-            mend="--set context.history=image (or context.skills), with a vision-language model",
+            hint="--set context.history=image (or context.skills), with a vision-language model",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def check_pictures(folder: Path, context: ContextConfig, *, skills: bool) -> Non
             f"the folder cannot be made: {error.strerror or error}",
             where=folder,
             key="--show-image",
-            mend="name a new folder",
+            hint="name a new folder",
         ) from error
 
 

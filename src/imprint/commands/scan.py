@@ -86,7 +86,7 @@ def _units(paths: Iterable[str]) -> list[Path]:
         units = scan_units(path)
         if not units:
             raise LibraryError(
-                "holds no skill", where=path, mend="a skill is a folder with a SKILL.md or .mcp.json in it"
+                "holds no skill", where=path, hint="a skill is a folder with a SKILL.md or .mcp.json in it"
             )
         found |= dict.fromkeys(units)
     return list(found)

@@ -66,7 +66,7 @@ def build(
     from imprint.retrieval.open import engine as engine_of
 
     if (model is not None) != (engine is EngineName.DENSE):
-        raise RecipeError("goes with --engine dense, and with no other", key="--model", mend="give both or none")
+        raise RecipeError("goes with --engine dense, and with no other", key="--model", hint="give both or none")
     options: dict[str, Any] = {} if model is None else {"model": model, "device": device, "batch": batch}
     bad = _Bad()
     with _bars() as progress:

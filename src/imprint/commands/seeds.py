@@ -31,10 +31,10 @@ def check_seeds(seeds: str | None, seed: int | None, record: bool) -> list[int] 
         return None
     found = parse_seeds(seeds)
     if len(set(found)) < len(found):
-        raise RecipeError(f"{seeds!r} names a seed twice", key="--seeds", mend="give each seed once")
+        raise RecipeError(f"{seeds!r} names a seed twice", key="--seeds", hint="give each seed once")
     for name, given in (("--seed", seed is not None), ("--record", record)):
         if given:
-            raise RecipeError(f"does not go with {name}", key="--seeds", mend="leave one of them out")
+            raise RecipeError(f"does not go with {name}", key="--seeds", hint="leave one of them out")
     return found
 
 

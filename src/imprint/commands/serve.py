@@ -39,7 +39,7 @@ def serve(
         from imprint.retrieval.server import Limits, make_app
     except ImportError as error:
         raise RecipeError(
-            f"a search server needs {error.name}, which is not installed", mend="pip install 'imprint[search]'"
+            f"a search server needs {error.name}, which is not installed", hint="pip install 'imprint[search]'"
         ) from error
     facts = read_facts(folder)
     limits = Limits(
@@ -72,5 +72,5 @@ def listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise RetrievalError(
-            f"cannot listen at {host}:{port}: {error.strerror or error}", mend="give another --host or --port"
+            f"cannot listen at {host}:{port}: {error.strerror or error}", hint="give another --host or --port"
         ) from error

@@ -35,14 +35,14 @@ def serve(
         override(options, change.removeprefix("env."))
     world = make_world(name, **options)
     if not world.tasks(split):
-        raise RecipeError(f"the split {split!r} is empty", key="--split", mend="choose another split")
+        raise RecipeError(f"the split {split!r} is empty", key="--split", hint="choose another split")
     try:
         import uvicorn
 
         from imprint.envs.openenv_server import serve_world
     except ImportError as error:
         raise RecipeError(
-            f"serving a world needs openenv-core: {error}", mend="pip install 'imprint[openenv]'"
+            f"serving a world needs openenv-core: {error}", hint="pip install 'imprint[openenv]'"
         ) from error
     app = serve_world(world, split, sessions)
     with listening(host, port) as listener:

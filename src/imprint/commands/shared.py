@@ -212,7 +212,7 @@ class Subject:
             return int(json.loads(state.read_text(encoding="utf-8"))["env_steps"]) if state.is_file() else 0
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"is damaged: {error!r}", where=state, mend="name an older checkpoint of the run in its place"
+                f"is damaged: {error!r}", where=state, hint="name an older checkpoint of the run in its place"
             ) from error
 
     @property
@@ -259,7 +259,7 @@ def _newest(run: Run) -> tuple[str, int]:
     raise CheckpointError(
         "the run has no checkpoint yet",
         where=run.path,
-        mend="let it train on (`imprint train` with the same recipe and --out), then try again",
+        hint="let it train on (`imprint train` with the same recipe and --out), then try again",
     )
 
 
@@ -273,5 +273,5 @@ def _refuse_missing_path(name: str) -> None:
         raise CheckpointError(
             "no run and no model is here",
             where=name,
-            mend="give a run's folder (runs/...), a model's folder, `imprint-tiny`, or a hub name",
+            hint="give a run's folder (runs/...), a model's folder, `imprint-tiny`, or a hub name",
         )

@@ -64,13 +64,13 @@ def trust(
     now = {skill.name: _standing(skill, lock) for skill in chosen}
     if to is None and not back:
         if vouch:
-            raise TrustError("opens a gate for a promotion", key="--vouch", mend="add --promote TIER, or leave it out")
+            raise TrustError("opens a gate for a promotion", key="--vouch", hint="add --promote TIER, or leave it out")
         _show(library, list(now.values()), as_json, judge)
         return
     if to is not None and back:
-        raise TrustError("says the opposite of --promote", key="--revoke", mend="leave one of them out")
+        raise TrustError("says the opposite of --promote", key="--revoke", hint="leave one of them out")
     if not names:
-        raise TrustError("names no skill", key="--promote" if to else "--revoke", mend="name the skills, one by one")
+        raise TrustError("names no skill", key="--promote" if to else "--revoke", hint="name the skills, one by one")
     words = _words(vouch or [])
     for name, standing in now.items():
         moved = _moved(library, standing, None if to is None else _tier(to), because, words, judge)
@@ -140,7 +140,7 @@ def _moved(
             passages = gates(skill, standing.trust.fingerprint, to, needed, asked)
             moved = promote(standing.trust, to, passages, because=because, on=_today())
     except TrustError as error:
-        raise TrustError(error.problem, where=skill.path, key=error.key, mend=error.mend) from error
+        raise TrustError(error.problem, where=skill.path, key=error.key, hint=error.hint) from error
     return Entry(standing.files, moved)
 
 
@@ -190,7 +190,7 @@ def _tier(text: str) -> Tier:
     try:
         return Tier[text.upper()]
     except KeyError:
-        raise TrustError(f"there is no tier {text!r}", key="--promote", mend="name T2, T3 or T4") from None
+        raise TrustError(f"there is no tier {text!r}", key="--promote", hint="name T2, T3 or T4") from None
 
 
 def _words(vouch: Sequence[str]) -> dict[Gate, str]:
@@ -198,7 +198,7 @@ def _words(vouch: Sequence[str]) -> dict[Gate, str]:
     for one in vouch:
         name, equals, why = one.partition("=")
         if name not in list(Gate) or not equals or not why.strip():
-            raise TrustError(f"cannot read {one!r}", key="--vouch", mend='write "G2=why you open it"')
+            raise TrustError(f"cannot read {one!r}", key="--vouch", hint='write "G2=why you open it"')
         words[Gate(name)] = why.strip()
     return words
 

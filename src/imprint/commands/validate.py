@@ -102,7 +102,7 @@ def _folders(roots: Sequence[Path]) -> list[Path]:
     for root in roots:
         found = find_skills(root)
         if not found:
-            raise LibraryError("holds no skill folder", where=root, mend="a skill is a folder with a SKILL.md in it")
+            raise LibraryError("holds no skill folder", where=root, hint="a skill is a folder with a SKILL.md in it")
         for folder in found:
             folders.setdefault(str(folder.absolute()), folder)
     return list(folders.values())
@@ -119,7 +119,7 @@ def _unfit(folders: Sequence[Path], roots: Sequence[Path], env: str) -> list[Fin
     try:
         SkillLibrary((Skill.read(folder) for folder in folders), roots[0]).check(categories)
     except (LibraryError, SkillError) as error:
-        return [finding("env-tasks", error.problem, roots[0], None, error.key, error.mend)]
+        return [finding("env-tasks", error.problem, roots[0], None, error.key, error.hint)]
     return []
 
 
@@ -169,7 +169,8 @@ def _record(finding: Finding) -> dict[str, Any]:
         "rule": finding.rule,
         "level": finding.level,
         "message": _sound(finding.problem),
-        "mend": _sound(finding.mend),
+        "hint": _sound(finding.hint),
+        "mend": _sound(finding.hint),  # the key's old name, for one release
         "file": _sound(str(finding.file)),
         "line": finding.line,
         "key": _sound(finding.key),
@@ -194,7 +195,7 @@ def _sarif(findings: Sequence[Finding]) -> dict[str, Any]:
                 [
                     f"{finding.key}: " if finding.key else "",
                     finding.problem,
-                    f"; {finding.mend}" if finding.mend else "",
+                    f"; {finding.hint}" if finding.hint else "",
                 ]
             ),
             uri(finding.file),

@@ -51,7 +51,7 @@ def verify(
 
     require_reference()
     if data is None and not made:
-        raise RecipeError("there is nothing to verify", key="--data", mend="give a folder of games, or --made NUMBER")
+        raise RecipeError("there is nothing to verify", key="--data", hint="give a folder of games, or --made NUMBER")
     chosen = choose(games_in(data, split, template), games, seed) if data is not None else []
     chosen += made_games(made, MakerConfig(seed=seed, size=size.value))
     walks = _walk_all(chosen, seed, turns, plain)

@@ -75,7 +75,7 @@ def show(
     world = make_world(name, **options)
     tasks = world.tasks(split)
     if not tasks:
-        raise RecipeError(f"the split {split!r} is empty", key="--split", mend="choose another split")
+        raise RecipeError(f"the split {split!r} is empty", key="--split", hint="choose another split")
     counts = Counter(task.category for task in tasks)
     rows = [
         [family, counts[family], next((t.id for t in tasks if t.category == family), "–")]
@@ -99,7 +99,7 @@ def make(
     Example: `imprint envs make household games --split test --games 120`
     """
     if world != "household":
-        raise RecipeError(f"games of {world!r} cannot be written", key="WORLD", mend="choose household")
+        raise RecipeError(f"games of {world!r} cannot be written", key="WORLD", hint="choose household")
     from imprint.envs.household.maker import MakerConfig, write_games
 
     paths = write_games(folder, split, games, MakerConfig(seed=seed, size=size.value))

@@ -31,7 +31,7 @@ class ChatContext:
             raise RecipeError(
                 "an endpoint takes a conversation, not a transcript",
                 key="context.style",
-                mend="set context.style: chat",
+                hint="set context.style: chat",
             )
         self.config = config
         self._parse = parse or parse_tags

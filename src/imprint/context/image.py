@@ -50,12 +50,12 @@ class Renderer:
             raise RecipeError(
                 f"{config.width} pixels hold no character of {self.cell_width}",
                 key="context.image.width",
-                mend="widen it, or take a smaller font_size",
+                hint="widen it, or take a smaller font_size",
             )
         for mark, colour in config.marks.items():
             if not all(0 <= part <= 255 for part in colour):
                 raise RecipeError(
-                    f"{colour} is no colour", key=f"context.image.marks.{mark}", mend="give three of 0-255"
+                    f"{colour} is no colour", key=f"context.image.marks.{mark}", hint="give three of 0-255"
                 )
         self._check_least()
         self._warned = False
@@ -153,7 +153,7 @@ class Renderer:
             raise RecipeError(
                 f"{config.max_pixels:,} pixels hold no readable row of {config.width} with {config.padding} around it",
                 key="context.image.max_pixels",
-                mend="raise it, or take a smaller width or padding",
+                hint="raise it, or take a smaller width or padding",
             )
 
     def _row(self, before: int, after: int) -> float:

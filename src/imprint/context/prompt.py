@@ -51,7 +51,7 @@ class Context:
             raise RecipeError(
                 f"the tokenizer of {policy.name} has no chat template",
                 key="context.style",
-                mend="set context.style: plain, or use an instruction-tuned model",
+                hint="set context.style: plain, or use an instruction-tuned model",
             )
         self._templates = load_templates(self.style, templates)
         self._page_tokens = lru_cache(maxsize=256)(self._encode_pages)
@@ -63,7 +63,7 @@ class Context:
                 "the tokenizer has no single token for the end of a line",
                 where=policy.name,
                 key="context.style",
-                mend="set context.style: chat",
+                hint="set context.style: chat",
             )
         self._ends = {*end, *_eos_ids(policy)}
         self._newline = end[0] if self.style == "plain" else None
@@ -147,7 +147,7 @@ class Context:
                 f"the chat template cannot be used for several turns: {str(error).splitlines()[0]}",
                 where=self.policy.name,
                 key="context.style",
-                mend="set context.style: plain, or use a model with another template",
+                hint="set context.style: plain, or use a model with another template",
             ) from error
         return text
 

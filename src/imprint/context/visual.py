@@ -119,7 +119,7 @@ class VisualContext(Context):
             raise RecipeError(
                 "what readers learn cannot be carried over to prompts that list the possible commands",
                 key="context.show_admissible",
-                mend="set it to false, or transfer.weight to 0",
+                hint="set it to false, or transfer.weight to 0",
             )
         first = episode.first_observation
         seen = [first, *(turn.observation for turn in episode.turns)]

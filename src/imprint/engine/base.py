@@ -34,13 +34,13 @@ def check_pictures(recipe: Recipe) -> None:
         raise RecipeError(
             "there is no picture to compress",
             key="context.compression",
-            mend="set context.history: image (or context.skills), or context.compression: false",
+            hint="set context.history: image (or context.skills), or context.compression: false",
         )
     if context.draws and recipe.endpoint is not None:
         raise RecipeError(
             "pictures are not sent to a model behind an endpoint",
             key="context.skills" if context.skills == "image" else "context.history",
-            mend="set it to text, or take a local vision-language model and no endpoint",
+            hint="set it to text, or take a local vision-language model and no endpoint",
         )
 
 
@@ -82,7 +82,7 @@ class Engine:
         raise RecipeError(
             "a model behind an endpoint cannot be trained",
             key="endpoint",
-            mend="choose a method that only measures (zero_shot, few_shot, skic, adaptmi), or a local model",
+            hint="choose a method that only measures (zero_shot, few_shot, skic, adaptmi), or a local model",
         )
 
     def tasks(self, split: str, count: int | None = None) -> Sequence[Task]:
@@ -93,18 +93,18 @@ class Engine:
         """
         found = self.world.tasks(split)
         if not found:
-            raise RecipeError(f"the split {split!r} is empty", key="env", mend=f"give tasks for {', '.join(SPLITS)}")
+            raise RecipeError(f"the split {split!r} is empty", key="env", hint=f"give tasks for {', '.join(SPLITS)}")
         for task in found:
             if task.category not in self.world.categories:
                 raise RecipeError(
                     f"task {task.id!r} has the unknown category {task.category!r}",
                     key="env",
-                    mend=f"categories are: {', '.join(self.world.categories)}",
+                    hint=f"categories are: {', '.join(self.world.categories)}",
                 )
         if count is not None and count > len(found):
             raise RecipeError(
                 f"{count} {split} tasks are asked for and there are {len(found)}",
                 key="evaluation",
-                mend="ask for fewer, or give the world more",
+                hint="ask for fewer, or give the world more",
             )
         return found[:count]

@@ -54,6 +54,6 @@ class LocalEngine(Engine):
             raise RecipeError(
                 f"{recipe.dtype} weights cannot be trained: most updates are smaller than their last digit",
                 key="dtype",
-                mend="set dtype: float32, and learner.precision: bfloat16 to compute in bfloat16",
+                hint="set dtype: float32, and learner.precision: bfloat16 to compute in bfloat16",
             )
         return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature)

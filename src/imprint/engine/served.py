@@ -29,7 +29,7 @@ class EndpointEngine(Engine):
     def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
         super().__init__(recipe, trust)
         if recipe.endpoint is None:
-            raise RecipeError("there is no endpoint", key="endpoint", mend="set endpoint.base_url")
+            raise RecipeError("there is no endpoint", key="endpoint", hint="set endpoint.base_url")
         self.context = ChatContext(recipe.context, *own_format(self.world))
         self.endpoint = Endpoint(recipe.endpoint, str(model or recipe.model))
         self.meter = self.endpoint.meter

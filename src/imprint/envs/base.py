@@ -198,7 +198,7 @@ def _check_options(kind: Any, name: str, options: Mapping[str, Any]) -> None:
         raise RecipeError(
             f"the world {name!r} needs the option {missing[0]!r}",
             key=f"env.{missing[0]}",
-            mend=f"add `{missing[0]}: ...` to the section env",
+            hint=f"add `{missing[0]}: ...` to the section env",
         )
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return
@@ -208,7 +208,7 @@ def _check_options(kind: Any, name: str, options: Mapping[str, Any]) -> None:
         raise RecipeError(
             f"the world {name!r} has no option {unknown[0]!r}",
             key=f"env.{unknown[0]}",
-            mend=f"did you mean {near[0]!r}?" if near else f"its options are: {', '.join(known)}",
+            hint=f"did you mean {near[0]!r}?" if near else f"its options are: {', '.join(known)}",
         )
 
 
@@ -225,6 +225,6 @@ def _checked_values(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
             checked[option] = value if kind_of is Parameter.empty else TypeAdapter(kind_of).validate_python(value)
         except ValidationError as error:
             raise RecipeError(
-                f"{error.errors()[0]['msg']} (given: {value!r})", key=f"env.{option}", mend="correct the value"
+                f"{error.errors()[0]['msg']} (given: {value!r})", key=f"env.{option}", hint="correct the value"
             ) from error
     return checked

@@ -56,7 +56,7 @@ class WorldEnv(gymnasium.Env[str, str]):
         self.world = make_world(world, **options) if isinstance(world, str) else world
         self.tasks = {task.id: task for task in self.world.tasks(split)}
         if not self.tasks:
-            raise RecipeError(f"the split {split!r} is empty", key="split", mend="choose another split")
+            raise RecipeError(f"the split {split!r} is empty", key="split", hint="choose another split")
         self.observation_space = AnyText(LONGEST_OBSERVATION, min_length=0)
         self.action_space = AnyText(LONGEST_ACTION, min_length=0)
         self.render_mode = render_mode
@@ -97,7 +97,7 @@ class WorldEnv(gymnasium.Env[str, str]):
             return self.tasks[self._ids[int(self.np_random.integers(len(self._ids)))]]
         if name not in self.tasks:
             raise RecipeError(
-                f"no task of this split is called {name!r}", key="options.task", mend=f"try: {', '.join(self._ids[:2])}"
+                f"no task of this split is called {name!r}", key="options.task", hint=f"try: {', '.join(self._ids[:2])}"
             )
         return self.tasks[name]
 

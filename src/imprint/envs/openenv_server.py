@@ -89,7 +89,7 @@ class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
             GameError: no episode is going on.
         """
         if self._live is None:
-            raise GameError("no episode is going on", mend="reset first; after `done`, reset again")
+            raise GameError("no episode is going on", hint="reset first; after `done`, reset again")
         with self.lock:
             result = self._live.step(action.text)
         self._state.step_count += 1
@@ -134,8 +134,8 @@ def _choose(tasks: Sequence[Task], seed: int | None, name: str | None) -> Task:
     if name is not None:
         named = [task for task in tasks if task.id == name]
         if not named:
-            raise GameError(f"no task is called {name!r}", mend=f"try: {', '.join(task.id for task in tasks[:2])}")
+            raise GameError(f"no task is called {name!r}", hint=f"try: {', '.join(task.id for task in tasks[:2])}")
         return named[0]
     if not tasks:
-        raise GameError("the split has no tasks", mend="choose another split")
+        raise GameError("the split has no tasks", hint="choose another split")
     return tasks[random.randrange(len(tasks)) if seed is None else seed % len(tasks)]

@@ -51,10 +51,10 @@ def plan(
         ImprintError: a world that is still to be played in cannot be had, or what it rests on is not there.
     """
     if out.exists() and not out.is_dir():
-        raise CheckpointError("is a file, not a folder", where=out, mend="choose another --out")
+        raise CheckpointError("is a file, not a folder", where=out, hint="choose another --out")
     if not recipes or not seeds or len(set(seeds)) < len(seeds) or len(set(recipes)) < len(recipes):
         raise RecipeError(
-            f"{len(recipes)} recipes with the seeds {list(seeds)}", mend="give one or more, each recipe and seed once"
+            f"{len(recipes)} recipes with the seeds {list(seeds)}", hint="give one or more, each recipe and seed once"
         )
     owners: dict[str, Path] = {}
     worlds: dict[str, EnvConfig] = {}  # those that are still to be played in
@@ -68,14 +68,14 @@ def plan(
                     f"the name {recipe.name!r} is that of {owners[run_name(recipe.name, 0)]} too",
                     where=path,
                     key="name",
-                    mend="give every recipe a name of its own",
+                    hint="give every recipe a name of its own",
                 )
             if not recipe.evaluation.test_tasks:
                 raise RecipeError(
                     "there is no test to compare",
                     where=path,
                     key="evaluation.test_tasks",
-                    mend="set it above 0",
+                    hint="set it above 0",
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
             _refuse_other_run(folder, recipe)
@@ -86,7 +86,7 @@ def plan(
                 worlds[recipe.env.model_dump_json()] = recipe.env
     for name in trust:
         if not any(name in job.trust for job in jobs):
-            raise TrustError(f"no skill of any recipe is called {name!r}", key="--trust", mend="check the name")
+            raise TrustError(f"no skill of any recipe is called {name!r}", key="--trust", hint="check the name")
     for env in worlds.values():
         make_ready_world(env.name, **env.options)
     return jobs
@@ -127,7 +127,7 @@ def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
         raise CheckpointError(
             f"this run was made by another recipe: {'; '.join(differences[:3])}",
             where=folder,
-            mend="choose another --out, or remove the run",
+            hint="choose another --out, or remove the run",
         )
 
 
@@ -152,7 +152,7 @@ def _rows_of(job: Job, split: str) -> list[Row]:
         raise CheckpointError(
             f"the run is finished but lacks its {split} figures",
             where=run.record_path("evaluations"),
-            mend="remove the run's folder and compare again",
+            hint="remove the run's folder and compare again",
         )
     order = sorted(last, key=lambda key: (key[0] != ALL, key[0], ARMS.index(key[1])))
     return [

@@ -100,7 +100,7 @@ def check_endpoint(recipe: Recipe) -> None:
         raise RecipeError(
             f"the method {recipe.method!r} trains, and a model behind an endpoint cannot be trained",
             key="method",
-            mend="choose one that only measures (zero_shot, few_shot, skic, adaptmi), or a local model and no endpoint",
+            hint="choose one that only measures (zero_shot, few_shot, skic, adaptmi), or a local model and no endpoint",
         )
 
 
@@ -117,13 +117,13 @@ def remove_run(folder: Path) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / "recipe.yaml").is_file():
-        raise CheckpointError("no run here, so nothing is removed", where=folder, mend="choose another folder")
+        raise CheckpointError("no run here, so nothing is removed", where=folder, hint="choose another folder")
     foreign = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
     if foreign:
         raise CheckpointError(
             f"{foreign[0]!r} is not a run's, so nothing is removed",
             where=folder,
-            mend="move it, or choose another folder",
+            hint="move it, or choose another folder",
         )
     with Run.create(folder, read_text(folder / "recipe.yaml"), resume=True):  # the lock: nobody writes what is removed
         shutil.rmtree(folder)

@@ -141,7 +141,7 @@ def _advantages(
         if not math.isfinite(value):
             raise ImprintError(
                 f"group {group!r} has a score of {value}",
-                mend="make the environment and the reward settings give finite numbers",
+                hint="make the environment and the reward settings give finite numbers",
             )
         members[group].append(index)
     result = [0.0] * len(values)

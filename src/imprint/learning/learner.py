@@ -122,7 +122,7 @@ class Learner:
             raise RecipeError(
                 f"the gradient is {norm} at update {self.steps + 1}",
                 key="learner.lr",
-                mend="lower it (or muon_lr, entropy_coef, transfer.weight) and train anew",
+                hint="lower it (or muon_lr, entropy_coef, transfer.weight) and train anew",
             )
         if hold:
             self._hold_muon(norm)
@@ -223,7 +223,7 @@ def _freeze_tower(policy: Policy) -> None:
             "this policy reads no pictures, so that there is no vision tower to freeze",
             where=policy.name,
             key="learner.freeze_vision_tower",
-            mend="set it to false, or draw something (context.skills: image)",
+            hint="set it to false, or draw something (context.skills: image)",
         )
     policy.freeze_eyes()
 

@@ -40,7 +40,7 @@ class SkillEvidence:
     def __post_init__(self) -> None:
         counts = 0 <= self.with_successes <= self.n and 0 <= self.without_successes <= self.n
         if not (counts and math.isfinite(self.helpfulness) and abs(self.helpfulness) <= 1):
-            raise ImprintError(f"impossible evidence for the skill {self.skill!r}: {self}", mend="count pairs only")
+            raise ImprintError(f"impossible evidence for the skill {self.skill!r}: {self}", hint="count pairs only")
 
 
 def helpfulness_from_pairs(skill: str, with_E: Sequence[bool], without_E: Sequence[bool], kind: Kind) -> SkillEvidence:
@@ -74,5 +74,5 @@ def arms(kind: Kind, active: Sequence[str], skill: str) -> tuple[tuple[str, ...]
     raise RecipeError(
         f"unknown kind {kind!r}",
         key="curriculum.helpfulness",
-        mend="choose leave_one_out, skill_vs_none or all_vs_none",
+        hint="choose leave_one_out, skill_vs_none or all_vs_none",
     )

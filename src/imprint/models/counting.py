@@ -42,7 +42,7 @@ def token_counter(model: str) -> TokenCounter:
 
     source = model
     if source.startswith((".", "/", "~")) and not Path(source).exists():
-        raise PolicyError("there is no such folder", where=source, key="--model", mend="check the path")
+        raise PolicyError("there is no such folder", where=source, key="--model", hint="check the path")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # the library has its own kinds for every way a folder can be wrong
@@ -50,7 +50,7 @@ def token_counter(model: str) -> TokenCounter:
             f"cannot load a tokenizer: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
             where=source,
             key="--model",
-            mend=f"name {TINY!r}, a folder with a tokenizer, or a hub model",
+            hint=f"name {TINY!r}, a folder with a tokenizer, or a hub model",
         ) from error
 
     def count(text: str) -> int:

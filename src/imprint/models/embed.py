@@ -35,7 +35,7 @@ class LocalEmbedder:
             raise RecipeError(
                 "a local embedding model needs sentence-transformers, which is not installed",
                 key="--rerank",
-                mend="pip install 'imprint[find]', or give --endpoint for a served model",
+                hint="pip install 'imprint[find]', or give --endpoint for a served model",
             ) from error
         try:
             self._model: Any = SentenceTransformer(name, device=device)
@@ -43,7 +43,7 @@ class LocalEmbedder:
             raise PolicyError(
                 f"the embedding model cannot be loaded: {error}",
                 where=name,
-                mend="give the folder of a sentence-transformers model, or its hub name",
+                hint="give the folder of a sentence-transformers model, or its hub name",
             ) from error
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -73,7 +73,7 @@ class ServedEmbedder:
             raise PolicyError(
                 "the server gives vectors of different lengths",
                 where=self.endpoint.config.base_url,
-                mend="name an embedding model",
+                hint="name an embedding model",
             )
         return np.concatenate(found)
 
@@ -85,7 +85,7 @@ class ServedEmbedder:
                 f"the server does not take these texts: {error}",
                 where=self.endpoint.config.base_url,
                 key="model",
-                mend="name an embedding model that reads 512 tokens",
+                hint="name an embedding model that reads 512 tokens",
             ) from error
 
     async def _ask(self, chat: Chat, batch: list[str]) -> Vectors:

@@ -129,20 +129,20 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
         raise RecipeError(
             f"the world {world.name!r} makes no demonstrations",
             key="env.name",
-            mend="use a world that has what `imprint.envs.base.DreamWorld` asks for (docs/worlds.md)",
+            hint="use a world that has what `imprint.envs.base.DreamWorld` asks for (docs/worlds.md)",
         )
     unknown = sorted(set(recipe.lessons) - set(world.lessons))
     if unknown or 0 not in recipe.lessons.values():
         raise RecipeError(
             f"no lesson is called {unknown[0]!r}" if unknown else "no lesson starts at step 0",
             key="lessons",
-            mend=f"give a first step to some of: {', '.join(world.lessons)}",
+            hint=f"give a first step to some of: {', '.join(world.lessons)}",
         )
     if recipe.drawn_history is not None and not recipe.context.draws:
         raise RecipeError(
             "a history is drawn beside contexts that draw something",
             key="drawn_history",
-            mend="set context.skills to image, or drawn_history to null",
+            hint="set context.skills to image, or drawn_history to null",
         )
     with TemporaryDirectory() as scratch:
         policy = _first_policy(recipe, world, library, Path(scratch))
@@ -257,9 +257,9 @@ def _told(numbers: dict[str, float]) -> str:
 def _refuse_foreign(out: Path, log: Path) -> None:
     is_model = (out / "config.json").is_file()
     if not is_model and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise CheckpointError("is there and is no model, so it is not replaced", where=out, mend="choose another --out")
+        raise CheckpointError("is there and is no model, so it is not replaced", where=out, hint="choose another --out")
     if not is_model and log.exists():
-        raise CheckpointError("is there, and its model is not", where=log, mend="move it, or choose another --out")
+        raise CheckpointError("is there, and its model is not", where=log, hint="move it, or choose another --out")
 
 
 def lessons_of(recipe: PretrainRecipe, step: int) -> list[str]:

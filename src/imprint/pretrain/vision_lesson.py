@@ -63,7 +63,7 @@ class Grid:
             raise RecipeError(
                 f"cells of {wide} x {tall} pixels do not fill tokens of {SMALLEST} x {SMALLEST} evenly",
                 key="context.image",
-                mend="e.g. width: 112, font_size: 6, line_spacing: 2.33, padding: 0",
+                hint="e.g. width: 112, font_size: 6, line_spacing: 2.33, padding: 0",
             )
         return cls(SMALLEST // tall, SMALLEST // wide, config.width // SMALLEST)
 

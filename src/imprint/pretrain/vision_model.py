@@ -74,7 +74,7 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
             "only a small Llama with biased attention and tied embeddings can be given eyes",
             where=policy.name,
             key="init",
-            mend="take imprint-tiny, or a policy that `imprint pretrain` made",
+            hint="take imprint-tiny, or a policy that `imprint pretrain` made",
         )
     planes = old.head_dim // 2
     across = planes // 2

@@ -47,9 +47,9 @@ def compare_plot(rows: Sequence[Row], path: str | Path, split: str = "test") -> 
     try:
         groups = _group(rows, split)
     except (KeyError, TypeError) as error:
-        raise ImprintError(f"a row to compare lacks {error}", mend="see compare.json of `imprint compare`") from error
+        raise ImprintError(f"a row to compare lacks {error}", hint="see compare.json of `imprint compare`") from error
     if not groups:
-        raise ImprintError(f"no row of the split {split!r} to draw", mend="evaluate on it, or name another split")
+        raise ImprintError(f"no row of the split {split!r} to draw", hint="evaluate on it, or name another split")
     methods = list(dict.fromkeys(method for method, _ in groups))
     paths = Path(path).with_suffix(".png"), Path(path).with_suffix(".svg")
     paths[0].parent.mkdir(parents=True, exist_ok=True)

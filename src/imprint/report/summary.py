@@ -232,10 +232,10 @@ def _evaluation(row: Mapping[str, Any], where: Path) -> Evaluation | None:
     episodes, successes = _whole(row, "episodes", where), _whole(row, "successes", where)
     arm = _text(row, "arm", where)
     if arm not in ARMS:
-        raise CheckpointError(f"arm is {arm!r}", where=where, key="arm", mend=f"it is one of: {', '.join(ARMS)}")
+        raise CheckpointError(f"arm is {arm!r}", where=where, key="arm", hint=f"it is one of: {', '.join(ARMS)}")
     if not 0 <= successes <= episodes:
         raise CheckpointError(
-            f"{successes} successes of {episodes} episodes", where=where, key="successes", mend="mend the row"
+            f"{successes} successes of {episodes} episodes", where=where, key="successes", hint="fix the row"
         )
     if episodes == 0:
         return None
@@ -283,7 +283,7 @@ def _whole(row: Mapping[str, Any], key: str, where: Path) -> int:
             f"a row has no whole number {key!r}: {str(dict(row))[:80]}",
             where=where,
             key=key,
-            mend="mend the row",
+            hint="fix the row",
         )
     return value
 
@@ -292,6 +292,6 @@ def _text(row: Mapping[str, Any], key: str, where: Path) -> str:
     value = row.get(key)
     if not isinstance(value, str):
         raise CheckpointError(
-            f"a row has no text {key!r}: {str(dict(row))[:80]}", where=where, key=key, mend="mend the row"
+            f"a row has no text {key!r}: {str(dict(row))[:80]}", where=where, key=key, hint="fix the row"
         )
     return value

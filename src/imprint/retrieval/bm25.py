@@ -32,7 +32,7 @@ class Bm25:
         try:
             return cls(passages, Ranker.of(tokens(passage.contents) for passage in passages))
         except ValueError as error:
-            raise RetrievalError("there is nothing to search", mend="give passages that hold words") from error
+            raise RetrievalError("there is nothing to search", hint="give passages that hold words") from error
 
     @staticmethod
     def build(
@@ -51,7 +51,7 @@ class Bm25:
             try:
                 ranker = Ranker.of(tokens(passage.contents) for passage in counted(passages, progress))
             except ValueError as error:
-                raise RetrievalError("there are no words in it", where=corpus, mend="give another corpus") from error
+                raise RetrievalError("there are no words in it", where=corpus, hint="give another corpus") from error
             ranker.save(made)
 
     @classmethod

@@ -63,12 +63,12 @@ class SearchClient:
         self, urls: str, *, shape: str = "query", timeout: float = 60.0, attempts: int = 10, largest: int = LARGEST
     ) -> None:
         if shape not in SHAPES:
-            raise RecipeError(f"{shape!r} is neither of {', '.join(SHAPES)}", key="shape", mend="give one of them")
+            raise RecipeError(f"{shape!r} is neither of {', '.join(SHAPES)}", key="shape", hint="give one of them")
         if not (timeout > 0 and math.isfinite(timeout)) or attempts < 1 or largest < 1:
-            raise RecipeError("must be above 0", key="timeout, attempts, largest", mend="leave them out")
+            raise RecipeError("must be above 0", key="timeout, attempts, largest", hint="leave them out")
         self.urls = [address(url) for url in urls.split(",") if url.strip()]
         if not self.urls:
-            raise RecipeError("no address of a server is given", mend="give one, as http://localhost:8000")
+            raise RecipeError("no address of a server is given", hint="give one, as http://localhost:8000")
         self.shape, self.timeout, self.attempts, self.largest = shape, timeout, attempts, largest
         self._turn = itertools.count()
         self._outages = _Outages(attempts)
@@ -108,7 +108,7 @@ class SearchClient:
             raise RetrievalError(
                 f"no search server answers: {next(iter(away.values()))}",
                 where=", ".join(away),
-                mend="start it (`imprint search serve INDEX`), or correct the address",
+                hint="start it (`imprint search serve INDEX`), or correct the address",
             )
         for url, problem in away.items():
             self._outages.failed(url, problem)
@@ -135,7 +135,7 @@ class SearchClient:
                         return read_answer(self._post(asked, body), len(queries), k, asked)
         except TransientError as error:
             raise RetrievalError(
-                f"no answer after {self.attempts} tries: {error}", where=asked, mend="see that the server runs"
+                f"no answer after {self.attempts} tries: {error}", where=asked, hint="see that the server runs"
             ) from error
         raise AssertionError("tenacity returns or raises")
 
@@ -153,7 +153,7 @@ class SearchClient:
         except httpx.TransportError as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         except httpx.HTTPError as error:
-            raise RetrievalError(f"the answer cannot be read: {error}", where=url, mend="see to the server") from error
+            raise RetrievalError(f"the answer cannot be read: {error}", where=url, hint="see to the server") from error
         if response.status_code in AGAIN:
             kind = BusyError if response.status_code in _BUSY else TransientError
             raise kind(f"status {response.status_code}: {_told(content)}")
@@ -161,7 +161,7 @@ class SearchClient:
             raise RetrievalError(
                 f"the server refuses with status {response.status_code}: {_told(content)}",
                 where=url,
-                mend="see that it is a search server with `/retrieve`, and which shape of request it takes",
+                hint="see that it is a search server with `/retrieve`, and which shape of request it takes",
             )
         return content
 
@@ -173,7 +173,7 @@ class SearchClient:
             size += len(part)
             if size > self.largest:
                 raise RetrievalError(
-                    f"the answer is larger than {self.largest:,} bytes", where=url, mend="ask for fewer passages"
+                    f"the answer is larger than {self.largest:,} bytes", where=url, hint="ask for fewer passages"
                 )
             if time.monotonic() > deadline:
                 raise TransientError(f"the answer took more than {self.timeout:g} s")
@@ -254,7 +254,7 @@ def _malformed(what: str, where: str) -> RetrievalError:
     return RetrievalError(
         f"the server's answer {what}",
         where=where,
-        mend='an answer is {"result": [[{"document": {"id", "contents"}, "score"}, ...], ...]}',
+        hint='an answer is {"result": [[{"document": {"id", "contents"}, "score"}, ...], ...]}',
     )
 
 
@@ -271,10 +271,10 @@ def address(url: str) -> str:
     except ValueError:
         wrong = True
     if wrong:
-        raise RecipeError("is no http(s) address", where=url, mend="give one, as http://localhost:8000")
+        raise RecipeError("is no http(s) address", where=url, hint="give one, as http://localhost:8000")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         # The address stands in recipes and errors.
-        raise RecipeError("holds a name, password or query", where=parts.hostname, mend="give the bare address")
+        raise RecipeError("holds a name, password or query", where=parts.hostname, hint="give the bare address")
     return url.rstrip("/").removesuffix("/retrieve") + "/retrieve"
 
 
@@ -292,7 +292,7 @@ def _client(timeout: float) -> httpx.Client:
     except ImportError as error:
         raise RecipeError(
             f"a search engine behind HTTP needs {error.name}, which is not installed",
-            mend="pip install 'imprint[search]'",
+            hint="pip install 'imprint[search]'",
         ) from error
     del tenacity
     limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE)

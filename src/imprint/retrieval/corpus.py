@@ -53,7 +53,7 @@ def read_corpus(path: Path, *, on_bad: OnBad = stop, progress: Progress | None =
         if progress is not None:
             progress(size, size)
     except (OSError, EOFError, zlib.error) as error:
-        raise RetrievalError(f"the corpus cannot be read: {error}", where=path, mend="give a whole file") from error
+        raise RetrievalError(f"the corpus cannot be read: {error}", where=path, hint="give a whole file") from error
 
 
 @contextmanager
@@ -79,8 +79,8 @@ def _passage(line: bytes, path: Path, number: int, on_bad: OnBad) -> Passage | N
     try:
         return parse_passage(line)
     except ValueError as error:
-        mend = 'a row is {"id": "0", "contents": "\\"Title\\"\\ntext"}; leave such rows out with --skip-bad'
-        on_bad(RetrievalError(f"this row is no passage: {error}", where=path, line=number, mend=mend))
+        hint = 'a row is {"id": "0", "contents": "\\"Title\\"\\ntext"}; leave such rows out with --skip-bad'
+        on_bad(RetrievalError(f"this row is no passage: {error}", where=path, line=number, hint=hint))
         return None
 
 
@@ -184,7 +184,7 @@ def write_passages(passages: Iterable[Passage], folder: Path, source: Path) -> t
             offsets.append(end)
             names.append(int.from_bytes(hashlib.blake2b(passage.id.encode(), digest_size=8).digest()))
     if not names:
-        raise RetrievalError("there are no passages", where=source, mend="give a corpus with at least one")
+        raise RetrievalError("there are no passages", where=source, hint="give a corpus with at least one")
     np.save(folder / OFFSETS, np.frombuffer(offsets, dtype=np.uint64), allow_pickle=False)
     _check_ids(PassageFile(folder), source, np.frombuffer(names, dtype=np.uint64))
     return len(names), digest.hexdigest()
@@ -201,10 +201,10 @@ def _check_ids(passages: PassageFile, source: Path, hashes: np.ndarray[Any, np.d
                 f"passages {first + 1} and {second + 1} have the same id {name!r}",
                 where=source,
                 key="id",
-                mend="give each passage its own id",
+                hint="give each passage its own id",
             )
 
 
 def damaged(folder: Path, why: object) -> RetrievalError:
     """The error of an index that does not open."""
-    return RetrievalError(f"the index is damaged: {why}", where=folder, mend="build it again: `imprint search build`")
+    return RetrievalError(f"the index is damaged: {why}", where=folder, hint="build it again: `imprint search build`")

@@ -113,7 +113,7 @@ class Dense:
         raise RetrievalError(
             f"the encoder {self.encoder.model!r} is not the one that the index was built with",
             where=folder,
-            mend="put the encoder back, or build the index again",
+            hint="put the encoder back, or build the index again",
         )
 
 
@@ -126,6 +126,6 @@ def _library() -> ModuleType:
     try:
         import faiss
     except ImportError as error:
-        raise RecipeError("faiss is not installed", mend="pip install 'imprint[dense]'") from error
+        raise RecipeError("faiss is not installed", hint="pip install 'imprint[dense]'") from error
     module: ModuleType = faiss
     return module

@@ -38,7 +38,7 @@ class Encoder:
         from transformers import AutoModel, AutoTokenizer
 
         if model.startswith((".", "/", "~")) and not Path(model).exists():
-            raise RetrievalError("there is no such folder", where=model, mend="check the path of the encoder")
+            raise RetrievalError("there is no such folder", where=model, hint="check the path of the encoder")
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
             self._model: Any = AutoModel.from_pretrained(model).eval().to(device)
@@ -46,7 +46,7 @@ class Encoder:
             raise RetrievalError(
                 f"the encoder cannot be loaded: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
                 where=model,
-                mend="give a folder with a transformers encoder, or its hub name, as intfloat/e5-base-v2",
+                hint="give a folder with a transformers encoder, or its hub name, as intfloat/e5-base-v2",
             ) from error
         self.model, self.batch, self.device = model, batch, device
         self.prefixes = (query_prefix, passage_prefix)
@@ -85,5 +85,5 @@ class Encoder:
             mean_B_D = (states_B_T_D * mask_B_T_1).sum(1) / mask_B_T_1.sum(1).clamp(min=1)
             rows = torch.nn.functional.normalize(mean_B_D, dim=-1).cpu().numpy()
         if not np.isfinite(rows).all():
-            raise RetrievalError("the encoder gives vectors that are no numbers", where=self.model, mend="use another")
+            raise RetrievalError("the encoder gives vectors that are no numbers", where=self.model, hint="use another")
         return np.asarray(rows, dtype=np.float32)

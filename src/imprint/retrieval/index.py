@@ -45,13 +45,13 @@ def read_facts(folder: Path, kind: str | None = None) -> IndexFacts:
     """
     build = "build it: `imprint search build CORPUS.jsonl FOLDER`"
     if not (folder / NAME).is_file():
-        raise RetrievalError(f"no index is here (no {NAME})", where=folder, mend=build)
+        raise RetrievalError(f"no index is here (no {NAME})", where=folder, hint=build)
     try:
         content = json.loads(read_text(folder / NAME))
         version = content["version"]
         if version != VERSION:
             raise RetrievalError(
-                f"the index is of version {version!r}, this Imprint reads {VERSION}", where=folder, mend=build
+                f"the index is of version {version!r}, this Imprint reads {VERSION}", where=folder, hint=build
             )
         facts = IndexFacts(**content)
         if not (isinstance(facts.passages, int) and isinstance(facts.kind, str) and isinstance(facts.settings, dict)):
@@ -59,7 +59,7 @@ def read_facts(folder: Path, kind: str | None = None) -> IndexFacts:
     except (CheckpointError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise damaged(folder, f"{NAME} does not say what it is") from error
     if kind is not None and facts.kind != kind:
-        raise RetrievalError(f"the index is for {facts.kind!r}, not {kind!r}", where=folder, mend=build)
+        raise RetrievalError(f"the index is for {facts.kind!r}, not {kind!r}", where=folder, hint=build)
     return facts
 
 
@@ -106,7 +106,7 @@ def building(
             atomic_write(made / NAME, json.dumps(asdict(facts), indent=1) + "\n")
     except CheckpointError as error:  # of the files' module, whose other users are runs
         raise RetrievalError(
-            error.problem, where=error.where, mend="free some space, or name another folder"
+            error.problem, where=error.where, hint="free some space, or name another folder"
         ) from error
 
 
@@ -123,5 +123,5 @@ def _check_target(folder: Path) -> None:
     """A folder that is replaced must be an index: a mistaken path must not cost somebody's files."""
     if folder.exists() and not (folder / NAME).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise RetrievalError(
-            "something else than an index is here", where=folder, mend="name a new folder, or that of an older index"
+            "something else than an index is here", where=folder, hint="name a new folder, or that of an older index"
         )

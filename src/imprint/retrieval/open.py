@@ -39,7 +39,7 @@ def engine(kind: str) -> Engine:
     if kind not in ENGINES:
         raise RetrievalError(
             f"there is no engine {kind!r}; there are {', '.join(ENGINES)}",
-            mend="build the index again: `imprint search build`",
+            hint="build the index again: `imprint search build`",
         )
     module, name = ENGINES[kind].split(":")
     return cast(Engine, getattr(import_module(module), name))
@@ -71,7 +71,7 @@ def _folder(source: str | Path) -> Path:
         raise RetrievalError(
             "no such folder",
             where=folder,
-            mend="give a folder with an index (`imprint search build`), or the address of a server, as http://...",
+            hint="give a folder with an index (`imprint search build`), or the address of a server, as http://...",
         )
     return folder
 

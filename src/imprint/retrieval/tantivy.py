@@ -57,7 +57,7 @@ class Tantivy:
                 document.add_unsigned(_PLACE, place)
                 writer.add_document(document)
             if empty:
-                raise RetrievalError("there are no words in it", where=corpus, mend="give another corpus")
+                raise RetrievalError("there are no words in it", where=corpus, hint="give another corpus")
             writer.commit()
             writer.wait_merging_threads()
 
@@ -134,6 +134,6 @@ def _library() -> ModuleType:
     try:
         import tantivy
     except ImportError as error:
-        raise RecipeError("tantivy is not installed", mend="pip install 'imprint[search]'") from error
+        raise RecipeError("tantivy is not installed", hint="pip install 'imprint[search]'") from error
     module: ModuleType = tantivy
     return module

@@ -177,7 +177,7 @@ class ChatRollout:
             f"task {request.task.id!r} with {request.shown} does not fit the model's context: {error}",
             where=self.endpoint.model,
             key="model",
-            mend=f"use a model with a longer context, or {request.shorter}",
+            hint=f"use a model with a longer context, or {request.shorter}",
         )
 
 

@@ -61,7 +61,7 @@ class EpisodeStore:
             raise CheckpointError(
                 f"the row with the key {key} is not an episode: {error}",
                 where=self.path,
-                mend="the file was edited or is of another version; remove the line, or name another endpoint.store",
+                hint="the file was edited or is of another version; remove the line, or name another endpoint.store",
             ) from error
 
     def add(self, key: str, episode: Episode, usage: Usage) -> None:
@@ -83,7 +83,7 @@ class EpisodeStore:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise CheckpointError(
-                f"cannot be written: {error.strerror}", where=lock.parent, key="endpoint.store", mend="check the path"
+                f"cannot be written: {error.strerror}", where=lock.parent, key="endpoint.store", hint="check the path"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

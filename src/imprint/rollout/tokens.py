@@ -110,7 +110,7 @@ class Rollout:
             f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
             where=self.policy.name,
             key="model",
-            mend=f"use a model with a longer context, or {request.shorter}",
+            hint=f"use a model with a longer context, or {request.shorter}",
         )
 
     def _refuse_overlong(self, live: dict[int, _Tokens], ready: set[int], sampling: Sampling) -> set[int]:

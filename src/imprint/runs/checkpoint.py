@@ -72,7 +72,7 @@ def load_checkpoint(path: Path, policy: Policy, learner: Learner) -> dict[str, A
         raise CheckpointError(
             f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty'}",
             where=path,
-            mend="delete this folder; the run then resumes from the checkpoint before it",
+            hint="delete this folder; the run then resumes from the checkpoint before it",
         ) from error
     return state
 

@@ -45,7 +45,7 @@ class MetricsWriter:
                 raise RecipeError(
                     f"no tracker is called {name!r}",
                     key="loggers",
-                    mend=f"choose from: {', '.join(TRACKERS)}",
+                    hint=f"choose from: {', '.join(TRACKERS)}",
                 )
             self._trackers.append(TRACKERS[name](run))
 
@@ -59,7 +59,7 @@ class MetricsWriter:
             raise ImprintError(
                 f"step {step} was logged after step {self._last}",
                 where=self._run.record_path("metrics"),
-                mend="log steps in order; truncate_to(step) when resuming",
+                hint="log steps in order; truncate_to(step) when resuming",
             )
         plain = {name: _plain(name, value) for name, value in metrics.items() if name != "step"}
         self._run.append("metrics", [{"step": step, **plain}])
@@ -91,7 +91,7 @@ def _plain(name: str, value: SupportsFloat | None) -> Number | None:
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise ImprintError(f"the metric is not a number: {value!r}", key=name, mend="log numbers only") from error
+        raise ImprintError(f"the metric is not a number: {value!r}", key=name, hint="log numbers only") from error
     return number if math.isfinite(number) else None
 
 
@@ -121,7 +121,7 @@ class _Module:
             raise RecipeError(
                 f"the recipe asks for the tracker {package!r}, which is not installed",
                 key="loggers",
-                mend=f"pip install {package}, or remove it from `loggers`",
+                hint=f"pip install {package}, or remove it from `loggers`",
             ) from error
         self._log_step = log_step
         self._module.init(**options)

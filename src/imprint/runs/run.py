@@ -68,11 +68,11 @@ class Run:
         if not recipe_path.exists():
             _refuse_foreign_folder(path)
         elif not resume:
-            raise CheckpointError("a run is already here", where=path, mend="resume it, or choose another folder")
+            raise CheckpointError("a run is already here", where=path, hint="resume it, or choose another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"cannot be made: {error.strerror}", where=path, mend="check the path") from error
+            raise CheckpointError(f"cannot be made: {error.strerror}", where=path, hint="check the path") from error
         lock = _lock(path / ".lock")
         try:
             for folder in (path, path / "episodes", path / "checkpoints"):
@@ -95,7 +95,7 @@ class Run:
         """
         path = Path(path)
         if not (path / "recipe.yaml").is_file():
-            raise CheckpointError("no run here (recipe.yaml is missing)", where=path, mend="check the path")
+            raise CheckpointError("no run here (recipe.yaml is missing)", where=path, hint="check the path")
         return cls(path, files.read_text(path / "recipe.yaml"))
 
     def __enter__(self) -> Self:
@@ -223,7 +223,7 @@ class Run:
         try:
             status = json.loads(files.read_text(path))
         except ValueError as error:
-            raise CheckpointError(f"not JSON: {error}", where=path, mend="remove the file") from error
+            raise CheckpointError(f"not JSON: {error}", where=path, hint="remove the file") from error
         return status if isinstance(status, dict) else {}
 
     def _episode_files(self) -> list[tuple[int, Path]]:
@@ -236,7 +236,7 @@ class Run:
             raise CheckpointError(
                 "this run is open for reading only",
                 where=self.path,
-                mend="write through Run.create(..., resume=True)",
+                hint="write through Run.create(..., resume=True)",
             )
 
 
@@ -273,9 +273,9 @@ def _parse_recipe(text: str, where: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1
-        raise RecipeError("this is not YAML", where=where, line=line, mend="see recipes/ for examples") from error
+        raise RecipeError("this is not YAML", where=where, line=line, hint="see recipes/ for examples") from error
     if not isinstance(recipe, dict):
-        raise RecipeError("a recipe is a mapping of keys to values", where=where, mend="see recipes/ for examples")
+        raise RecipeError("a recipe is a mapping of keys to values", where=where, hint="see recipes/ for examples")
     return recipe
 
 
@@ -287,17 +287,17 @@ def _refuse_other_recipe(path: Path, recipe_text: str) -> None:
             "the run here has another recipe:\n    " + "\n    ".join(differences),
             where=path,
             key=differences[0].partition(":")[0],
-            mend="resume with the run's own recipe.yaml, or start a new run in another folder",
+            hint="resume with the run's own recipe.yaml, or start a new run in another folder",
         )
 
 
 def _refuse_foreign_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
-        raise CheckpointError("this is a file, not a folder", where=path, mend="choose another path")
+        raise CheckpointError("this is a file, not a folder", where=path, hint="choose another path")
     # A writer killed before its recipe was on the disk leaves at most hidden files.
     if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise CheckpointError(
-            "the folder is not empty and holds no run", where=path, mend="choose an empty or new folder"
+            "the folder is not empty and holds no run", where=path, hint="choose an empty or new folder"
         )
 
 
@@ -311,7 +311,7 @@ def _lock(path: Path) -> int:
         raise CheckpointError(
             f"another process{f' ({holder})' if holder else ''} is writing this run",
             where=path.parent,
-            mend="wait for it or stop it; a killed process gives the lock back by itself",
+            hint="wait for it or stop it; a killed process gives the lock back by itself",
         ) from error
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"pid {os.getpid()}\n".encode("ascii"), 0)
@@ -325,6 +325,6 @@ def _step_of(row: Mapping[str, Any], path: Path) -> int:
             f"a row has no whole number `step`: {str(dict(row))[:80]}",
             where=path,
             key="step",
-            mend="add the step",
+            hint="add the step",
         )
     return step

@@ -96,8 +96,8 @@ def _rows(run: Path) -> list[dict[str, Any]]:
         if not all(isinstance(row[key], str) for row in rows for key in ("skill", "fingerprint", "decision")):
             raise TypeError("a row's text is no text")
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        mend = "remove it; the skills are then judged anew"
-        raise CheckpointError(f"is damaged: {error}", where=path, mend=mend) from error
+        hint = "remove it; the skills are then judged anew"
+        raise CheckpointError(f"is damaged: {error}", where=path, hint=hint) from error
     return rows
 
 

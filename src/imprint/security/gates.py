@@ -52,7 +52,7 @@ def gates(
             raise TrustError(
                 f"has a critical finding, which nobody can vouch for: {found[gate].why}",
                 where=skill.path,
-                mend=f"see `imprint skills scan {skill.path}`, and mend the skill",
+                hint=f"see `imprint skills scan {skill.path}`, and fix the skill",
             )
         found[gate] = Passage(Outcome.VOUCHED, f"{why} (instead of: {found[gate].outcome}, {found[gate].why})")
     return found

@@ -110,7 +110,7 @@ async def _judge_all(reports: Sequence[SkillReport], judge: Judge) -> list[Skill
         config = EndpointConfig(base_url=judge.endpoint, api_key_env=judge.key_env)
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise PolicyError(problem, where=judge.endpoint, mend="give the address up to /v1") from error
+        raise PolicyError(problem, where=judge.endpoint, hint="give the address up to /v1") from error
     async with Endpoint(config, judge.model).connect() as chat:
         limit = asyncio.Semaphore(config.concurrency)
 

@@ -87,8 +87,8 @@ def read_lock(library: Path) -> Lock:
         return {name: _entry(value) for name, value in content["skills"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        mend = "restore the file, or remove it and promote the skills anew"
-        raise TrustError(f"is damaged: {shown(str(error))}", where=path, line=line, mend=mend) from error
+        hint = "restore the file, or remove it and promote the skills anew"
+        raise TrustError(f"is damaged: {shown(str(error))}", where=path, line=line, hint=hint) from error
 
 
 def write_lock(library: Path, lock: Mapping[str, Entry]) -> Path:

@@ -121,7 +121,7 @@ def promote(trust: Trust, to: Tier, gates: Gates, *, because: str, on: str) -> T
     """
     _need_reason(because)
     if to <= trust.tier:
-        raise TrustError(f"is at {trust.tier.name} already", mend="use --revoke to go back to T1")
+        raise TrustError(f"is at {trust.tier.name} already", hint="use --revoke to go back to T1")
     closed = closed_gates(to, gates)
     if closed:
         told = "; ".join(
@@ -129,7 +129,7 @@ def promote(trust: Trust, to: Tier, gates: Gates, *, because: str, on: str) -> T
         )
         raise TrustError(
             f"{to.name} needs {', '.join(NEEDED[to])}: {told}",
-            mend='mend the skill, or vouch for a gate by name: --vouch "G2=I read it all"',
+            hint='fix the skill, or vouch for a gate by name: --vouch "G2=I read it all"',
         )
     used = {gate: gates[gate] for gate in NEEDED[to]}
     return replace(trust, tier=to, gates=used, history=(*trust.history, Step(on, to, because)))
@@ -143,7 +143,7 @@ def revoke(trust: Trust, *, because: str, on: str) -> Trust:
     """
     _need_reason(because)
     if trust.tier is Tier.T1:
-        raise TrustError("is at T1 already", mend="take the skill out of the library to stop its use")
+        raise TrustError("is at T1 already", hint="take the skill out of the library to stop its use")
     return replace(trust, tier=Tier.T1, gates={}, history=(*trust.history, Step(on, Tier.T1, because)))
 
 
@@ -164,4 +164,4 @@ def changed(trust: Trust, fingerprint: str, changes: Sequence[str], *, on: str) 
 
 def _need_reason(because: str) -> None:
     if not because.strip():
-        raise TrustError("no reason is given", key="--because", mend='say why: --because "..."')
+        raise TrustError("no reason is given", key="--because", hint='say why: --because "..."')

@@ -91,7 +91,7 @@ def vet(library: SkillLibrary, config: TrustConfig | None = None, override: Over
     """Scan every skill of a library; one verdict a skill, in the library's order. Scans are kept by content.
 
     Raises:
-        TrustError: a skill is refused (each is named with rule, file, line and the mend), a name that is allowed is no
+        TrustError: a skill is refused (each is named with rule, file, line and the hint), a name that is allowed is no
             skill's, or a folder or the lock cannot be read.
     """
     from imprint.security.scan import Severity
@@ -136,8 +136,8 @@ def vet(library: SkillLibrary, config: TrustConfig | None = None, override: Over
 def _check_names(library: SkillLibrary, names: Iterable[str], key: str) -> None:
     for name in names:
         if name not in library:
-            mend = f"there are: {', '.join(library.names)}"
-            raise TrustError(f"no skill is called {name!r}", where=library.where, key=key, mend=mend)
+            hint = f"there are: {', '.join(library.names)}"
+            raise TrustError(f"no skill is called {name!r}", where=library.where, key=key, hint=hint)
 
 
 def _refusal(refused: list[tuple[Skill, list[Finding]]]) -> TrustError:
@@ -155,6 +155,6 @@ def _refusal(refused: list[tuple[Skill, list[Finding]]]) -> TrustError:
         "\n    ".join([f"{problem}:", *told]),
         where=skill.path / grave[0].file.partition("!")[0],
         line=grave[0].line or None,
-        mend=f"see `imprint skills scan {skill.path}`; take it out of the library or, once you have read it, say "
+        hint=f"see `imprint skills scan {skill.path}`; take it out of the library or, once you have read it, say "
         f"`trust: {{allow: [{', '.join(names)}]}}` in the recipe or {' '.join(f'--trust {name}' for name in names)}",
     )

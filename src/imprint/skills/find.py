@@ -61,7 +61,7 @@ class SkillIndex:
         try:
             self._ranker = Ranker.of(tokens(text) for text in self._texts)
         except ValueError as error:
-            raise LibraryError("there is nothing to search", mend="give skills whose pages hold words") from error
+            raise LibraryError("there is nothing to search", hint="give skills whose pages hold words") from error
         self._embedder = embedder
         self._vectors: dict[int, NDArray[np.float32]] = {}
 

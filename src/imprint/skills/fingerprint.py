@@ -38,16 +38,16 @@ def files_of(folder: Path) -> Files:
                         waiting.append(path)
                         continue
                     if len(found) == MAX_FILES:
-                        raise TrustError(f"holds over {MAX_FILES:,} files", where=folder, mend="keep a skill small")
+                        raise TrustError(f"holds over {MAX_FILES:,} files", where=folder, hint="keep a skill small")
                     status = entry.stat(follow_symlinks=False)
                     total += status.st_size
                     if total > MAX_BYTES:
-                        raise TrustError(f"is over {MAX_BYTES:,} bytes", where=folder, mend="keep a skill small")
+                        raise TrustError(f"is over {MAX_BYTES:,} bytes", where=folder, hint="keep a skill small")
                     found[path.relative_to(root).as_posix()] = _line(path, status.st_mode)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         at_fault = getattr(error, "filename", None) or folder
-        raise TrustError(f"cannot be read: {reason}", where=at_fault, mend="check the path") from error
+        raise TrustError(f"cannot be read: {reason}", where=at_fault, hint="check the path") from error
     return dict(sorted(found.items()))
 
 
@@ -69,7 +69,7 @@ def _line(path: Path, mode: int) -> str:
     if stat.S_ISLNK(mode):
         return f"link {os.readlink(path)}"  # noqa: PTH115 - the text of the link, as it is
     if not stat.S_ISREG(mode):
-        raise TrustError("is neither a file nor a link", where=path, mend="take it out of the skill")
+        raise TrustError("is neither a file nor a link", where=path, hint="take it out of the skill")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return f"{'executable' if mode & stat.S_IXUSR else 'file'} {digest}"

@@ -31,28 +31,28 @@ def parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any]
     """
     if len(front) > MAX_CHARACTERS:
         problem = f"the front matter is over {MAX_CHARACTERS:,} characters"
-        raise SkillError(problem, where=path, line=first_line, mend="move long texts to the page below it")
+        raise SkillError(problem, where=path, line=first_line, hint="move long texts to the page below it")
     try:
         loader = _StrictLoader(front)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise SkillError(
-                "the front matter is not keys with values", where=path, line=first_line, mend="write `name: ...`"
+                "the front matter is not keys with values", where=path, line=first_line, hint="write `name: ...`"
             )
         marks = _marks(node)
         values = {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
     except (ValueError, OverflowError) as error:  # an escape that is no character
         raise SkillError(
-            f"broken YAML: {shown(str(error))}", where=path, line=first_line, mend="mend the escapes in quotes"
+            f"broken YAML: {shown(str(error))}", where=path, line=first_line, hint="fix the escapes in quotes"
         ) from error
     except _RefusedError as error:
         line = _line(front, first_line, error.index)
-        raise SkillError(error.problem, where=path, line=line, key=error.key, mend=error.mend) from error
+        raise SkillError(error.problem, where=path, line=line, key=error.key, hint=error.hint) from error
     except yaml.YAMLError as error:
         line = _line(front, first_line, _position(error))
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
         raise SkillError(
-            f"broken YAML: {what}", where=path, line=line, mend="quote values that hold ': ', '#' or quotes"
+            f"broken YAML: {what}", where=path, line=line, hint="quote values that hold ': ', '#' or quotes"
         ) from error
     return values, {key: _line(front, first_line, index) for key, index in marks.items()}
 
@@ -66,9 +66,9 @@ def shown(text: str, longest: int = 80) -> str:
 class _RefusedError(Exception):
     """Sound YAML that has no place in front matter, at a character of the text."""
 
-    def __init__(self, problem: str, mark: Any, mend: str, key: str | None = None) -> None:
+    def __init__(self, problem: str, mark: Any, hint: str, key: str | None = None) -> None:
         super().__init__(problem)
-        self.problem, self.index, self.mend, self.key = problem, int(mark.index), mend, key
+        self.problem, self.index, self.hint, self.key = problem, int(mark.index), hint, key
 
 
 class _StrictLoader(yaml.BaseLoader):

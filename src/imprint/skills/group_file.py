@@ -40,11 +40,11 @@ def read_groups(library: Path) -> Groups:
     except (OSError, ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         raise LibraryError(
-            f"cannot be read: {shown(str(error))}", where=path, line=line, mend="mend the file, or make it anew"
+            f"cannot be read: {shown(str(error))}", where=path, line=line, hint="fix the file, or make it anew"
         ) from error
     if not isinstance(content, dict) or not all(_is_group(name, names) for name, names in content.items()):
-        mend = "write {GROUP: [SKILL, ...]}; a group's name has no comma, and is not *"
-        raise LibraryError("is not groups of skills", where=path, mend=mend)
+        hint = "write {GROUP: [SKILL, ...]}; a group's name has no comma, and is not *"
+        raise LibraryError("is not groups of skills", where=path, hint=hint)
     return content
 
 
@@ -73,15 +73,15 @@ def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
     known = {skill.name: skill for skill in skills}
     for name in tasks:
         if name not in known:
-            problem, mend = f"no skill is called {shown(name)!r}", "take the name out"
+            problem, hint = f"no skill is called {shown(name)!r}", "take the name out"
         elif known[name].tasks:
-            problem, mend = (
+            problem, hint = (
                 f"{name!r} says its tasks in its own front matter",
                 "take the name out here, or `tasks` there",
             )
         else:
             continue
-        raise LibraryError(problem, where=library / FILE_NAME, mend=mend)
+        raise LibraryError(problem, where=library / FILE_NAME, hint=hint)
     return [_serving(skill, tasks[skill.name]) if skill.name in tasks else skill for skill in skills]
 
 

@@ -57,7 +57,7 @@ def propose_groups(skills: Sequence[Skill], count: int | None = None, taken: Seq
     if not 3 <= len(skills) <= MOST or not 1 <= (count or 1) <= len(skills):
         raise LibraryError(
             f"{len(skills)} skills cannot be put into {count or 'some'} groups",
-            mend=f"give 3 to {MOST:,} skills and no more groups than skills, or write `metadata.tasks` by hand",
+            hint=f"give 3 to {MOST:,} skills and no more groups than skills, or write `metadata.tasks` by hand",
         )
     skills = sorted(skills, key=lambda skill: skill.name)
     vectors, terms = _vectors(skills)
@@ -86,7 +86,7 @@ def _vectors(skills: Sequence[Skill]) -> tuple[Any, list[str]]:
     except ImportError as error:
         raise LibraryError(
             "proposing groups needs scikit-learn, which is not installed",
-            mend="pip install 'imprint[find]', or write `metadata.tasks` by hand",
+            hint="pip install 'imprint[find]', or write `metadata.tasks` by hand",
         ) from error
 
     def words(skill: Skill) -> list[str]:
@@ -102,7 +102,7 @@ def _vectors(skills: Sequence[Skill]) -> tuple[Any, list[str]]:
             continue
         if (found.getnnz(axis=1) > 0).all():
             return found, list(vectorizer.get_feature_names_out())
-    raise LibraryError("a page has no words to go by", mend="write `metadata.tasks` by hand")
+    raise LibraryError("a page has no words to go by", hint="write `metadata.tasks` by hand")
 
 
 def _tells(word: str) -> bool:

@@ -41,14 +41,14 @@ def library_folder(name: str | Path) -> Path:
         return here
     if name not in names:
         if not os.path.lexists(here):
-            raise LibraryError(f"no folder and no installed library is called {name!r}", mend=_mend(name, names))
+            raise LibraryError(f"no folder and no installed library is called {name!r}", hint=_hint(name, names))
         return here
     folder = _folder_of(name)
     if holds_skills(here) and not here.samefile(folder):
         raise LibraryError(
             f"{name!r} is an installed library ({folder}), and a folder with skills here",
             where=here.absolute(),
-            mend=f"write ./{name} for the folder; to use the library, run this elsewhere",
+            hint=f"write ./{name} for the folder; to use the library, run this elsewhere",
         )
     return folder
 
@@ -81,11 +81,11 @@ def _folder_of(name: str) -> Path:
     raise LibraryError(
         f"the installed library {name!r} is no folder of its package: {package!r}",
         key="skills",
-        mend='its entry point should name one, e.g. "my_package.skills", and the package should not be a zip file',
+        hint='its entry point should name one, e.g. "my_package.skills", and the package should not be a zip file',
     )
 
 
-def _mend(name: str, names: list[str]) -> str:
+def _hint(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     said = f"did you mean {near[0]!r}? " if near else ""
     return f"{said}give a folder of skill folders, or an installed library: {', '.join(names) or 'there is none'}"

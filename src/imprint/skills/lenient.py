@@ -29,13 +29,13 @@ def read_lenient(folder: str | Path) -> Skill:
     except SkillError:
         pass
     for found in validate(folder, lenient=True).errors:
-        raise SkillError(found.problem, where=found.file, line=found.line, key=found.key, mend=found.mend)
+        raise SkillError(found.problem, where=found.file, line=found.line, key=found.key, hint=found.hint)
     page, front, body = page_parts(folder)
     body = _clean(body).strip()
     if not body:
-        raise SkillError(EMPTY_PAGE, where=page, mend="write what to do below the front matter")
+        raise SkillError(EMPTY_PAGE, where=page, hint="write what to do below the front matter")
     if len(body.encode("utf-8", "replace")) > MAX_BYTES:
-        raise SkillError(f"is over {MAX_BYTES:,} bytes", where=page, mend="move long material to references/")
+        raise SkillError(f"is over {MAX_BYTES:,} bytes", where=page, hint="move long material to references/")
     values = loose_values(front) or {}
     return Skill(
         name=_name(values.get("name"), folder),
@@ -56,7 +56,7 @@ def _name(given: Any, folder: Path) -> str:
         if name and not broken_name(name):
             return name
     raise SkillError(
-        f"neither its name nor its folder '{shown(folder.name)}' makes a name", where=folder, key="name", mend="name it"
+        f"neither its name nor its folder '{shown(folder.name)}' makes a name", where=folder, key="name", hint="name it"
     )
 
 

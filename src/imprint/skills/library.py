@@ -28,7 +28,7 @@ class SkillLibrary:
         self._by_name = {skill.name: skill for skill in self.skills}
         for name, count in Counter(skill.name for skill in self.skills).items():
             if count > 1:
-                raise LibraryError(f"two skills are called {name!r}", where=where, mend="rename one of them")
+                raise LibraryError(f"two skills are called {name!r}", where=where, hint="rename one of them")
 
     @classmethod
     def load(cls, folder: str | Path, *, lenient: bool = False) -> SkillLibrary:
@@ -45,14 +45,14 @@ class SkillLibrary:
         try:
             found = [entry for entry in sorted(folder.iterdir()) if claims_a_skill(entry)]
         except NotADirectoryError as error:
-            raise LibraryError("is not a folder", where=folder, mend="give a folder of skill folders") from error
+            raise LibraryError("is not a folder", where=folder, hint="give a folder of skill folders") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             at_fault = getattr(error, "filename", None) or folder
-            mend = "check the path and its permissions"
-            raise LibraryError(f"cannot be read: {reason}", where=at_fault, mend=mend) from error
+            hint = "check the path and its permissions"
+            raise LibraryError(f"cannot be read: {reason}", where=at_fault, hint=hint) from error
         if not found:
-            raise LibraryError("holds no skills", where=folder, mend="put skills in it, each a folder with a SKILL.md")
+            raise LibraryError("holds no skills", where=folder, hint="put skills in it, each a folder with a SKILL.md")
         read = read_lenient if lenient else Skill.read
         return cls(with_groups([read(entry) for entry in found], folder), folder)
 
@@ -69,7 +69,7 @@ class SkillLibrary:
     def __getitem__(self, name: str) -> Skill:
         if name not in self._by_name:
             raise LibraryError(
-                f"no skill is called {name!r}", where=self.where, mend=f"there are: {', '.join(self.names)}"
+                f"no skill is called {name!r}", where=self.where, hint=f"there are: {', '.join(self.names)}"
             )
         return self._by_name[name]
 
@@ -91,7 +91,7 @@ class SkillLibrary:
                 "; ".join(amiss),
                 where=self.where,
                 key="metadata.tasks",
-                mend=f'name task categories, or "*" for all; the categories are: {", ".join(categories)}',
+                hint=f'name task categories, or "*" for all; the categories are: {", ".join(categories)}',
             )
 
 

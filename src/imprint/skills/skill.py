@@ -64,7 +64,7 @@ class Skill:
 
     @staticmethod
     def check(folder: str | Path) -> list[SkillError]:
-        """Every problem of a skill folder, with file, line and mend; empty for a valid skill."""
+        """Every problem of a skill folder, with file, line and fix; empty for a valid skill."""
         return _examine(Path(folder))[1]
 
     @classmethod
@@ -94,18 +94,18 @@ class Skill:
         """
         values: dict[str, Any] = {"name": self.name, "description": self.description}
         values |= {key: value for key, value in self._optional().items() if value not in (None, {})}
-        for key, text, mend in _broken_rules(values):
-            raise SkillError(text, where=parent, key=key, mend=mend)
+        for key, text, hint in _broken_rules(values):
+            raise SkillError(text, where=parent, key=key, hint=hint)
         if self.name != normal_name(self.name):
-            text, mend = "is not in the form in which names are compared", f"call it '{normal_name(self.name)}'"
-            raise SkillError(f"'{shown(self.name)}' {text}", where=parent, key="name", mend=mend)
+            text, hint = "is not in the form in which names are compared", f"call it '{normal_name(self.name)}'"
+            raise SkillError(f"'{shown(self.name)}' {text}", where=parent, key="name", hint=hint)
         folder = Path(parent) / self.name
         front = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000)
         data = f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
         # The reader has the last word: what it would refuse, or read as another skill, never reaches the disk.
         _, problems = _parse(data, folder / FILE_NAMES[0])
         for problem in problems:
-            raise SkillError(problem.problem, where=folder, key=problem.key, mend=problem.mend)
+            raise SkillError(problem.problem, where=folder, key=problem.key, hint=problem.hint)
         atomic_write(folder / FILE_NAMES[0], data)
         return folder
 
@@ -147,28 +147,28 @@ def skill_file(folder: Path) -> Path:
                 return _plain_file(path, folder)
         near = [entry.name for entry in folder.iterdir() if entry.name.lower() == FILE_NAMES[1]]
     except FileNotFoundError as error:
-        raise SkillError("no such folder", where=folder, mend="check the path") from error
+        raise SkillError("no such folder", where=folder, hint="check the path") from error
     except NotADirectoryError as error:
-        raise SkillError("is not a folder", where=folder, mend="give the folder that holds SKILL.md") from error
+        raise SkillError("is not a folder", where=folder, hint="give the folder that holds SKILL.md") from error
     except (OSError, ValueError) as error:
         raise _cannot_read(folder, error) from error
-    mend = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
-    raise SkillError("has no SKILL.md", where=folder, mend=mend)
+    hint = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
+    raise SkillError("has no SKILL.md", where=folder, hint=hint)
 
 
 def _plain_file(path: Path, folder: Path) -> Path:
     if path.is_symlink() and not path.exists():
-        raise SkillError("is a link that leads nowhere", where=path, mend="put the file itself here")
+        raise SkillError("is a link that leads nowhere", where=path, hint="put the file itself here")
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise SkillError("is a link that leads out of its folder", where=path, mend="put the file itself here")
+        raise SkillError("is a link that leads out of its folder", where=path, hint="put the file itself here")
     if not path.is_file():
-        raise SkillError("is not a file", where=path, mend="put the page here as a file")
+        raise SkillError("is not a file", where=path, hint="put the page here as a file")
     return path
 
 
 def _cannot_read(path: Path, error: Exception) -> SkillError:
     reason = getattr(error, "strerror", None) or str(error)
-    return SkillError(f"cannot be read: {reason}", where=path, mend="check the path and its permissions")
+    return SkillError(f"cannot be read: {reason}", where=path, hint="check the path and its permissions")
 
 
 def _examine(folder: Path) -> tuple[Skill | None, list[SkillError]]:
@@ -200,13 +200,13 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     folder = Path(os.path.abspath(path.parent)).name  # noqa: PTH100 - `absolute` keeps `..`
     problems = [
         SkillError(
-            text, where=path, key=shown(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), mend=mend
+            text, where=path, key=shown(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), hint=hint
         )
-        for key, text, mend in _broken_rules(values, folder)
+        for key, text, hint in _broken_rules(values, folder)
     ]
     if not body.strip():
-        mend = "write what to do below the front matter"
-        problems.append(SkillError(EMPTY_PAGE, where=path, line=body_line, mend=mend))
+        hint = "write what to do below the front matter"
+        problems.append(SkillError(EMPTY_PAGE, where=path, line=body_line, hint=hint))
     if problems:
         return None, problems
     skill = Skill(
@@ -224,15 +224,15 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
 
 def _decode(path: Path, data: bytes) -> str:
     if len(data) > MAX_BYTES:
-        raise SkillError(f"is over {MAX_BYTES:,} bytes", where=path, mend="move long material to references/")
+        raise SkillError(f"is over {MAX_BYTES:,} bytes", where=path, hint="move long material to references/")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise SkillError("is not UTF-8", where=path, line=line, mend="save it as UTF-8") from error
+        raise SkillError("is not UTF-8", where=path, line=line, hint="save it as UTF-8") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise SkillError("holds a NUL character", where=path, line=line, mend="remove it")
+        raise SkillError("holds a NUL character", where=path, line=line, hint="remove it")
     return text.replace("\r\n", "\n")
 
 
@@ -241,16 +241,16 @@ def _split(path: Path, text: str) -> tuple[str, str, int]:
     lines = text.split("\n")
     if lines[0].rstrip() != "---":
         raise SkillError(
-            "does not start with front matter", where=path, line=1, mend="begin with a line ---, name and description"
+            "does not start with front matter", where=path, line=1, hint="begin with a line ---, name and description"
         )
     for number, line in enumerate(lines[1:], start=1):
         if line.rstrip() == "---":
             return "\n".join(lines[1:number]), "\n".join(lines[number + 1 :]), number + 2
-    raise SkillError("the front matter has no end", where=path, line=1, mend="end it with a line ---")
+    raise SkillError("the front matter has no end", where=path, line=1, hint="end it with a line ---")
 
 
 def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[tuple[str, str, str]]:
-    """Each broken rule as (key, what is wrong, mend)."""
+    """Each broken rule as (key, what is wrong, hint)."""
     broken = [
         (key, "unknown key", f"use one of: {', '.join(FIELDS)}; anything else goes under metadata")
         for key in values
@@ -264,8 +264,8 @@ def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[
             broken += _text_rules(key, values[key], limit, required=False)
     name = values.get("name")
     if isinstance(name, str) and name.strip():
-        mend = "use lowercase letters, digits and single hyphens between"
-        broken += [("name", problem, mend) for problem in broken_name(name)]
+        hint = "use lowercase letters, digits and single hyphens between"
+        broken += [("name", problem, hint) for problem in broken_name(name)]
         if folder is not None and normal_name(name) != normal_name(folder, strip=False):
             problem = f"'{shown(name)}' differs from its folder '{shown(folder)}'"
             broken.append(("name", problem, "give both the same name"))

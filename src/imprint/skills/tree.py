@@ -32,13 +32,13 @@ def find_skills(root: str | Path) -> list[Path]:
         entries += count
         if entries > MAX_ENTRIES:
             problem = f"holds over {MAX_ENTRIES:,} files and folders"
-            raise LibraryError(problem, where=root, mend="give a folder nearer to the skills")
+            raise LibraryError(problem, where=root, hint="give a folder nearer to the skills")
         if is_skill:
             found.append(folder)
             continue
         if below and depth == MAX_DEPTH:
             problem = f"is nested {MAX_DEPTH} folders deep, and there are more below it"
-            raise LibraryError(problem, where=folder, mend="give a folder nearer to the skills")
+            raise LibraryError(problem, where=folder, hint="give a folder nearer to the skills")
         waiting += [(entry, depth + 1) for entry in below]
     return sorted(found)
 
@@ -56,8 +56,8 @@ def _look(folder: Path) -> tuple[list[Path], bool, int]:
                 if entry.name not in SKIPPED and entry.is_dir(follow_symlinks=False):
                     below.append(folder / entry.name)
     except NotADirectoryError as error:
-        raise LibraryError("is not a folder", where=folder, mend="give a folder of SKILL.md folders") from error
+        raise LibraryError("is not a folder", where=folder, hint="give a folder of SKILL.md folders") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise LibraryError(f"cannot be read: {reason}", where=folder, mend="check the path") from error
+        raise LibraryError(f"cannot be read: {reason}", where=folder, hint="check the path") from error
     return below, is_skill, count

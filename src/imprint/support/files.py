@@ -131,12 +131,12 @@ def append_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
         data = "".join(lines).encode("utf-8", "backslashreplace")  # a lone surrogate from a model's text
     except (TypeError, ValueError) as error:
         raise ImprintError(
-            f"a row cannot be written as JSON: {error}", where=path, mend="write numbers, text, lists or null"
+            f"a row cannot be written as JSON: {error}", where=path, hint="write numbers, text, lists or null"
         ) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
-            size = _mend_tail(file.fileno())
+            size = _hint_tail(file.fileno())
             try:
                 _write(file.fileno(), data)
                 os.fsync(file.fileno())
@@ -194,14 +194,14 @@ def read_text(path: str | Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot be read: {error}", where=path, mend="check the path") from error
+        raise CheckpointError(f"cannot be read: {error}", where=path, hint="check the path") from error
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+        raise CheckpointError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error
     for number, line in enumerate(lines, start=1):
         last = number == len(lines)  # what follows the last line end: nothing, or a half-written line
         if last and not line:
@@ -214,7 +214,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 "this line is not a JSON object",
                 where=path,
                 line=number,
-                mend="the file was damaged or edited by hand; remove the line or restore the file",
+                hint="the file was damaged or edited by hand; remove the line or restore the file",
             )
 
 
@@ -229,7 +229,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _mend_tail(handle: int) -> int:
+def _hint_tail(handle: int) -> int:
     """Make the file end in a line end, dropping a half-written last line; gives the new size in bytes."""
     size = os.fstat(handle).st_size
     if size == 0 or os.pread(handle, 1, size - 1) == b"\n":
@@ -313,8 +313,8 @@ def _raise_write_error(error: BaseException, path: Path, full: bool) -> NoReturn
         raise CheckpointError(
             "the disk is full; what was there before is untouched",
             where=path,
-            mend="free some space (older checkpoints are the largest files of a run), then resume",
+            hint="free some space (older checkpoints are the largest files of a run), then resume",
         ) from error
     raise CheckpointError(
-        f"cannot be written: {error}", where=path, mend="check the path and its permissions"
+        f"cannot be written: {error}", where=path, hint="check the path and its permissions"
     ) from error

@@ -29,7 +29,7 @@ def load(group: str, kind: str, name: str, key: str) -> Any:
         raise RecipeError(
             f"more than one {kind} is called {name!r}: {', '.join(sorted(found))}",
             key=key,
-            mend="uninstall the packages that bring the others",
+            hint="uninstall the packages that bring the others",
         )
     for value, point in found.items():
         try:
@@ -38,10 +38,10 @@ def load(group: str, kind: str, name: str, key: str) -> Any:
             raise RecipeError(
                 f"the {kind} {name!r} ({value}) cannot be imported: {error}",
                 key=key,
-                mend=f"install what it needs, or choose another {kind}",
+                hint=f"install what it needs, or choose another {kind}",
             ) from error
     raise RecipeError(
         f"no {kind} is called {name!r}",
         key=key,
-        mend=f"choose one of: {', '.join(names(group)) or 'none installed'}",
+        hint=f"choose one of: {', '.join(names(group)) or 'none installed'}",
     )

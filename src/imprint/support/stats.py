@@ -44,7 +44,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """
     _need(n, 1, "a success rate")
     if not 0 <= successes <= n:
-        raise ImprintError(f"{successes} successes of {n}", mend="give counts with 0 <= successes <= n")
+        raise ImprintError(f"{successes} successes of {n}", hint="give counts with 0 <= successes <= n")
     z2 = _quantile(level) ** 2
     rate = successes / n
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
@@ -74,7 +74,7 @@ def paired_difference(with_E: Sequence[bool], without_E: Sequence[bool], level: 
     if len(with_E) != len(without_E):
         raise ImprintError(
             f"{len(with_E)} episodes with, {len(without_E)} without: these are no pairs",
-            mend="play both arms on the same tasks and seeds",
+            hint="play both arms on the same tasks and seeds",
         )
     n = len(with_E)
     _need(n, 1, "a paired difference")
@@ -107,7 +107,7 @@ def _lost_rate(gained: int, lost: int, n: int, delta: float) -> float:
 def mcnemar(gained: int, lost: int) -> float:
     """The exact two-sided p-value of gains and losses being equally likely; 1.0 when no pair differs."""
     if gained < 0 or lost < 0:
-        raise ImprintError(f"counts of {gained} and {lost}", mend="give counts of pairs, 0 or more")
+        raise ImprintError(f"counts of {gained} and {lost}", hint="give counts of pairs, 0 or more")
     return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost, 0.5).pvalue)
 
 
@@ -131,10 +131,10 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def _quantile(level: float) -> float:
     """The two-sided normal quantile of `level`: 1.96 for 0.95."""
     if not 0 < level < 1:
-        raise ImprintError(f"a confidence level of {level}", key="level", mend="choose one between 0 and 1, as 0.95")
+        raise ImprintError(f"a confidence level of {level}", key="level", hint="choose one between 0 and 1, as 0.95")
     return float(norm.ppf((1 + level) / 2))
 
 
 def _need(n: int, least: int, what: str) -> None:
     if n < least:
-        raise ImprintError(f"{what} needs {least} or more observations, not {n}", mend="play more episodes")
+        raise ImprintError(f"{what} needs {least} or more observations, not {n}", hint="play more episodes")

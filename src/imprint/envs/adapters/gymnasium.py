@@ -79,7 +79,7 @@ class GymnasiumWorld:
             import gymnasium
         except ImportError as error:
             raise RecipeError(
-                "the package gymnasium is not installed", key="env.name", mend="pip install 'imprint[gymnasium]'"
+                "the package gymnasium is not installed", key="env.name", hint="pip install 'imprint[gymnasium]'"
             ) from error
         try:
             return gymnasium.make(self.id, disable_env_checker=True, **self.arguments)
@@ -87,7 +87,7 @@ class GymnasiumWorld:
             raise RecipeError(
                 f"gymnasium cannot make {self.id!r}: {_first_line(error)}",
                 key="env.id",
-                mend="give an id as gymnasium.make takes it (`package:Env-v0`) and its env.arguments",
+                hint="give an id as gymnasium.make takes it (`package:Env-v0`) and its env.arguments",
             ) from error
 
     def tasks(self, split: str) -> Sequence[Task]:
@@ -135,7 +135,7 @@ class GymnasiumEnvironment:
             GameError: there was no reset, the environment fails, or does not say at the end whether it is solved.
         """
         if self.env is None:
-            raise GameError("step before reset", mend="call reset(task, seed) first")
+            raise GameError("step before reset", hint="call reset(task, seed) first")
         codec = self.world.codec
         meant = codec.action(action)
         self.turn += 1
@@ -150,7 +150,7 @@ class GymnasiumEnvironment:
             raise GameError(
                 f"fails at the action {action!r}: {type(error).__name__}: {_first_line(error)}",
                 where=self.world.id,
-                mend="mend the environment: an action that is not possible should be answered, not raise",
+                hint="fix the environment: an action that is not possible should be answered, not raise",
             ) from error
         self.total += float(reward)
         over = bool(terminated or truncated or late)

@@ -36,11 +36,11 @@ class Codec:
             raise RecipeError(
                 f"its actions are no text: {space}",
                 key="env.id",
-                mend="choose an environment with a Text or Discrete action space, or wrap it",
+                hint="choose an environment with a Text or Discrete action space, or wrap it",
             )
         elif actions:
             raise RecipeError(
-                "its actions are text, so they need no names", key="env.actions", mend="leave out env.actions"
+                "its actions are text, so they need no names", key="env.actions", hint="leave out env.actions"
             )
 
     def text(self, observation: Any) -> str:
@@ -54,7 +54,7 @@ class Codec:
             raise GameError(
                 f"an observation is no text but {type(found).__name__}",
                 key="env.observation",
-                mend="name the key of the text, or mend the environment",
+                hint="name the key of the text, or fix the environment",
             )
         return found
 
@@ -82,17 +82,17 @@ class Codec:
                 raise RecipeError(
                     "its observations are mappings" + (f" without a text {self.key!r}" if self.key else ""),
                     key="env.observation",
-                    mend=f"name the key of the text: {', '.join(texts) or 'it has none'}",
+                    hint=f"name the key of the text: {', '.join(texts) or 'it has none'}",
                 )
         elif not isinstance(space, spaces.Text):
             raise RecipeError(
                 f"its observations are no text: {space}",
                 key="env.id",
-                mend="choose an environment with a Text observation space, or wrap it",
+                hint="choose an environment with a Text observation space, or wrap it",
             )
         elif self.key is not None:
             raise RecipeError(
-                "its observations are text and no mappings", key="env.observation", mend="leave out env.observation"
+                "its observations are text and no mappings", key="env.observation", hint="leave out env.observation"
             )
 
 
@@ -102,6 +102,6 @@ def _named(actions: Sequence[str] | None, count: int, start: int) -> dict[str, i
         raise RecipeError(
             f"it has {count} actions that need names, and {given}",
             key="env.actions",
-            mend="list a name for each, in the order of their numbers",
+            hint="list a name for each, in the order of their numbers",
         )
     return {name: start + place for place, name in enumerate(actions)}

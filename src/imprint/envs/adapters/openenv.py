@@ -64,7 +64,7 @@ class OpenEnvWorld:
         test: PositiveInt = 400,
     ) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
-            raise RecipeError(f"{url!r} is no address of a server", key="env.url", mend="write http://HOST:PORT")
+            raise RecipeError(f"{url!r} is no address of a server", key="env.url", hint="write http://HOST:PORT")
         self.url = url.rstrip("/")
         self.observation, self.action = observation, action
         self.arguments, self.split = dict(arguments or {}), split
@@ -113,7 +113,7 @@ class OpenEnvWorld:
                 f"more than {self._most} episodes are in flight, and the server has no more sessions",
                 where=self.url,
                 key="env.sessions",
-                mend=f"set rollout.batch: {self._most}, or raise env.sessions and the server's own limit",
+                hint=f"set rollout.batch: {self._most}, or raise env.sessions and the server's own limit",
             )
         self._open += 1
         return Session(self.url, self.timeout)
@@ -158,7 +158,7 @@ class OpenEnvEnvironment:
                 task is solved.
         """
         if self.session is None:
-            raise GameError("step before reset", mend="call reset(task, seed) first")
+            raise GameError("step before reset", hint="call reset(task, seed) first")
         self.turn += 1
         late = self.turn >= self.world.max_turns
         answer = self.session.step({self.world.action: action}) if action else None
@@ -192,7 +192,7 @@ class OpenEnvEnvironment:
                 f"an observation has no text under {self.world.observation!r}",
                 where=self.world.url,
                 key="env.observation",
-                mend=f"name the field of the text; there are: {', '.join(map(str, observation))}",
+                hint=f"name the field of the text; there are: {', '.join(map(str, observation))}",
             )
         return found
 
@@ -221,12 +221,12 @@ def _check_fields(schemas: Schemas, world: OpenEnvWorld) -> None:
             raise RecipeError(
                 f"an {what} of {world.url} has no field {name!r}",
                 key=f"env.{what}",
-                mend=f"its fields are: {', '.join(fields) or 'none'}",
+                hint=f"its fields are: {', '.join(fields) or 'none'}",
             )
     more = [name for name in schemas.required if name != world.action]
     if more:
         raise RecipeError(
             f"an action of {world.url} needs {more[0]!r} beside a text",
             key="env.url",
-            mend="choose an environment whose action is one text",
+            hint="choose an environment whose action is one text",
         )

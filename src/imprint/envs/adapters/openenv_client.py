@@ -35,7 +35,7 @@ def read_schemas(url: str, timeout: float) -> Schemas:
         import httpx
         import openenv.core  # noqa: F401 - told here, before anything is asked
     except ImportError as error:
-        raise RecipeError("the package openenv-core is not installed", key="env.name", mend=NEEDED) from error
+        raise RecipeError("the package openenv-core is not installed", key="env.name", hint=NEEDED) from error
     try:
         answer = httpx.get(f"{url}/schema", timeout=timeout).raise_for_status().json()
         observation, action = answer["observation"]["properties"], answer["action"]
@@ -44,11 +44,11 @@ def read_schemas(url: str, timeout: float) -> Schemas:
         raise GameError(
             f"does not answer: {error or type(error).__name__}",
             where=f"{url}/schema",
-            mend="start the server, and give its address as env.url",
+            hint="start the server, and give its address as env.url",
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise GameError(
-            "is no OpenEnv server: its schema cannot be read", where=f"{url}/schema", mend="check env.url"
+            "is no OpenEnv server: its schema cannot be read", where=f"{url}/schema", hint="check env.url"
         ) from error
 
 
@@ -108,7 +108,7 @@ class Session:
         return GameError(
             f"{what}: {said}",
             where=self.url,
-            mend="look at the server's log; if it has no more sessions, set rollout.batch and env.sessions to the "
+            hint="look at the server's log; if it has no more sessions, set rollout.batch and env.sessions to the "
             "number that it can have (max_concurrent_envs)",
         )
 

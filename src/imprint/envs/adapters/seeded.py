@@ -38,10 +38,10 @@ class Seeds:
 
     def __post_init__(self) -> None:
         if len(set(self.categories)) < len(self.categories):
-            raise RecipeError("a category is named twice", key="env.categories", mend="name each once")
+            raise RecipeError("a category is named twice", key="env.categories", hint="name each once")
         for split, count in self.counts.items():
             if count > SPAN:
-                raise RecipeError(f"a split has at most {SPAN:,} seeds", key=f"env.{split}", mend="ask for fewer")
+                raise RecipeError(f"a split has at most {SPAN:,} seeds", key=f"env.{split}", hint="ask for fewer")
 
     def tasks(self, split: str, asking: Callable[[], AbstractContextManager[Ask]]) -> Sequence[Task]:
         """One task a seed; with several categories the environment is asked for that of each.
@@ -50,7 +50,7 @@ class Seeds:
             RecipeError: there is no such split, or the environment does not say which category a task has.
         """
         if split not in self.counts:
-            raise RecipeError(f"there is no split {split!r}", key="split", mend=f"choose from: {', '.join(SPLITS)}")
+            raise RecipeError(f"there is no split {split!r}", key="split", hint=f"choose from: {', '.join(SPLITS)}")
         first = (self.seed * len(SPLITS) + SPLITS.index(split)) * SPAN
         seeds = range(first, first + self.counts[split])
         if len(self.categories) == 1:
@@ -68,7 +68,7 @@ class Seeds:
             raise RecipeError(
                 f"{self.where} gives the seed {seed} {said}",
                 key="env.categories",
-                mend="name all its categories, or one for all tasks",
+                hint="name all its categories, or one for all tasks",
             )
         return str(category)
 
@@ -98,7 +98,7 @@ class Outcome:
                 f"says nothing under {self.key!r} at the end of an episode, so nobody knows whether it is solved",
                 where=where,
                 key="env.success",
-                mend="name the word under which it does, or set env.threshold: the sum of rewards from which on it is",
+                hint="name the word under which it does, or set env.threshold: the sum of rewards from which on it is",
             )
         return bool(said[self.key])
 

@@ -33,11 +33,11 @@ def read_document(path: str | Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+        raise GameError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise GameError("is not a game in UTF-8 text", where=path, mend=DAMAGED) from error
+        raise GameError("is not a game in UTF-8 text", where=path, hint=DAMAGED) from error
     except json.JSONDecodeError as error:
-        raise GameError(f"is not whole JSON: {error.msg}", where=path, line=error.lineno, mend=DAMAGED) from error
+        raise GameError(f"is not whole JSON: {error.msg}", where=path, line=error.lineno, hint=DAMAGED) from error
 
 
 def read_rows(path: str | Path, limit: int | None = None) -> Iterator[tuple[int, Any]]:
@@ -51,7 +51,7 @@ def read_rows(path: str | Path, limit: int | None = None) -> Iterator[tuple[int,
         try:
             yield line, json.loads(text)
         except json.JSONDecodeError as error:
-            raise GameError(f"is not whole JSON: {error.msg}", where=path, line=line, mend=DAMAGED) from error
+            raise GameError(f"is not whole JSON: {error.msg}", where=path, line=line, hint=DAMAGED) from error
 
 
 def text_of(document: Any, key: str, where: str | Path) -> str:
@@ -62,7 +62,7 @@ def text_of(document: Any, key: str, where: str | Path) -> str:
     """
     value = document.get(key) if isinstance(document, Mapping) else None
     if not isinstance(value, str):
-        raise GameError("is missing or not text", where=where, key=key, mend=DAMAGED)
+        raise GameError("is missing or not text", where=where, key=key, hint=DAMAGED)
     return value
 
 
@@ -94,7 +94,7 @@ def find_games(folder: str | Path, split: str) -> list[Path]:
         raise GameError(
             f"holds no */*/{FILE_NAME}",
             where=root / split,
-            mend="give a folder in ALFWorld's layout, as `alfworld-download` makes it, and one of its splits",
+            hint="give a folder in ALFWorld's layout, as `alfworld-download` makes it, and one of its splits",
         )
     return files
 
@@ -113,6 +113,6 @@ def read_lines(path: Path, limit: int | None = None) -> Iterator[tuple[int, str]
                 if text.strip():
                     yield line, text
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise GameError(f"is cut short or damaged: {error}", where=path, mend=DAMAGED) from error
+        raise GameError(f"is cut short or damaged: {error}", where=path, hint=DAMAGED) from error
     except OSError as error:
-        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+        raise GameError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error

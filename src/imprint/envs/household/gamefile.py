@@ -46,7 +46,7 @@ def game_file(game: Game) -> dict[str, Any]:
         raise GameError(
             "a game with rules or commands of its own cannot be written: the domain is fixed",
             where=game.id,
-            mend="write the game it was made from",
+            hint="write the game it was made from",
         )
     return {
         "pddl_domain": _template("domain.pddl"),
@@ -67,7 +67,7 @@ def problem_text(game: Game) -> str:
     declared = [*_declare(game)]
     for line in declared:
         if not _NAME.fullmatch(line.split(" - ")[0]):
-            raise GameError(f"{line.split(' - ')[0]!r} is no PDDL name", where=game.id, mend="use letters, digits, _")
+            raise GameError(f"{line.split(' - ')[0]!r} is no PDDL name", where=game.id, hint="use letters, digits, _")
     sections = (
         "(:domain alfred)",
         f"(:objects\n{_lines(declared)})",
@@ -135,7 +135,7 @@ def _object_facts(thing: Object, game: Game) -> Iterator[str]:
 def _predicate(flag: str, game: Game) -> str:
     if flag not in _PREDICATES:
         known = ", ".join(sorted(_PREDICATES))
-        raise GameError(f"the domain has no predicate for {flag!r}", where=game.id, mend=f"use one of: {known}")
+        raise GameError(f"the domain has no predicate for {flag!r}", where=game.id, hint=f"use one of: {known}")
     return _PREDICATES[flag]
 
 

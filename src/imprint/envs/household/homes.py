@@ -106,7 +106,7 @@ class Home:
         raise GameError(
             f"no {self.kind} for {self.ask.family} {self.ask.object_type} {self.ask.target} falls to {split}",
             key="census.json",
-            mend="count the published rooms again: benchmarks/support/count_rooms.py",
+            hint="count the published rooms again: benchmarks/support/count_rooms.py",
         )
 
     def _needed(self) -> tuple[frozenset[str], str]:

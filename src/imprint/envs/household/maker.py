@@ -74,10 +74,10 @@ class MakerConfig:
         unknown = [family for family in self.families if family not in FAMILIES]
         if unknown or not self.families:
             problem = f"unknown family {unknown[0]!r}" if unknown else "there is no family to make games of"
-            raise GameError(problem, key="families", mend=f"choose from: {', '.join(FAMILIES)}")
+            raise GameError(problem, key="families", hint=f"choose from: {', '.join(FAMILIES)}")
         if self.size not in get_args(Size):
             choices = ", ".join(get_args(Size))
-            raise GameError(f"unknown size {self.size!r}", key="size", mend=f"choose from: {choices}")
+            raise GameError(f"unknown size {self.size!r}", key="size", hint=f"choose from: {choices}")
 
 
 def make_game(split: str, index: int, config: MakerConfig | None = None) -> Game:
@@ -91,7 +91,7 @@ def make_game(split: str, index: int, config: MakerConfig | None = None) -> Game
     config = config or MakerConfig()
     if split not in SHARES or index < 0:
         problem = f"made games have no split {split!r}" if split not in SHARES else "a game's index is 0 or more"
-        raise GameError(problem, where=f"made/{split}/{index}", mend=f"choose from: {', '.join(SPLITS)}")
+        raise GameError(problem, where=f"made/{split}/{index}", hint=f"choose from: {', '.join(SPLITS)}")
     dice = random.Random(f"household/{config.seed}/{config.size}/{split}/{index}")
     family = config.families[index % len(config.families)]
     names = Names(dice)
@@ -143,7 +143,7 @@ def write_games(folder: str | Path, split: str, count: int, config: MakerConfig 
             raise GameError(
                 f"cannot be written: {error.strerror}",
                 where=place,
-                mend="choose a folder that can be written",
+                hint="choose a folder that can be written",
             ) from error
         paths.append(place / FILE_NAME)
     return paths

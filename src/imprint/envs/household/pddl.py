@@ -93,7 +93,7 @@ def parse_row(row: Mapping[str, Any], game_id: str, template: Template, where: s
         GameError: something is missing or malformed.
     """
     if not isinstance(row.get("task"), str):
-        raise GameError("is missing or not text", where=where, key="task", mend="get the table again")
+        raise GameError("is missing or not text", where=where, key="task", hint="get the table again")
     return _build(row, game_id, row["task"].strip().removeprefix(PREFIX).strip(), template, where)
 
 
@@ -111,11 +111,11 @@ def parse_game(document: Any, game_id: str, *, where: str | Path | None = None) 
             "the action PutObject has no template that begins with move or put",
             where=where,
             key="grammar",
-            mend=DAMAGED,
+            hint=DAMAGED,
         )
     task = TASK.search(grammar)
     if task is None:
-        raise GameError(f"there is no sentence {PREFIX!r}", where=where, key="grammar", mend=DAMAGED)
+        raise GameError(f"there is no sentence {PREFIX!r}", where=where, key="grammar", hint=DAMAGED)
     template = Template(_rules(text_of(document, "pddl_domain", where), where), put[1])
     return _build(document, game_id, _unescape(task[1]).strip(), template, where)
 
@@ -132,21 +132,21 @@ def read_expression(text: str, *, where: str | Path, key: str) -> Expression:
     for token in _TOKEN.findall(text):
         if token == "(":
             if len(open_lists) > MAX_DEPTH:
-                raise GameError("the parentheses are nested too deep", where=where, key=key, mend=DAMAGED)
+                raise GameError("the parentheses are nested too deep", where=where, key=key, hint=DAMAGED)
             open_lists.append([])
         elif token != ")":
             open_lists[-1].append(intern(token))
         elif len(open_lists) == 1:
-            raise GameError("a parenthesis is closed that was never opened", where=where, key=key, mend=DAMAGED)
+            raise GameError("a parenthesis is closed that was never opened", where=where, key=key, hint=DAMAGED)
         else:
             closed = open_lists.pop()
             open_lists[-1].append(closed)
     if len(open_lists) > 1:
         missing = len(open_lists) - 1
-        raise GameError(f"{missing} closing parenthesis(es) missing at the end", where=where, key=key, mend=DAMAGED)
+        raise GameError(f"{missing} closing parenthesis(es) missing at the end", where=where, key=key, hint=DAMAGED)
     found = next((item for item in open_lists[0] if isinstance(item, list)), None)
     if found is None:
-        raise GameError("there is no PDDL expression", where=where, key=key, mend=DAMAGED)
+        raise GameError("there is no PDDL expression", where=where, key=key, hint=DAMAGED)
     return found
 
 
@@ -163,7 +163,7 @@ def _unescape(text: str) -> str:
 def _walkthrough(document: Mapping[str, Any], where: str | Path) -> tuple[str, ...]:
     commands = document.get("walkthrough") or ()
     if not isinstance(commands, list | tuple) or not all(isinstance(command, str) for command in commands):
-        raise GameError("is not a list of commands", where=where, key="walkthrough", mend=DAMAGED)
+        raise GameError("is not a list of commands", where=where, key="walkthrough", hint=DAMAGED)
     return tuple(commands)
 
 
@@ -171,7 +171,7 @@ def _rules(domain: str, where: str | Path) -> Rules:
     try:
         return _rules_of(domain)
     except GameError as error:
-        raise GameError(error.problem, where=where, key=error.key, mend=error.mend) from error
+        raise GameError(error.problem, where=where, key=error.key, hint=error.hint) from error
 
 
 @lru_cache(maxsize=16)
@@ -184,7 +184,7 @@ def _rules_of(domain: str) -> Rules:
 
     def types(action: str, predicate: str) -> frozenset[str]:
         if action not in actions:
-            raise GameError(f"there is no action {action}", where=where, key="pddl_domain", mend=DAMAGED)
+            raise GameError(f"there is no action {action}", where=where, key="pddl_domain", hint=DAMAGED)
         parts = actions[action]
         start = parts.index(":precondition") + 1 if ":precondition" in parts else len(parts)
         atoms = _atoms(parts[start : start + 1])
@@ -245,7 +245,7 @@ class _Facts:
             self._add(fact)
 
     def error(self, problem: str) -> GameError:
-        return GameError(problem, where=self.where, key="pddl_problem", mend=DAMAGED)
+        return GameError(problem, where=self.where, key="pddl_problem", hint=DAMAGED)
 
     def _declarations(self, tokens: Expression) -> dict[str, str]:
         kinds: dict[str, str] = {}

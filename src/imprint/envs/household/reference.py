@@ -118,7 +118,7 @@ class ReferenceEnvironment:
 
     def step(self, action: str) -> StepResult:
         if self._loaded is None:
-            raise GameError("step before reset", mend="call reset(task, seed) first")
+            raise GameError("step before reset", hint="call reset(task, seed) first")
         return self.engine.step(action)
 
 
@@ -143,7 +143,7 @@ def _modules() -> tuple[Any, Any, Any, Any]:
     except ImportError as error:
         raise ImprintError(
             f"the reference engine is not installed ({error})",
-            mend="pip install 'imprint[alfworld]'; it compiles a planner, which needs g++ and cmake",
+            hint="pip install 'imprint[alfworld]'; it compiles a planner, which needs g++ and cmake",
         ) from error
     finally:
         sys.argv[:] = arguments
@@ -173,7 +173,7 @@ def _told(name: str, problem: str) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:  # its parsers raise whatever they like, and its planner exits
         raise GameError(
-            f"{problem}: {type(error).__name__}: {str(error)[:200]}", where=name, mend="check the game's PDDL"
+            f"{problem}: {type(error).__name__}: {str(error)[:200]}", where=name, hint="check the game's PDDL"
         ) from error
 
 
@@ -224,5 +224,5 @@ def _refuse_expression(text: str, name: str) -> None:
             f"the grammar wants Python to be run: {text[:80]!r}",
             where=name,
             key="grammar",
-            mend="play games from ALFWorld or the maker only",
+            hint="play games from ALFWorld or the maker only",
         )

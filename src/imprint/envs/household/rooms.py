@@ -45,7 +45,7 @@ def draw_layout(dice: random.Random, ask: Ask, room: Room, scale: Scale, split: 
     raise GameError(
         f"no {room.name} for {ask.family} {ask.object_type} {ask.target} falls to {split}",
         key="catalog.ROOMS",
-        mend="give the room more kinds of furniture",
+        hint="give the room more kinds of furniture",
     )
 
 

@@ -72,9 +72,9 @@ class StoredGames:
     def __init__(self, place: str) -> None:
         self.root = data_root() if place == ALFWORLD else Path(place).expanduser()
         if not self.root.exists():
-            mend = "`imprint envs doctor alfworld` says how to get the games" if place == ALFWORLD else None
+            hint = "`imprint envs doctor alfworld` says how to get the games" if place == ALFWORLD else None
             raise RecipeError(
-                "is not there", where=self.root, key="env.games", mend=mend or "give `made`, `alfworld`, or a folder"
+                "is not there", where=self.root, key="env.games", hint=hint or "give `made`, `alfworld`, or a folder"
             )
         self._rows: dict[str, tuple[str, bytes]] = {}
         self._listed: dict[str, tuple[Entry, ...]] = {}
@@ -110,7 +110,7 @@ class StoredGames:
                     f"holds no games of the split {split!r} (*/*/{FILE_NAME}, or {split}.jsonl.gz)",
                     where=self.root,
                     key="env.games",
-                    mend=f"the splits here are: {known}",
+                    hint=f"the splits here are: {known}",
                 )
             listed = _in_folder(place) if place.is_dir() else self._in_table(place)
             self._listed[split] = tuple(sorted(listed, key=lambda entry: entry.id))
@@ -130,7 +130,7 @@ class StoredGames:
         try:
             return json.loads(zlib.decompress(self._rows[source][1]))
         except ValueError as error:
-            raise GameError(f"is not whole JSON: {error}", where=source, mend=DAMAGED) from error
+            raise GameError(f"is not whole JSON: {error}", where=source, hint=DAMAGED) from error
 
     def document(self, source: str) -> Mapping[str, Any]:
         """The whole document of an entry's game; a row is completed by a game file of the same release, or by ours.
@@ -149,7 +149,7 @@ class StoredGames:
             named = _TEXT.match(text, _after_key(text, "path"))
             name = Path(named[1] if named else "")
             if len(name.parts) < 4:
-                raise GameError("does not name its game", where=path, line=line, key="path", mend=DAMAGED)
+                raise GameError("does not name its game", where=path, line=line, key="path", hint=DAMAGED)
             if _FALSE.match(text, _after_key(text, "solvable")) or any(word in str(name) for word in _UNSUPPORTED):
                 continue
             source = f"{path}:{line}"
@@ -190,20 +190,20 @@ def split_roles(given: Mapping[str, str] | str | None, stored: Sequence[str]) ->
         return {}
     if isinstance(given, str):
         raise RecipeError(
-            f"cannot be {given!r}", key="env.splits", mend=f"give `train: ...` and so on, or `{AS_STORED}`"
+            f"cannot be {given!r}", key="env.splits", hint=f"give `train: ...` and so on, or `{AS_STORED}`"
         )
     unknown = sorted(set(given or {}) - set(SPLITS))
     if unknown:
         raise RecipeError(
-            f"there is no role {unknown[0]!r}", key="env.splits", mend=f"the roles are: {', '.join(SPLITS)}"
+            f"there is no role {unknown[0]!r}", key="env.splits", hint=f"the roles are: {', '.join(SPLITS)}"
         )
     roles = {role: role if role in stored else PUBLISHED[role] for role in SPLITS} | dict(given or {})
     for role, split in roles.items():
         twin = next((other for other in SPLITS if other != role and roles[other] == split), None)
         if twin is not None or (split == HELD_OUT and role != "validation"):
             problem = f"is {split}, as {twin} is" if twin else f"cannot be {HELD_OUT}: that is for validation"
-            mend = f"write `validation: {HELD_OUT}` to validate on games that are taken out of training"
-            raise RecipeError(problem, key=f"env.splits.{role}", mend=mend)
+            hint = f"write `validation: {HELD_OUT}` to validate on games that are taken out of training"
+            raise RecipeError(problem, key=f"env.splits.{role}", hint=hint)
     return roles
 
 
@@ -268,7 +268,7 @@ def _solvable(path: Path) -> bool:
                 file.seek(0)
                 text = file.read().decode("utf-8", "replace")
     except OSError as error:
-        raise GameError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+        raise GameError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error
     return _FALSE.match(text, _after_key(text, "solvable")) is None
 
 

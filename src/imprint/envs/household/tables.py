@@ -162,7 +162,7 @@ def _names(game: Game) -> dict[str, str]:
     things: list[Receptacle | Object] = [*game.receptacles, *game.objects]
     bases = {thing.id: _base_name(thing.id, thing.type) for thing in things}
     if len(bases) < len(things):
-        raise GameError("two things have the same id", where=game.id, mend="give each thing its own id")
+        raise GameError("two things have the same id", where=game.id, hint="give each thing its own id")
     left: defaultdict[str, int] = defaultdict(int)
     for base in bases.values():
         left[base] += 1
@@ -187,7 +187,7 @@ def _find(index: dict[str, int], wanted: str | None, thing: str, game: Game) -> 
         raise GameError(
             f"{thing} is in {wanted}, which the game does not have",
             where=game.id,
-            mend="list it among the game's receptacles or objects, or take the reference out",
+            hint="list it among the game's receptacles or objects, or take the reference out",
         )
     return index[wanted]
 

@@ -124,7 +124,7 @@ def games_in(data: Path, split: str, template: Path | None = None) -> list[Store
             "a table of problems lacks domain and grammar",
             where=data,
             key="--template",
-            mend="give any game.tw-pddl of the same release",
+            hint="give any game.tw-pddl of the same release",
         )
     whole = read_document(template)
     found = []
@@ -133,7 +133,7 @@ def games_in(data: Path, split: str, template: Path | None = None) -> list[Store
         if name.startswith(f"{split}/"):
             found.append(Stored(name, partial(complete, row, whole, f"{data}:{line}")))
     if not found:
-        raise GameError(f"has no game of the split {split!r}", where=data, key="--split", mend="choose another split")
+        raise GameError(f"has no game of the split {split!r}", where=data, key="--split", hint="choose another split")
     return found
 
 

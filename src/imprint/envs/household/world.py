@@ -92,7 +92,7 @@ class HouseholdWorld:
             raise RecipeError(
                 f"unknown family {unknown[0]!r}",
                 key="env.families",
-                mend=f"choose from: {', '.join(FAMILIES)}",
+                hint=f"choose from: {', '.join(FAMILIES)}",
             )
         self.engine = engine
         self.categories = tuple(family for family in FAMILIES if family in families)
@@ -171,7 +171,7 @@ class HouseholdWorld:
             raise RecipeError(
                 f"made games have no split {split!r}",
                 key="split",
-                mend=f"choose from: {', '.join(self.counts)}",
+                hint=f"choose from: {', '.join(self.counts)}",
             )
         families = self.categories
         return [
@@ -211,5 +211,5 @@ class HouseholdEnvironment:
 
     def step(self, action: str) -> StepResult:
         if self.engine is None:
-            raise GameError("step before reset", mend="call reset(task, seed) first")
+            raise GameError("step before reset", hint="call reset(task, seed) first")
         return self.engine.step(action)

@@ -88,7 +88,7 @@ def make_questions(encyclopedia: Encyclopedia, split: str, count: int, seed: int
             raise RecipeError(
                 f"{len(encyclopedia.things)} things give too few questions: {index} of {count} for {split!r}",
                 key=f"env.{split}",
-                mend="ask for fewer questions, or raise env.things",
+                hint="ask for fewer questions, or raise env.things",
             )
         name = f"made/{split}/{index}"
         made.append(_ask(name, category, subjects[category].pop(), encyclopedia, dice))

@@ -26,9 +26,9 @@ def check_options(
         raise RecipeError(
             "published questions are not about the made encyclopedia",
             key="env.retriever",
-            mend="give an index's folder (imprint search build) or the address of a server",
+            hint="give an index's folder (imprint search build) or the address of a server",
         )
-    idle, what, mend = (
+    idle, what, hint = (
         (of_published, "made", "set env.questions to the folder of the published sets")
         if questions == MADE
         else (of_made, "published", "set env.questions: made")
@@ -36,11 +36,11 @@ def check_options(
     for option, value in idle.items():
         if value is not None:
             raise RecipeError(
-                f"has no effect with {what} questions", key=f"env.{option}", mend=f"leave it out, or {mend}"
+                f"has no effect with {what} questions", key=f"env.{option}", hint=f"leave it out, or {hint}"
             )
     if shape is not None and not is_address(retriever):
         raise RecipeError(
             "is that of requests to a server, and there is none",
             key="env.shape",
-            mend="leave it out, or set env.retriever to a server's address",
+            hint="leave it out, or set env.retriever to a server's address",
         )

@@ -131,7 +131,7 @@ class Pools:
                 f"row {row.number} has no answer ({len(pool.unanswered):,} rows of {source} have none)",
                 where=row.path,
                 key="golden_answers",
-                mend="give each row its answers, or take it out",
+                hint="give each row its answers, or take it out",
             )
         return list(pool.entries.values())
 

@@ -70,7 +70,7 @@ class PublishedQuestions:
         wanted = SETS if sets is None else _known("sets", sets)
         limits = _limits(limit)
         if validation < 0:
-            raise QuestionError(f"{validation} is less than none", key="env.validation", mend="give 0 or more")
+            raise QuestionError(f"{validation} is less than none", key="env.validation", hint="give 0 or more")
         pools = Pools(Path(folder), wanted, _known("train_sets", train_sets))
         _check_found(Path(folder), pools, wanted if sets is not None else ())
         self.folder, self.found, self.left_out = Path(folder), pools.found, pools.left_out
@@ -89,7 +89,7 @@ class PublishedQuestions:
     def questions(self, split: str) -> Sequence[Question]:
         """The questions of `train`, `validation` or `test`, in a fixed order."""
         if split not in self._splits:
-            raise QuestionError(f"there is no split {split!r}", key="split", mend=f"choose one of {', '.join(SPLITS)}")
+            raise QuestionError(f"there is no split {split!r}", key="split", hint=f"choose one of {', '.join(SPLITS)}")
         return self._splits[split]
 
     def agreement(self, split: str) -> dict[str, Agreement]:
@@ -139,7 +139,7 @@ def _known(key: str, names: Sequence[str]) -> tuple[str, ...]:
     found = {name: set_name(name) for name in ([names] if isinstance(names, str) else names)}
     for name, known in found.items():
         if known is None:
-            raise QuestionError(f"there is no set {name!r}", key=f"env.{key}", mend=f"the sets are: {', '.join(SETS)}")
+            raise QuestionError(f"there is no set {name!r}", key=f"env.{key}", hint=f"the sets are: {', '.join(SETS)}")
     return tuple(known for known in found.values() if known is not None)
 
 
@@ -150,18 +150,18 @@ def _limits(limit: int | Mapping[str, int] | None) -> dict[str, int]:
     limits = dict(zip(_known("limit", list(given)), given.values(), strict=True))
     for name, number in limits.items():
         if number < 0:
-            raise QuestionError(f"{number} is less than none", key=f"env.limit.{name}", mend="give 0 or more")
+            raise QuestionError(f"{number} is less than none", key=f"env.limit.{name}", hint="give 0 or more")
     return limits
 
 
 def _check_found(folder: Path, pools: Pools, asked: Sequence[str]) -> None:
-    mend = f"`imprint envs doctor search {folder}` says what is here and how to get the rest"
+    hint = f"`imprint envs doctor search {folder}` says what is here and how to get the rest"
     if not pools.found:
         strangers = f" (of no known set: {', '.join(pools.strangers[:5])})" if pools.strangers else ""
-        raise QuestionError(f"no question set is found{strangers}", where=folder, mend=mend)
+        raise QuestionError(f"no question set is found{strangers}", where=folder, hint=hint)
     for name in asked:
         if not any(source == name for source, _ in pools.found):
-            raise QuestionError(f"the set {name!r} is not found", where=folder, key="env.sets", mend=mend)
+            raise QuestionError(f"the set {name!r} is not found", where=folder, key="env.sets", hint=hint)
 
 
 def _without_tests(pools: Pools) -> tuple[list[Entry], tuple[Overlap, ...]]:

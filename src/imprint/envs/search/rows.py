@@ -1,7 +1,7 @@
 """Rows of the published question sets, as Search-R1 (parquet) and FlashRAG (JSONL) have them.
 
 Files are read a batch or a line at a time, and of a parquet file only the columns that are used: others hold whole
-passages. What a row says is not trusted: it is checked, and an error names the file, the row and the mend.
+passages. What a row says is not trusted: it is checked, and an error names the file, the row and the hint.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def find_files(folder: Path) -> tuple[list[DataFile], list[str]]:
     """
     if not folder.is_dir():
         raise QuestionError(
-            "there is no such folder", where=folder, mend="`imprint envs doctor search` says what to get"
+            "there is no such folder", where=folder, hint="`imprint envs doctor search` says what to get"
         )
     files: list[DataFile] = []
     strangers: list[str] = []
@@ -145,14 +145,14 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
         record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError: JSON, UTF-8, and numbers of too many digits
         raise QuestionError(
-            f"is no JSON ({error})", where=path, line=number, mend="download the file again, or take the line out"
+            f"is no JSON ({error})", where=path, line=number, hint="download the file again, or take the line out"
         ) from error
     if not isinstance(record, dict):
         raise QuestionError(
             "is no JSON object",
             where=path,
             line=number,
-            mend='one row a line: {"question": "...", "golden_answers": [...]}',
+            hint='one row a line: {"question": "...", "golden_answers": [...]}',
         )
     return record
 
@@ -164,7 +164,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = _columns(file.schema_arrow)
     if "question" not in columns:
         names = ", ".join(file.schema_arrow.names)
-        raise QuestionError(f"has no column `question` (it has: {names})", where=path, mend="take a file of questions")
+        raise QuestionError(f"has no column `question` (it has: {names})", where=path, hint="take a file of questions")
     number = 0
     batches = file.iter_batches(batch_size=BATCH, columns=columns)
     while True:
@@ -188,7 +188,7 @@ def _open_parquet(path: Path) -> Any:
         raise QuestionError(
             "reading parquet needs pyarrow, which is not installed",
             where=path,
-            mend="pip install 'imprint[search-data]', or take the JSONL files",
+            hint="pip install 'imprint[search-data]', or take the JSONL files",
         ) from error
     try:
         return ParquetFile(path)
@@ -212,15 +212,15 @@ def _columns(schema: Any) -> list[str]:
 def _broken(path: Path, error: Exception, row: int | None = None) -> QuestionError:
     at = "" if row is None else f" at row {row} or soon after"
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return QuestionError(f"cannot be read{at} ({reason})", where=path, mend="download the file again")
+    return QuestionError(f"cannot be read{at} ({reason})", where=path, hint="download the file again")
 
 
 def _row(file: DataFile, number: int, record: Mapping[str, Any]) -> Row:
-    def wrong(key: str, problem: str, mend: str) -> QuestionError:
+    def wrong(key: str, problem: str, hint: str) -> QuestionError:
         # A line is a row in JSONL alone.
         if file.path.suffix == ".parquet":
-            return QuestionError(f"row {number} {problem}", where=file.path, key=key, mend=mend)
-        return QuestionError(problem, where=file.path, line=number, key=key, mend=mend)
+            return QuestionError(f"row {number} {problem}", where=file.path, key=key, hint=hint)
+        return QuestionError(problem, where=file.path, line=number, key=key, hint=hint)
 
     fields = _Fields(record, wrong)
     return Row(
@@ -318,7 +318,7 @@ class _Fields:
             value.encode()
         except UnicodeEncodeError as error:
             problem = "holds half a character (a lone surrogate)"
-            raise self.wrong(key, problem, "mend the text, or take the row out") from error
+            raise self.wrong(key, problem, "fix the text, or take the row out") from error
         return value.strip()
 
 

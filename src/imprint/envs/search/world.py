@@ -117,7 +117,7 @@ class SearchWorld:
         """
         if split not in self.counts:
             raise RecipeError(
-                f"there is no split {split!r}", key="split", mend=f"choose from: {', '.join(self.counts)}"
+                f"there is no split {split!r}", key="split", hint=f"choose from: {', '.join(self.counts)}"
             )
         return self._split(split)[0]
 
@@ -132,7 +132,7 @@ class SearchWorld:
             raise QuestionError(
                 f"there is no question {task.id!r} in {task.split!r}",
                 key="task",
-                mend="`imprint envs show search` prints ids; take tasks from `tasks(split)`",
+                hint="`imprint envs show search` prints ids; take tasks from `tasks(split)`",
             )
         return found
 
@@ -281,5 +281,5 @@ class SearchEnvironment:
 
     def step(self, action: str) -> StepResult:
         if self.episode is None:
-            raise GameError("step before reset", mend="call reset(task, seed) first")
+            raise GameError("step before reset", hint="call reset(task, seed) first")
         return self.episode.step(action)

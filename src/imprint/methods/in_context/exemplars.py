@@ -38,7 +38,7 @@ def draw_exemplars(
         raise RecipeError(
             f"the world {world.name!r} does not show how its tasks are done",
             key="env.name",
-            mend="use a world that has `exemplar` (docs/worlds.md), or a method that needs none",
+            hint="use a world that has `exemplar` (docs/worlds.md), or a method that needs none",
         )
     order = [task for task in tasks if task.category == category]
     random.Random(derive_seed(seed, "exemplars", category)).shuffle(order)
@@ -54,7 +54,7 @@ def draw_exemplars(
         raise RecipeError(
             f"of {len(order)} training tasks of {category!r} {len(found)} are solved: too few for {needed} exemplars",
             key="env",
-            mend="give the world more training tasks or turns, or ask for fewer exemplars (skic.exemplars)",
+            hint="give the world more training tasks or turns, or ask for fewer exemplars (skic.exemplars)",
         )
     return tuple(found)
 

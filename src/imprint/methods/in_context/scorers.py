@@ -71,7 +71,7 @@ def unknown_logprobs() -> RecipeError:
     return RecipeError(
         "the log-probs of a served model are not known",
         key="gate.scorer",
-        mend="set gate.scorer: validity, or name a scorer of your own",
+        hint="set gate.scorer: validity, or name a scorer of your own",
     )
 
 

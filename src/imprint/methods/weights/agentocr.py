@@ -26,6 +26,6 @@ class AgentOCR(Grpo):
             raise RecipeError(
                 "agentocr reads its history from a picture",
                 key="context.history",
-                mend="set context.history: image, or use the method grpo",
+                hint="set context.history: image, or use the method grpo",
             )
         super().__init__(engine, run, progress)

@@ -119,7 +119,7 @@ def stage_at(step: int, total_steps: int, stages: int) -> int:
         raise RecipeError(
             f"{total_steps} training steps cannot be cut into {stages} stages",
             key="curriculum.stages",
-            mend="train for more steps or ask for fewer stages",
+            hint="train for more steps or ask for fewer stages",
         )
     return min(step // (total_steps // stages) + 1, stages)
 
@@ -192,12 +192,12 @@ class CurriculumState:
             state = cls(tuple(record["skills"]), tuple(record["active"]), int(record["stage"]), history)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"the curriculum state cannot be read ({error!r})", mend="resume from an earlier checkpoint"
+                f"the curriculum state cannot be read ({error!r})", hint="resume from an earlier checkpoint"
             ) from error
         if not set(state.active) <= set(state.skills):
             raise CheckpointError(
                 "the curriculum state shows skills it does not know",
-                mend="resume with the skills of the first run",
+                hint="resume with the skills of the first run",
             )
         return state
 
@@ -212,13 +212,13 @@ def initial_state(
         RecipeError: a pinned skill does not exist, or there are fewer steps than stages.
     """
     if len(set(skills)) != len(skills):
-        raise LibraryError("two skills share a name", mend="give every skill a name of its own")
+        raise LibraryError("two skills share a name", hint="give every skill a name of its own")
     unknown = sorted(set(config.pinned) - set(skills))
     if unknown:
         raise RecipeError(
             f"no skill is called {unknown[0]!r}",
             key="curriculum.pinned",
-            mend=f"choose from: {', '.join(sorted(skills))}",
+            hint=f"choose from: {', '.join(sorted(skills))}",
         )
     names = tuple(sorted(skills))
     allowed = budget_at(0, skills=len(names), total_steps=total_steps, config=config)
@@ -313,11 +313,11 @@ def _known_evidence(
     for name, found in evidence.items():
         if name not in state.skills or (found is not None and found.skill != name):
             about = name if found is None else found.skill
-            raise ImprintError(f"evidence under {name!r} is about {about!r}", mend=f"skills: {', '.join(state.skills)}")
+            raise ImprintError(f"evidence under {name!r} is about {about!r}", hint=f"skills: {', '.join(state.skills)}")
         if found is not None and found.kind != config.helpfulness:
             raise ImprintError(
                 f"evidence for {name!r} is of kind {found.kind!r}",
-                mend=f"form the arms by {config.helpfulness!r}",
+                hint=f"form the arms by {config.helpfulness!r}",
             )
         if found is not None and found.n > 0:
             known[name] = found

@@ -107,7 +107,7 @@ class Policy:
         place = tiny_folder() if str(name) == TINY else Path(name)
         source = str(place) if place.exists() else str(name)
         if source.startswith((".", "/", "~")) and not place.exists():
-            raise PolicyError("there is no such folder", where=source, key="model", mend="check the path")
+            raise PolicyError("there is no such folder", where=source, key="model", hint="check the path")
         try:
             kind, sees = _model_class(source)
             with without_bars():
@@ -118,7 +118,7 @@ class Policy:
                 f"cannot load a policy: {type(error).__name__}: {str(error).splitlines()[0]}",
                 where=source,
                 key="model",
-                mend=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
+                hint=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
             ) from error
         moved = _moved(model, device).eval()
         policy = cls(moved, tokenizer, str(name), companions=_companions(source) if sees else ())
@@ -158,7 +158,7 @@ def _open_eyes(policy: Policy, source: str, sees: bool) -> Eyes:
             "the model reads no pictures",
             where=source,
             key="context",
-            mend="use a vision-language model (Qwen2.5-VL, ...), or set context.skills and context.history to text",
+            hint="use a vision-language model (Qwen2.5-VL, ...), or set context.skills and context.history to text",
         )
     try:
         processor = AutoImageProcessor.from_pretrained(source, backend="pil")  # the same pixels on every machine
@@ -167,7 +167,7 @@ def _open_eyes(policy: Policy, source: str, sees: bool) -> Eyes:
             f"the image processor cannot be loaded: {str(error).splitlines()[0]}",
             where=source,
             key="model",
-            mend="put the model's preprocessor_config.json beside its weights",
+            hint="put the model's preprocessor_config.json beside its weights",
         ) from error
     return Eyes(policy.model.config, processor, source)
 
@@ -219,7 +219,7 @@ def _moved(model: Any, device: str) -> Any:
         raise RecipeError(
             f"the device {device!r} cannot be used: {str(error).splitlines()[0]}",
             key="device",
-            mend="use auto, cpu, cuda, or cuda:1",
+            hint="use auto, cpu, cuda, or cuda:1",
         ) from error
 
 
@@ -235,7 +235,7 @@ def check_vocabulary(policy: Policy) -> None:
             f"the tokenizer has {said} tokens and the model knows {known}",
             where=policy.name,
             key="model",
-            mend="put the model's own tokenizer beside it",
+            hint="put the model's own tokenizer beside it",
         )
 
 
@@ -255,7 +255,7 @@ def check_attention(policy: Policy) -> None:
             f"layers of kind {sorted(kinds - {'full_attention'})} are not supported",
             where=policy.name,
             key="model",
-            mend="use a model with full attention in every layer (Llama, Qwen2, Qwen3, SmolLM, ...)",
+            hint="use a model with full attention in every layer (Llama, Qwen2, Qwen3, SmolLM, ...)",
         )
 
 
@@ -296,7 +296,7 @@ def check_forward(policy: Policy) -> None:
             f"models of kind {type(policy.model).__name__} do not work with shared prompts ({reason.splitlines()[0]})",
             where=policy.name,
             key="model",
-            mend="use a Llama, Qwen2, Qwen3, SmolLM, GPT-2 or another with standard masks and caches",
+            hint="use a Llama, Qwen2, Qwen3, SmolLM, GPT-2 or another with standard masks and caches",
         )
 
 

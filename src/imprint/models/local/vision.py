@@ -85,7 +85,7 @@ class Eyes:
                 f"models of kind {type(config).__name__} do not say {', '.join(IDS)}",
                 where=name,
                 key="model",
-                mend="use a model of the Qwen-VL family (Qwen2.5-VL, Qwen3-VL), or contexts of text",
+                hint="use a model of the Qwen-VL family (Qwen2.5-VL, Qwen3-VL), or contexts of text",
             )
         self.kept: Kept | None = None
         self.placeholder, self.start, self.end = (int(getattr(config, key)) for key in IDS)

@@ -90,7 +90,7 @@ class Endpoint:
                 f"the server cannot be reached: {error}",
                 where=self.config.base_url,
                 key="endpoint.base_url",
-                mend="start the server, or correct the address; finished episodes are kept",
+                hint="start the server, or correct the address; finished episodes are kept",
             ) from error
         except (httpx.TransportError, TimeoutError):
             return []
@@ -148,7 +148,7 @@ class Chat:
                 f"no answer after {self.endpoint.config.retries + 1} tries: {error}",
                 where=self.endpoint.config.base_url,
                 key="endpoint.retries",
-                mend="see that the server runs; the same command goes on, and finished episodes are kept",
+                hint="see that the server runs; the same command goes on, and finished episodes are kept",
             ) from error
         raise AssertionError("tenacity returns or raises")
 
@@ -220,7 +220,7 @@ class Chat:
                 f"the server asks to wait {asked:,.0f} s: {error}",
                 where=self.endpoint.config.base_url,
                 key="endpoint.requests_per_minute",
-                mend="give the same command again later (finished episodes are kept), or keep the provider's limits",
+                hint="give the same command again later (finished episodes are kept), or keep the provider's limits",
             )
         self._closed_until = max(self._closed_until, time.monotonic() + asked)
         return asked
@@ -238,7 +238,7 @@ def _read_key(config: EndpointConfig) -> str:
         raise RecipeError(
             f"the environment variable {config.api_key_env} {'holds no key' if key else 'is not set'}",
             key="endpoint.api_key_env",
-            mend=f"export {config.api_key_env}=..., or leave the key out for a server that needs none",
+            hint=f"export {config.api_key_env}=..., or leave the key out for a server that needs none",
         )
     return key
 
@@ -259,6 +259,6 @@ def _check_installed() -> None:
         raise RecipeError(
             f"a model behind an endpoint needs {error.name}, which is not installed",
             key="endpoint",
-            mend="pip install 'imprint[openai]'",
+            hint="pip install 'imprint[openai]'",
         ) from error
     del aiolimiter, httpx, tenacity

@@ -109,7 +109,7 @@ def raise_refusal(
     """What an answer other than 200 means.
 
     Args:
-        served: the names of the models that the server lists, for the mend.
+        served: the names of the models that the server lists, for the hint.
         secret: never shown, whatever the server repeats.
 
     Raises:
@@ -127,20 +127,20 @@ def raise_refusal(
     if (status in AGAIN and code != "insufficient_quota") or status >= 500:
         raise TransientError(f"status {status}: {told}", retry_after(headers))
     if status in (401, 403):
-        problem, key, mend = "the server refuses the key", "endpoint.api_key_env", _key_mend(bool(secret))
+        problem, key, hint = "the server refuses the key", "endpoint.api_key_env", _key_hint(bool(secret))
     elif status == 404:
         names = ", ".join(served[:8]) or "the server's list of models is empty or not public"
         problem, key = f"the server does not serve {model!r} here", "model"
-        mend = f"check the model's name ({names}) and base_url, which mostly ends in /v1"
+        hint = f"check the model's name ({names}) and base_url, which mostly ends in /v1"
     elif status == 429:
-        problem, key, mend = "the account's quota is used up", "endpoint.api_key_env", "see the provider's billing page"
+        problem, key, hint = "the account's quota is used up", "endpoint.api_key_env", "see the provider's billing page"
     else:
         problem, key = f"the server refuses the request (status {status})", "endpoint.extra"
-        mend = "leave out what it does not take, e.g. endpoint.extra: {seed: null}"
-    raise PolicyError(f"{problem}: {told}" if told else problem, where=where, key=key, mend=mend)
+        hint = "leave out what it does not take, e.g. endpoint.extra: {seed: null}"
+    raise PolicyError(f"{problem}: {told}" if told else problem, where=where, key=key, hint=hint)
 
 
-def _key_mend(sent: bool) -> str:
+def _key_hint(sent: bool) -> str:
     if sent:
         return "check the key in that variable, and what it may do"
     return "put the key in an environment variable and its name here: --set endpoint.api_key_env=NAME"

@@ -146,7 +146,7 @@ def import_bank(
     unknown = sorted(set(tasks or {}) - {part.category for part in parts if part.category is not None})
     if unknown:
         known = ", ".join(sorted(part.category for part in parts if part.category)) or "none"
-        raise BankError(f"there is no category {unknown[0]!r}", key="tasks", mend=f"the bank's categories are: {known}")
+        raise BankError(f"there is no category {unknown[0]!r}", key="tasks", hint=f"the bank's categories are: {known}")
     _refuse_existing(folder, force)
     names = _names(parts, prefix)
     skills = [part.skill(name, {**ALFWORLD_TASKS, **(tasks or {})}) for name, part in names.items() if part.items]
@@ -191,7 +191,7 @@ def _write(skill: Skill, parent: Path, folder: Path) -> None:
     try:
         skill.write(parent)
     except SkillError as error:
-        raise BankError(error.problem, where=folder / skill.name, key=error.key, mend=error.mend) from error
+        raise BankError(error.problem, where=folder / skill.name, key=error.key, hint=error.hint) from error
 
 
 def _names(parts: Sequence[Part], prefix: str) -> dict[str, Part]:
@@ -215,11 +215,11 @@ def _refuse_existing(folder: Path, force: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not force:
-        raise BankError("is there already", where=folder, mend="name a new folder, or replace it with --force")
+        raise BankError("is there already", where=folder, hint="name a new folder, or replace it with --force")
     foreign = sorted(p.name for p in folder.iterdir() if p.name != RECORD and not (p / "SKILL.md").is_file())
     if foreign or not (folder / RECORD).is_file():
         what = f"holds {foreign[0]!r}" if foreign else f"has no {RECORD}"
-        raise BankError(f"{what}, so it is no imported bank", where=folder, mend="name another folder")
+        raise BankError(f"{what}, so it is no imported bank", where=folder, hint="name another folder")
 
 
 # --- folders into a bank ---

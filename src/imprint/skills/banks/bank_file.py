@@ -1,4 +1,4 @@
-"""The JSON of a skill bank: what it must look like, and reading and writing it with errors that say what to mend."""
+"""The JSON of a skill bank: what it must look like, and reading and writing it with errors that say what to fix."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def read_bank(path: str | Path) -> dict[str, Any]:
     """The JSON of a bank, checked.
 
     Raises:
-        BankError: it cannot be read, is not JSON, or is no bank; names the key and the mend.
+        BankError: it cannot be read, is not JSON, or is no bank; names the key and the hint.
     """
     path = Path(path)
     bank = read_json(path)
     if not isinstance(bank, dict) or not {GENERAL, MISTAKEN, *CATEGORIES} & set(bank):
         raise BankError(
-            "is no skill bank", where=path, mend=f"it needs one of the keys {', '.join((GENERAL, *CATEGORIES))}"
+            "is no skill bank", where=path, hint=f"it needs one of the keys {', '.join((GENERAL, *CATEGORIES))}"
         )
     check(Bank, bank, path)
     return bank
@@ -82,7 +82,7 @@ def write_bank(bank: Mapping[str, Any], path: str | Path, *, force: bool = False
     """
     path = Path(path)
     if path.exists() and not force:
-        raise BankError("is there already", where=path, mend="name a new file, or replace it with --force")
+        raise BankError("is there already", where=path, hint="name a new file, or replace it with --force")
     check(Bank, bank, path)
     atomic_write(path, to_json(bank))
 
@@ -104,7 +104,7 @@ def read_json(path: Path) -> Any:
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-            raise BankError("is given twice", where=path, key=twice, mend="keep one of them")
+            raise BankError("is given twice", where=path, key=twice, hint="keep one of them")
         return found
 
     try:
@@ -112,15 +112,15 @@ def read_json(path: Path) -> Any:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise BankError(
-                f"is over {MAX_BYTES:,} bytes", where=path, mend="a bank is a file of rules: check the path"
+                f"is over {MAX_BYTES:,} bytes", where=path, hint="a bank is a file of rules: check the path"
             )
         return json.loads(data.decode("utf-8-sig"), parse_constant=refuse, parse_float=finite, object_pairs_hook=once)
     except OSError as error:
-        raise BankError(f"cannot be read: {error.strerror}", where=path, mend="check the path") from error
+        raise BankError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error
     except json.JSONDecodeError as error:
-        raise BankError(f"is not JSON: {error.msg}", where=path, line=error.lineno, mend="mend the file") from error
+        raise BankError(f"is not JSON: {error.msg}", where=path, line=error.lineno, hint="fix the file") from error
     except (ValueError, RecursionError) as error:
-        raise BankError(f"is not JSON: {type(error).__name__}: {error}", where=path, mend="mend the file") from error
+        raise BankError(f"is not JSON: {type(error).__name__}: {error}", where=path, hint="fix the file") from error
 
 
 def to_json(value: Any) -> bytes:
@@ -144,5 +144,5 @@ def check(kind: type[Model], value: Any, path: Path) -> Model:
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
         missing = first["type"] == "missing"
         problem = "is missing" if missing else first["msg"][:1].lower() + first["msg"][1:]
-        mend = "add it" if missing else "correct the value (an entry is a map of texts, a list is in [ ])"
-        raise BankError(problem, where=path, key=key, mend=mend) from error
+        hint = "add it" if missing else "correct the value (an entry is a map of texts, a list is in [ ])"
+        raise BankError(problem, where=path, key=key, hint=hint) from error

@@ -22,7 +22,7 @@ class Finding:
         file: the file or folder at fault.
         line: counted from 1; None for a finding about the whole.
         key: the key of the front matter.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
     rule: str
@@ -31,12 +31,12 @@ class Finding:
     file: Path
     line: int | None = None
     key: str | None = None
-    mend: str | None = None
+    hint: str | None = None
 
     def describe(self) -> str:
-        """As errors are told: `level[rule] file:line: key: problem`, and below it the mend."""
+        """As errors are told: `level[rule] file:line: key: problem`, and below it the hint."""
         where = shown(str(self.file), 4_096)  # on one line, whatever the name of the file holds
-        told = ImprintError(self.problem, where=where, key=self.key, line=self.line, mend=self.mend)
+        told = ImprintError(self.problem, where=where, key=self.key, line=self.line, hint=self.hint)
         return f"{self.level}[{self.rule}] {told.describe()}"
 
 
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def finding(
-    rule: str, problem: str, file: Path, line: int | None = None, key: str | None = None, mend: str | None = None
+    rule: str, problem: str, file: Path, line: int | None = None, key: str | None = None, hint: str | None = None
 ) -> Finding:
     """A finding of its rule's own level."""
-    return Finding(rule, RULES[rule].level, problem, file, line, key, mend)
+    return Finding(rule, RULES[rule].level, problem, file, line, key, hint)

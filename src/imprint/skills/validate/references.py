@@ -40,10 +40,10 @@ def check_references(body: str, first_line: int, page: Path, folder: Path) -> li
         found = _amiss(path, folder)
         if found is None:
             continue
-        rule, problem, mend = found
+        rule, problem, hint = found
         counts[rule] = counts.get(rule, 0) + 1
         if counts[rule] <= MAX_TOLD:
-            told.append(finding(rule, problem, page, first_line + body.count("\n", 0, at), mend=mend))
+            told.append(finding(rule, problem, page, first_line + body.count("\n", 0, at), hint=hint))
     return told
 
 
@@ -59,14 +59,14 @@ def check_links(folder: Path) -> list[Finding]:
                     seen += 1
                     if seen > MAX_ENTRIES:
                         problem = f"holds over {MAX_ENTRIES:,} files, and they were not all looked at"
-                        return [*told, finding("folder-large", problem, folder, mend="a skill is a few files")]
+                        return [*told, finding("folder-large", problem, folder, hint="a skill is a few files")]
                     if entry.is_symlink():
                         told += _link(Path(entry.path), folder) if len(told) < MAX_TOLD else []
                     elif entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
         except OSError as error:
             problem = f"cannot be looked into: {error.strerror}"
-            told.append(finding("folder-large", problem, here, mend="check its permissions"))
+            told.append(finding("folder-large", problem, here, hint="check its permissions"))
     return told
 
 
@@ -145,14 +145,14 @@ def _amiss(path: str, folder: Path) -> tuple[str, str, str] | None:
     normal = posixpath.normpath(name)
     quoted = f"'{shown(path)}'"
     if "\0" in name:
-        return "reference-missing", f"{quoted} is no path", "mend the path"
+        return "reference-missing", f"{quoted} is no path", "fix the path"
     if normal.startswith(("/", "~", "../")) or normal == "..":
         return "reference-outside", f"{quoted} leads out of the skill", "copy the file into the skill and name it there"
     place = place_of(name, folder)
     if place == "outside":
         return "reference-outside", f"{quoted} leads out of the skill over a link", "put the file itself there"
     if place == "missing":
-        return "reference-missing", f"{quoted} is not there", "add the file or mend the path"
+        return "reference-missing", f"{quoted} is not there", "add the file or fix the path"
     if normal.count("/") > 1:
         return "reference-deep", f"{quoted} is over one folder deep", "keep the files that the page names one deep"
     return None
@@ -161,6 +161,6 @@ def _amiss(path: str, folder: Path) -> tuple[str, str, str] | None:
 def _link(path: Path, folder: Path) -> list[Finding]:
     place = place_of(str(path.relative_to(folder)).replace(os.sep, "/"), folder)
     if place == "outside":
-        return [finding("link-outside", "is a link that leads out of the skill", path, mend="put the file itself here")]
+        return [finding("link-outside", "is a link that leads out of the skill", path, hint="put the file itself here")]
     problem = "is a link" if place == "there" else "is a link that leads nowhere"
-    return [finding("link", problem, path, mend="put the file itself here")]
+    return [finding("link", problem, path, hint="put the file itself here")]

@@ -44,7 +44,7 @@ RULES: dict[str, Rule] = dict(
         _rule(
             "warning", "front-dashes", "A `---` inside a value ends the front matter.", "Write it otherwise: `--`, `-`."
         ),
-        _rule("warning", "reference-missing", "A file that the page names is not there.", "Add it or mend the path."),
+        _rule("warning", "reference-missing", "A file that the page names is not there.", "Add it or fix the path."),
         _rule("warning", "reference-outside", "A path leads out of the skill.", "Paths start at the skill's folder."),
         _rule("warning", "reference-deep", "A path is over one folder deep.", "Such as `references/topic.md`."),
         _rule("warning", "link-outside", "A link leads out of the skill.", "Put the file itself into the folder."),

@@ -87,7 +87,7 @@ def same_names(verdicts: Sequence[Verdict]) -> list[Verdict]:
         name = verdict.name
         if name is not None and name in first:
             problem = f"'{shown(name)}' is the name of the skill in {shown(str(first[name]), 200)} too"
-            twice = finding("name-twice", problem, verdict.folder, key="name", mend="rename one of them")
+            twice = finding("name-twice", problem, verdict.folder, key="name", hint="rename one of them")
             told.append(replace(verdict, findings=(*verdict.findings, twice)))
             continue
         if name is not None:
@@ -113,18 +113,18 @@ def _page_of(folder: Path) -> Path:
             continue
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             problem = "is a link that leads out of its folder"
-            raise _StopError(finding("page-unreadable", problem, path, mend="put the file itself here"))
+            raise _StopError(finding("page-unreadable", problem, path, hint="put the file itself here"))
         if path.exists():
             return path
     if not folder.is_dir():
-        raise _StopError(finding("page-missing", "is not a folder", folder, mend="give the folder that holds SKILL.md"))
+        raise _StopError(finding("page-missing", "is not a folder", folder, hint="give the folder that holds SKILL.md"))
     try:
         with os.scandir(folder) as entries:
             near = [entry.name for entry in entries if entry.name.lower() == FILE_NAMES[1]]
     except OSError as error:
         raise _StopError(_unreadable(folder, error)) from error
-    mend = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
-    raise _StopError(finding("page-missing", "has no SKILL.md", folder, mend=mend))
+    hint = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
+    raise _StopError(finding("page-missing", "has no SKILL.md", folder, hint=hint))
 
 
 def _read(page: Path) -> bytes:
@@ -134,7 +134,7 @@ def _read(page: Path) -> bytes:
         handle = os.open(os.path.realpath(page), flags)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise _StopError(finding("page-unreadable", "is not a file", page, mend="put the page here as a file"))
+                raise _StopError(finding("page-unreadable", "is not a file", page, hint="put the page here as a file"))
             with os.fdopen(handle, "rb", closefd=False) as file:
                 data = file.read(MAX_FILE + 1)
         finally:
@@ -143,13 +143,13 @@ def _read(page: Path) -> bytes:
         raise _StopError(_unreadable(page, error)) from error
     if len(data) > MAX_FILE:
         problem = f"is over {MAX_FILE:,} bytes"
-        raise _StopError(finding("page-unreadable", problem, page, mend="move long material to references/"))
+        raise _StopError(finding("page-unreadable", problem, page, hint="move long material to references/"))
     return data
 
 
 def _unreadable(path: Path, error: Exception) -> Finding:
     reason = getattr(error, "strerror", None) or str(error)
-    return finding("page-unreadable", f"cannot be read: {reason}", path, mend="check the path and its permissions")
+    return finding("page-unreadable", f"cannot be read: {reason}", path, hint="check the path and its permissions")
 
 
 def _decode(data: bytes, page: Path) -> str:
@@ -157,14 +157,14 @@ def _decode(data: bytes, page: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _StopError(finding("page-unreadable", "is not UTF-8", page, line, mend="save it as UTF-8")) from error
+        raise _StopError(finding("page-unreadable", "is not UTF-8", page, line, hint="save it as UTF-8")) from error
 
 
 def _refused_by_imprint(folder: Path, page: Path) -> list[Finding]:
     """What our own reader of skills, which is stricter and divides a page by its lines, has against a valid one."""
     return [
         finding(
-            "imprint-refuses", f"Imprint does not read it: {error.problem}", page, error.line, error.key, error.mend
+            "imprint-refuses", f"Imprint does not read it: {error.problem}", page, error.line, error.key, error.hint
         )
         for error in Skill.check(folder)
         if error.problem != EMPTY_PAGE
@@ -200,36 +200,36 @@ class _Page:
         problem: str,
         at: int = 0,
         key: str | None = None,
-        mend: str | None = None,
+        hint: str | None = None,
         *,
         kept: bool = False,
     ) -> None:
         """Note a finding at a character of the text; in the lenient mode some weigh less, unless `kept`."""
         line = self.text.count("\n", 0, at) + 1
-        found = finding(rule, problem, self.page, line, key, mend)
+        found = finding(rule, problem, self.page, line, key, hint)
         if self.lenient and rule in LENIENT and not kept:
             found = replace(found, level="warning")
         self.findings.append(found)
 
-    def _tell_of(self, rule: str, key: str, value: Value, problem: str, mend: str) -> None:
-        self._tell(rule, problem, self.front_start + value.key_index, shown(key), mend)
+    def _tell_of(self, rule: str, key: str, value: Value, problem: str, hint: str) -> None:
+        self._tell(rule, problem, self.front_start + value.key_index, shown(key), hint)
 
     def split(self) -> str | None:
         """The front matter as the reference cuts it out: what is between the first two `---`, wherever they stand."""
         start = len(_BOM) if self.lenient and self.text.startswith(_BOM) else 0
         if not self.text.startswith(_DASHES, start):
             mark = "a byte order mark stands before it" if self.text.startswith(_BOM) else "begin with a line ---"
-            self._tell("front-missing", "does not start with front matter", mend=mark)
+            self._tell("front-missing", "does not start with front matter", hint=mark)
             return None
         self.front_start = start + len(_DASHES)
         end = self.text.find(_DASHES, self.front_start)
         by_line = _line_of_dashes(self.text, self.front_start)
         if end < 0:
-            self._tell("front-missing", "the front matter has no end", mend="end it with a line ---")
+            self._tell("front-missing", "the front matter has no end", hint="end it with a line ---")
             return None
         if end != by_line or self.text[self.front_start : self.text.find("\n", self.front_start)].strip():
             problem = "a --- that is not a line of its own ends the front matter for the reference library"
-            self._tell("front-dashes", problem, end, mend="write the value without three dashes in a row")
+            self._tell("front-dashes", problem, end, hint="write the value without three dashes in a row")
         if self.lenient and by_line is not None:
             end = by_line
         self.body_start = end + len(_DASHES)
@@ -241,19 +241,19 @@ class _Page:
         except StrictError as error:
             rule, at = "front-limit" if error.limit else "front-yaml", self.front_start + error.index
             loose = read_loose(front) if self.lenient else None
-            self._tell(rule, error.problem, at, mend=error.mend, kept=loose is None)
+            self._tell(rule, error.problem, at, hint=error.hint, kept=loose is None)
             return loose
 
     def _keys(self, root: Value) -> None:
         unknown = [(key, value) for key, value in root.entries.items() if key not in FIELDS]
         for key, value in unknown[:MAX_TOLD]:
-            mend = f"use one of: {', '.join(FIELDS)}; anything else goes under metadata"
-            self._tell_of("key-unknown", key, value, "unknown key", mend)
+            hint = f"use one of: {', '.join(FIELDS)}; anything else goes under metadata"
+            self._tell_of("key-unknown", key, value, "unknown key", hint)
 
     def _name(self, root: Value, folder_name: str) -> None:
         value = root.entries.get("name")
         if value is None:
-            self._tell("name-missing", "is missing", key="name", mend="add `name: ...`")
+            self._tell("name-missing", "is missing", key="name", hint="add `name: ...`")
             return
         if value.kind != "text" or not value.text.strip():
             problem = "is empty" if value.kind == "text" else "is not text"
@@ -261,8 +261,8 @@ class _Page:
             return
         self.name = normal_name(value.text)
         for problem in broken_name(value.text):
-            mend = "use lowercase letters, digits and single hyphens between"
-            self._tell_of("name-format", "name", value, problem, mend)
+            hint = "use lowercase letters, digits and single hyphens between"
+            self._tell_of("name-format", "name", value, problem, hint)
         if self.name != normal_name(folder_name, strip=False):
             problem = f"'{shown(self.name)}' differs from its folder '{shown(folder_name)}'"
             self._tell_of("name-folder", "name", value, problem, "give both the same name")
@@ -270,7 +270,7 @@ class _Page:
     def _description(self, root: Value) -> None:
         value = root.entries.get("description")
         if value is None:
-            self._tell("description-missing", "is missing", key="description", mend="add `description: ...`")
+            self._tell("description-missing", "is missing", key="description", hint="add `description: ...`")
         elif value.kind != "text" or not value.text.strip():
             problem = "is empty" if value.kind == "text" else "is not text"
             self._tell_of("description-missing", "description", value, problem, "say what it does and when to use it")

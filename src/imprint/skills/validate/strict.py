@@ -38,9 +38,9 @@ class Value:
 class StrictError(Exception):
     """What the reference refuses, at a character of the text; `limit` if it is we who refuse."""
 
-    def __init__(self, problem: str, index: int, mend: str, *, limit: bool = False) -> None:
+    def __init__(self, problem: str, index: int, hint: str, *, limit: bool = False) -> None:
         super().__init__(problem)
-        self.problem, self.index, self.mend, self.limit = problem, index, mend, limit
+        self.problem, self.index, self.hint, self.limit = problem, index, hint, limit
 
 
 def read_strict(text: str) -> Value:
@@ -58,10 +58,10 @@ def read_strict(text: str) -> Value:
         mark = getattr(error, "problem_mark", None)
         index = int(mark.index if mark is not None else getattr(error, "position", 0))
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
-        mend = "quote values that hold ': ', '#', tabs or quotes, and indent with spaces"
-        raise StrictError(f"broken YAML: {shown(str(what))}", min(index, len(text)), mend) from error
+        hint = "quote values that hold ': ', '#', tabs or quotes, and indent with spaces"
+        raise StrictError(f"broken YAML: {shown(str(what))}", min(index, len(text)), hint) from error
     except (ValueError, OverflowError) as error:  # an escape that is no character
-        raise StrictError(f"broken YAML: {shown(str(error))}", 0, "mend the escapes in quotes") from error
+        raise StrictError(f"broken YAML: {shown(str(error))}", 0, "fix the escapes in quotes") from error
     if root is None or root.kind != "map":
         raise StrictError("the front matter is not keys with values", 0, "write `name: ...`")
     return root
