@@ -36,10 +36,11 @@ from support.trl_settings import LR, Parts, Setting, make_settings
 
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
+from imprint.learning.advantages import turn_advantages
 from imprint.learning.config import LearnerConfig
-from imprint.learning.grpo import turn_advantages
 from imprint.learning.learner import Learner
-from imprint.learning.scoring import episode_sample
+from imprint.learning.losses import GrpoLoss
+from imprint.learning.sample import episode_sample
 from imprint.models.local.policy import Policy
 from imprint.rollout.tokens import Rollout
 
@@ -159,7 +160,7 @@ class Ours:
         scores = [[reward] * len(episode.turns) for reward, episode in zip(self.setting.rewards, episodes, strict=True)]
         advantages = turn_advantages(scores, self.setting.owners)
         samples = [episode_sample(*pair) for pair in zip(episodes, advantages, strict=True)]
-        self.learner.update(samples)
+        self.learner.step(samples, GrpoLoss.of(self.learner.config))
         tokens = statistics.mean(sample.trained_tokens for sample in samples)
         return Parts(sampled - start, time.perf_counter() - start, tokens)
 

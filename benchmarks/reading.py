@@ -29,7 +29,8 @@ from imprint.context.pages import load_templates, render_pages
 from imprint.context.visual import VisualContext
 from imprint.envs.base import make_world
 from imprint.errors import PolicyError
-from imprint.learning.scoring import Sample, score
+from imprint.learning.sample import Sample
+from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
 from imprint.models.sampling import Sampling
 from imprint.pretrain.train import HELD_OUT

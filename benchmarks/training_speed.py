@@ -31,7 +31,9 @@ from imprint.context.prompt import Context
 from imprint.envs.household.world import HouseholdWorld
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.learning.scoring import Sample, episode_sample, micro_batches
+from imprint.learning.losses import GrpoLoss
+from imprint.learning.sample import Sample, episode_sample
+from imprint.learning.scoring import micro_batches
 from imprint.models.local import sampler as local
 from imprint.models.local.cache import RowCache
 from imprint.models.local.policy import Policy
@@ -115,7 +117,7 @@ class Step:
             episode_sample(episode, [1.0 - 2.0 * (place % 2)] * len(episode.turns))
             for place, episode in enumerate(self.episodes)
         ]
-        self.norm = Learner(self.policy, self.config, total_steps=1).update(samples)["grad_norm"]
+        self.norm = Learner(self.policy, self.config, total_steps=1).step(samples, GrpoLoss.of(self.config))["grad_norm"]
 
 
 def unshared() -> ExitStack:
@@ -148,7 +150,7 @@ def _whole(sample: Sample) -> Sample:
         np.pad(sample.mask_T, (read, 0)),
         np.pad(sample.old_logprobs_T, (read, 0)),
         np.pad(sample.advantages_T, (read, 0)),
-        sample.transfer,
+        sample.off_policy,
     )
 
 

@@ -15,7 +15,8 @@ from conftest import ROOT
 from imprint.cli import app
 from imprint.envs.household.maker import write_games
 from imprint.jobs.train import train_run
-from imprint.learning.scoring import episode_sample, score
+from imprint.learning.sample import episode_sample
+from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
 from imprint.recipe import Recipe, load_recipe
 from imprint.runs.run import Run

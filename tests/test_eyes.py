@@ -24,7 +24,8 @@ from imprint.envs.base import make_world
 from imprint.errors import PolicyError, RecipeError
 from imprint.jobs.train import train_run
 from imprint.learning.config import LearnerConfig
-from imprint.learning.scoring import episode_samples, score
+from imprint.learning.sample import episode_samples
+from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
 from imprint.pretrain.demonstrations import demonstration_samples

@@ -13,7 +13,9 @@ from imprint.envs.base import make_world
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.learning.scoring import Sample, episode_samples, score
+from imprint.learning.losses import GrpoLoss
+from imprint.learning.sample import Sample, episode_samples
+from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
 from imprint.models.local.vision import Kept
@@ -49,7 +51,7 @@ def test_the_language_part_alone_is_learned(tmp_path, kind):
     policy = seeing(tmp_path, kind)
     old = {name: weight.clone() for name, weight in policy.model.named_parameters()}
     learner = Learner(policy, FROZEN, total_steps=1)
-    learner.update(played(policy))
+    learner.step(played(policy), GrpoLoss())
     changed = {name for name, weight in policy.model.named_parameters() if not torch.equal(old[name], weight)}
     assert changed
     assert not any("visual" in name for name in changed)

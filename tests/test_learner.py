@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from imprint.learning.config import LearnerConfig, Transfer
+from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.learning.scoring import Sample, micro_batches, score
+from imprint.learning.losses import GrpoLoss, SftLoss
+from imprint.learning.sample import OffPolicy, Sample
+from imprint.learning.scoring import micro_batches, score
 from tiny import tiny_policy
 
+LOSS = GrpoLoss()
 
-def make_samples(policy, count=6, transfer=None, seed=0):
+
+def make_samples(policy, count=6, off_policy=None, seed=0):
     """Random samples whose old log-probs are the policy's own."""
     rng = np.random.default_rng(seed)
     samples = []
@@ -26,7 +30,7 @@ def make_samples(policy, count=6, transfer=None, seed=0):
         mask = np.arange(size) % 3 != 1
         advantages = np.where(mask, 1.0 if index % 2 else -1.0, 0.0).astype(np.float32)
         old = np.zeros(size, dtype=np.float32)
-        sample = Sample(prompt, tokens, mask, old, advantages, transfer)
+        sample = Sample(prompt, tokens, mask, old, advantages, off_policy)
         with torch.no_grad():
             old[mask] = score(policy, [sample]).logprobs_M.numpy()
         samples.append(sample)
@@ -47,20 +51,20 @@ def test_an_update_raises_what_was_good_and_lowers_what_was_bad():
     policy = tiny_policy()
     samples = make_samples(policy)
     good, bad = mean_logprob(policy, samples, 1), mean_logprob(policy, samples, -1)
-    Learner(policy, LearnerConfig(lr=1e-3), total_steps=5).update(samples)
+    Learner(policy, LearnerConfig(lr=1e-3), total_steps=5).step(samples, LOSS)
     assert mean_logprob(policy, samples, 1) > good
     assert mean_logprob(policy, samples, -1) < bad
 
 
 @pytest.mark.parametrize("aggregate", ["token-mean", "sequence-mean-token-mean"])
-@pytest.mark.parametrize("transfer", [None, Transfer()])
-def test_micro_batches_change_nothing(aggregate, transfer):
+@pytest.mark.parametrize("off_policy", [None, OffPolicy()])
+def test_micro_batches_change_nothing(aggregate, off_policy):
     results = []
     for budget in (40, 100_000):
         policy = tiny_policy()
-        samples = make_samples(policy, transfer=transfer)
+        samples = make_samples(policy, off_policy=off_policy)
         config = LearnerConfig(lr=1e-3, micro_tokens=budget, aggregate=aggregate, entropy_coef=0.01, kl_coef=0.1)
-        norms = [Learner(policy, config, total_steps=5).update(samples)["grad_norm"]]
+        norms = [Learner(policy, config, total_steps=5).step(samples, GrpoLoss.of(config))["grad_norm"]]
         gradient = torch.cat([p.grad.flatten() for p in policy.model.parameters()])
         results.append((gradient, norms))
     # Gradients, not weights: Adam's first step is the sign of the gradient, and rounding decides it where that is 0.
@@ -84,26 +88,26 @@ def test_samples_without_an_advantage_cost_nothing_and_change_the_mean_alone():
     flat = [Sample(s.prompt_ids, s.token_ids, s.mask_T, s.old_logprobs_T, 0 * s.advantages_T) for s in samples]
     before = weights_of(policy)
     learner = Learner(policy, LearnerConfig(lr=1e-3), total_steps=5)
-    assert learner.update(flat)["loss/samples"] == 0
+    assert learner.step(flat, LOSS)["loss/samples"] == 0
     assert torch.equal(weights_of(policy), before)
-    assert learner.update([*samples, *flat])["loss/samples"] == len(samples)
+    assert learner.step([*samples, *flat], LOSS)["loss/samples"] == len(samples)
 
 
 def test_a_transferred_sample_starts_at_ratio_one_whatever_it_was_sampled_under():
     policy = tiny_policy()
-    samples = make_samples(policy, transfer=Transfer())
+    samples = make_samples(policy, off_policy=OffPolicy())
     for sample in samples:
         sample.old_logprobs_T[:] = -20.0
-    numbers = Learner(policy, LearnerConfig(lr=1e-3), total_steps=5).update(samples)
+    numbers = Learner(policy, LearnerConfig(lr=1e-3), total_steps=5).step(samples, LOSS)
     assert numbers["loss/ratio_max"] == pytest.approx(1.0)
     assert numbers["loss/clip_fraction"] == 0
 
 
 def test_unlikely_tokens_can_be_left_out_of_the_transfer():
     policy = tiny_policy()
-    samples = make_samples(policy, transfer=Transfer(min_logprob=-0.01))
+    samples = make_samples(policy, off_policy=OffPolicy(min_logprob=-0.01))
     before = weights_of(policy)
-    Learner(policy, LearnerConfig(lr=1e-3, weight_decay=0.0), total_steps=5).update(samples)
+    Learner(policy, LearnerConfig(lr=1e-3, weight_decay=0.0), total_steps=5).step(samples, LOSS)
     assert torch.allclose(weights_of(policy), before)
 
 
@@ -120,7 +124,7 @@ def test_imitation_lowers_the_loss_and_weighs_tokens():
         for s in make_samples(policy)
     ]
     learner = Learner(policy, LearnerConfig(lr=3e-3, decay="linear"), total_steps=30)
-    losses = [learner.imitate(samples)["loss/nll"] for _ in range(30)]
+    losses = [learner.step(samples, SftLoss())["loss/nll"] for _ in range(30)]
     assert losses[-1] < losses[0] * 0.7
 
 
@@ -130,7 +134,7 @@ def test_state_and_restore_go_on_as_if_never_interrupted(optimizer):
     policy = tiny_policy()
     learner = Learner(policy, config, total_steps=6)
     for seed in range(2):
-        learner.update(make_samples(policy, seed=seed))
+        learner.step(make_samples(policy, seed=seed), LOSS)
     weights, state = {k: v.clone() for k, v in policy.model.state_dict().items()}, learner.state()
     twin_policy = tiny_policy(seed=5)
     twin_policy.model.load_state_dict(weights)
@@ -139,7 +143,7 @@ def test_state_and_restore_go_on_as_if_never_interrupted(optimizer):
 
     twin.restore(copy.deepcopy(state))
     for one, other in ((policy, learner), (twin_policy, twin)):
-        other.update(make_samples(one, seed=9))
+        other.step(make_samples(one, seed=9), LOSS)
     assert torch.equal(weights_of(policy), weights_of(twin_policy))
 
 
@@ -148,10 +152,10 @@ def test_muon_moves_less_where_the_gradient_is_smaller_than_it_used_to_be():
     learner = Learner(policy, LearnerConfig(optimizer="muon", lr=1e-6, muon_lr=1e-6), total_steps=6)
     adamw, muon = learner.optimizers
     samples = make_samples(policy, seed=1)
-    strong = learner.update(samples)["grad_norm"]
+    strong = learner.step(samples, LOSS)["grad_norm"]
     assert muon.param_groups[0]["lr"] == pytest.approx(1e-6)
     silent = [replace(sample, advantages_T=np.zeros_like(sample.advantages_T)) for sample in samples]
-    weak = learner.update([*samples, *silent, *silent, *silent])["grad_norm"]
+    weak = learner.step([*samples, *silent, *silent, *silent], LOSS)["grad_norm"]
     assert weak == pytest.approx(strong / 4, rel=1e-2)
     usual = np.sqrt((0.99 * strong**2 + weak**2) / 1.99)
     assert muon.param_groups[0]["lr"] == pytest.approx(1e-6 * weak / usual)
@@ -170,11 +174,11 @@ def gradient_of(policy, samples, weights):
 
 def test_a_transferred_gradient_is_weighed_by_the_capped_ratio():
     policy = tiny_policy()
-    samples = make_samples(policy, count=2, transfer=Transfer(importance_cap=1.5))
+    samples = make_samples(policy, count=2, off_policy=OffPolicy(importance_cap=1.5))
     samples[0].old_logprobs_T[samples[0].mask_T] += 0.7  # less likely under the prompt that is learned: exp(-0.7)
     samples[1].old_logprobs_T[samples[1].mask_T] -= 2.0  # exp(2), capped
     expected = gradient_of(policy, samples, [math.exp(-0.7), 1.5]).norm()
-    metrics = Learner(policy, LearnerConfig(lr=1e-3, dual_clip=None), total_steps=1).update(samples)
+    metrics = Learner(policy, LearnerConfig(lr=1e-3), total_steps=1).step(samples, GrpoLoss(dual_clip=None))
     assert metrics["grad_norm"] == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -184,7 +188,7 @@ def test_a_transferred_gradient_is_weighed_by_the_capped_ratio():
 def test_minibatches_and_epochs_are_optimizer_steps(settings, updates):
     policy = tiny_policy()
     learner = Learner(policy, LearnerConfig(lr=1e-3, **settings), total_steps=1)
-    learner.update(make_samples(policy))
+    learner.step(make_samples(policy), LOSS)
     assert {int(state["step"]) for state in learner.optimizers[0].state.values()} == {updates}
 
 
@@ -192,6 +196,6 @@ def test_every_minibatch_weighs_as_much_as_the_batch_would():
     """Three minibatches of equal samples: each has the gradient of the whole."""
     policy = tiny_policy()
     samples = make_samples(policy, count=1) * 3
-    whole = Learner(policy, LearnerConfig(lr=1e-9), total_steps=1).update(samples)["grad_norm"]
-    parts = Learner(policy, LearnerConfig(lr=1e-9, minibatches=3), total_steps=1).update(samples)["grad_norm"]
+    whole = Learner(policy, LearnerConfig(lr=1e-9), total_steps=1).step(samples, LOSS)["grad_norm"]
+    parts = Learner(policy, LearnerConfig(lr=1e-9, minibatches=3), total_steps=1).step(samples, LOSS)["grad_norm"]
     assert parts == pytest.approx(whole, rel=1e-4)

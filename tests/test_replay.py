@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imprint.learning.config import Transfer
-from imprint.learning.scoring import Sample
+from imprint.learning.sample import Sample
 from imprint.methods.weights.replay import HEART_MEMORY, Replay
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from imprint.learning.grpo import turn_advantages
+from imprint.learning.advantages import turn_advantages
 from imprint.learning.rewards import RewardConfig, turn_scores
 from imprint.recipe import Recipe
 from imprint.types import Episode, StopReason, Task, Turn

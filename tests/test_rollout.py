@@ -11,7 +11,8 @@ import torch
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context, parse_tags
 from imprint.errors import PolicyError
-from imprint.learning.scoring import Sample, episode_sample, micro_batches, score
+from imprint.learning.sample import Sample, episode_sample
+from imprint.learning.scoring import micro_batches, score
 from imprint.models.local import sampler as local
 from imprint.models.local.attention import _weigh
 from imprint.models.local.sampler import Prompt, Sampling, Session, draw

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from imprint.cli import app
-from imprint.commands.shared import plain
+from imprint.commands.console import plain
 from imprint.envs.base import Environment, make_world
 from imprint.envs.household import engine as engine_module
 from imprint.envs.household import reference

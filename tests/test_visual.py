@@ -17,7 +17,8 @@ from imprint.engine import make_engine
 from imprint.engine.local import LocalEngine
 from imprint.errors import PolicyError, RecipeError
 from imprint.jobs.train import train_run
-from imprint.learning.scoring import episode_samples, micro_batches, score
+from imprint.learning.sample import episode_samples
+from imprint.learning.scoring import micro_batches, score
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
 from imprint.recipe import Recipe

@@ -24,7 +24,7 @@ from imprint.commands import (
     verify,
     worlds,
 )
-from imprint.commands.shared import say
+from imprint.commands.console import say
 from imprint.errors import ImprintError
 
 TRAIN, LOOK, MAKE = "Train and measure", "Look closer", "Make your own"

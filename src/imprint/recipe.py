@@ -1,25 +1,31 @@
-"""The typed configuration of a run: one YAML file says everything, and an unknown key is an error."""
+"""The typed configuration of a run: one YAML file says everything, and an unknown key is an error.
+
+Methods bring sections of their own (`methods.base.MethodSpec`). A recipe may hold sections of any installed method:
+those that are not its own method's are checked, and have no effect.
+"""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from imprint.context.config import ContextConfig, SkicConfig
+from imprint.context.config import ContextConfig
 from imprint.errors import RecipeError
-from imprint.learning.config import LearnerConfig, Transfer
+from imprint.learning.config import LearnerConfig
 from imprint.learning.rewards import RewardConfig
-from imprint.methods.in_context.scorers import GateConfig
-from imprint.methods.weights.curriculum import CurriculumConfig
 from imprint.models.served.config import EndpointConfig
 from imprint.security.vetting import TrustConfig
+from imprint.support import plugins
 
 Model = TypeVar("Model", bound=BaseModel)
+METHODS = "imprint.methods"  # the group of entry points
 
 
 class _Section(BaseModel):
@@ -79,10 +85,18 @@ class EvaluationConfig(_Section):
 
 
 class Recipe(_Section):
-    """Everything a run depends on. The same recipe gives the same run on the same machine."""
+    """Everything a run depends on. The same recipe gives the same run on the same machine.
+
+    The sections of its method are further keys (`section`); `parse_recipe` checks them.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
 
     name: str = Field(description="What tables call it.")
-    method: str = Field(description="A method registered under `imprint.methods`.")
+    method: str | None = Field(
+        default=None, description="A method registered under `imprint.methods`; null where a model is only measured."
+    )
     model: str = Field(
         default="imprint-tiny",
         description="`imprint-tiny`, a local folder, or a hub name; with an endpoint, the served model's name.",
@@ -108,11 +122,7 @@ class Recipe(_Section):
     reward: RewardConfig = RewardConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     learner: LearnerConfig = LearnerConfig()
-    curriculum: CurriculumConfig = CurriculumConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    transfer: Transfer = Transfer()
-    skic: SkicConfig | None = Field(default=None, description="Of the method `skic`; null: its defaults.")
-    gate: GateConfig | None = Field(default=None, description="Of the method `adaptmi`; null: its defaults.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int | None = Field(
@@ -133,6 +143,16 @@ class Recipe(_Section):
         if self.advantage.std_floor is not None:
             return self.advantage.std_floor
         return 0.1 * (self.reward.success or 1.0) if self.reward.compression_bonus else 0.0
+
+    def section(self, name: str, kind: type[Model]) -> Model:
+        """A section of the recipe's method, with its defaults where the recipe has none."""
+        found = (self.model_extra or {}).get(name)
+        return found if isinstance(found, kind) else kind()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The sections of other methods that the recipe came with: they have no effect."""
+        return self._ignored
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -190,20 +210,78 @@ def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> 
     Raises:
         RecipeError: an unknown key or a wrong value.
     """
-    return validated(Recipe, values, where)
+    core = {key: value for key, value in values.items() if key in Recipe.model_fields}
+    foreign = {key: value for key, value in values.items() if key not in Recipe.model_fields}
+    method = core.get("method")
+    own = _sections_of(installed_methods().get(method)) if isinstance(method, str) else {}
+    sections = _checked_sections(foreign, own, where)
+    recipe = validated(Recipe, core, where)
+    mine = {name: sections.get(name) or kind() for name, kind in own.items()}
+    made = recipe.model_copy(update=mine)
+    made._ignored = tuple(name for name in sections if name not in own)
+    return made
 
 
-def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | None) -> Model:
-    """`kind` from `values`, with pydantic's first complaint told in our way.
+def _checked_sections(
+    values: Mapping[str, Any], own: Mapping[str, type[BaseModel]], where: str | Path | None
+) -> dict[str, BaseModel]:
+    """The sections of methods among a recipe's keys, each by its name of today.
+
+    Raises:
+        RecipeError: a key is no method's, is given under two names, or holds a wrong value.
+    """
+    known, aliases = method_sections()
+    known = {**known, **own}
+    found: dict[str, BaseModel] = {}
+    for key, value in values.items():
+        name = aliases.get(key, key)
+        if name not in known:
+            raise RecipeError("unknown key", where=where, key=key, hint=_near(key, [*Recipe.model_fields, *known]))
+        if name in found or (name != key and name in values):
+            raise RecipeError(f"is the old name of {name!r}, which is given too", where=where, key=key, hint="keep one")
+        if value is not None:
+            found[name] = validated(known[name], value, where, section=name)
+    return found
+
+
+def installed_methods() -> dict[str, Any]:
+    """What is registered under `imprint.methods` and can be imported, by name (each a `methods.base.MethodSpec`)."""
+    return _installed(tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _installed(path: tuple[str, ...]) -> dict[str, Any]:
+    return plugins.load_all(METHODS)[0]
+
+
+def method_sections() -> tuple[dict[str, type[BaseModel]], dict[str, str]]:
+    """The sections of all installed methods by name, and the old names of some."""
+    known: dict[str, type[BaseModel]] = {}
+    aliases: dict[str, str] = {}
+    for spec in installed_methods().values():
+        known |= {name: kind for name, kind in _sections_of(spec).items() if name not in known}
+        aliases |= getattr(spec, "aliases", {})
+    return known, aliases
+
+
+def _sections_of(spec: Any) -> dict[str, type[BaseModel]]:
+    return dict(getattr(spec, "sections", {}))
+
+
+def validated(kind: type[Model], values: Any, where: str | Path | None, section: str = "") -> Model:
+    """`kind` from `values`, with pydantic's first complaint as an error of ours.
+
+    Args:
+        section: the recipe's key that holds them; "" at the top.
 
     Raises:
         RecipeError: names the key, what is wrong with it, and the nearest known key.
     """
     try:
-        return kind.model_validate(dict(values))
+        return kind.model_validate(dict(values) if isinstance(values, Mapping) else values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in ([section] if section else []) + list(first["loc"]))
         if first["type"] == "extra_forbidden":
             raise RecipeError("unknown key", where=where, key=key, hint=_nearest(kind, first["loc"])) from None
         if first["type"] == "missing":
@@ -213,7 +291,7 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str | Path | 
 
 def _given(problem: Any) -> str:
     """The wrong value, unless it may be a secret in the wrong place."""
-    return "" if problem["loc"][0] == "endpoint" else f" (given: {problem.get('input')!r})"
+    return "" if problem["loc"][:1] == ("endpoint",) else f" (given: {problem.get('input')!r})"
 
 
 def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -222,8 +300,11 @@ def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         field = getattr(section, "model_fields", {}).get(str(part))
         section = None if field is None else section_of(field.annotation)
-    keys = list(getattr(section, "model_fields", {}))
-    near = difflib.get_close_matches(str(location[-1]), keys, n=1)
+    return _near(str(location[-1]), list(getattr(section, "model_fields", {})))
+
+
+def _near(key: str, keys: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=1)
     return f"did you mean {near[0]!r}?" if near else f"the keys here are: {', '.join(keys)}"
 
 
@@ -259,6 +340,16 @@ def recipe_keys(kind: type[BaseModel] = Recipe, prefix: str = "") -> list[tuple[
         else:
             default = "(required)" if field.is_required() else yaml.safe_dump(field.default, default_flow_style=True)
             rows.append((prefix + name, default.split("\n")[0], field.description or ""))
+    return rows
+
+
+def all_keys() -> list[tuple[str, str, str]]:
+    """`recipe_keys`, and those of the sections that methods bring, with the methods' names."""
+    rows = recipe_keys()
+    for name, kind in method_sections()[0].items():
+        users = [method for method, spec in installed_methods().items() if _sections_of(spec).get(name) is kind]
+        note = f" (method{'s' * (len(users) > 1)}: {', '.join(users)})"
+        rows += [(key, default, meaning + note) for key, default, meaning in recipe_keys(kind, f"{name}.")]
     return rows
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "StepResult",
     "StopReason",
     "Task",
+    "Trial",
     "Turn",
     "View",
     "WorkedStep",
@@ -72,6 +73,7 @@ class StepResult:
         success: the task is solved.
         valid: the action was understood and possible (True on reset).
         admissible: the commands possible now, in the engine's order.
+        score: a graded outcome so far, where the world has one; the episode's is that of its last step.
     """
 
     observation: str
@@ -81,6 +83,7 @@ class StepResult:
     success: bool = False
     valid: bool = True
     admissible: tuple[str, ...] = ()
+    score: float | None = None
 
     @property
     def done(self) -> bool:
@@ -110,6 +113,12 @@ class Exemplar:
     task: Task
     first_observation: str
     steps: tuple[WorkedStep, ...]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Exemplar:
+        """The inverse of `dataclasses.asdict`."""
+        steps = tuple(WorkedStep(**step) for step in record["steps"])
+        return cls(Task(**record["task"]), record["first_observation"], steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +229,12 @@ class Episode:
         skills: the names of the skills shown, in order; empty is the arm `without`.
         pictures: those whose placeholders stand in the prompt, in their order.
         views: of each turn, where every turn had a prompt of its own; the tokens and pictures above are then empty.
-        goal: what the task asks for, on one line, as the report calls it; "" where nobody wrote it down.
+        goal: what the task asks for, on one line, as the report calls it; "" where it was not written down.
+        score: the world's graded outcome, where it gives one; None: success decides.
+        cached_tokens: of all tokens read, those that the sampler did not have to compute again.
+        admissible: the possible commands before each turn, kept where the context lists them.
+
+    The last three are of the process that played the episode: they are not in its record, and do not count in `==`.
     """
 
     task: Task
@@ -236,11 +250,14 @@ class Episode:
     pictures: tuple[Picture, ...] = ()
     views: tuple[View, ...] = field(default=(), repr=False)
     goal: str = ""
+    score: float | None = field(default=None, compare=False)
+    cached_tokens: int = field(default=0, compare=False)
+    admissible: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
 
     @property
-    def arm(self) -> str:
-        """`with` if any skill was shown, else `without`."""
-        return "with" if self.skills else "without"
+    def outcome(self) -> float:
+        """The graded score, or 1 for success and 0 otherwise."""
+        return float(self.success) if self.score is None else self.score
 
     @property
     def episode_return(self) -> float:
@@ -259,10 +276,11 @@ class Episode:
 
     def to_record(self, *, tokens: bool = False) -> dict[str, Any]:
         """A JSON-ready dictionary; without `tokens`, the text only (what a trace keeps)."""
-        bare = replace(self, pictures=(), views=())
+        lean = replace(self, pictures=(), views=(), admissible=())
         if not tokens:
-            bare = replace(bare, prompt_ids=(), token_ids=(), logprobs=())
-        return asdict(bare) | {
+            lean = replace(lean, prompt_ids=(), token_ids=(), logprobs=())
+        record = {name: value for name, value in asdict(lean).items() if name not in _OF_THE_PROCESS}
+        return record | {
             "pictures": [picture.to_record() for picture in self.pictures],
             "views": [view.to_record(tokens=tokens) for view in self.views],
         }
@@ -279,6 +297,54 @@ class Episode:
         values["pictures"] = tuple(Picture.from_record(one, draw or undrawn) for one in values.get("pictures", ()))
         values["views"] = tuple(View.from_record(view, draw or undrawn) for view in values.get("views", ()))
         return cls(**values)
+
+
+_OF_THE_PROCESS = ("score", "cached_tokens", "admissible")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One measured episode: a row of `trials.jsonl`, from which every evaluation, comparison and report is made.
+
+    Attributes:
+        step: training steps before it; `env_steps`: turns played in training before it.
+        condition: the name of what was shown; `skills`: the names of the skills that were.
+        seed: the episode's own; the same in every condition, so that trials pair by (task, seed).
+        score: the graded outcome; `success` as 1 or 0 where the world gives none.
+        context_tokens: the sum over its turns of what was read; `first_tokens` those of the first turn.
+        text_tokens: the same with every picture counted as the text that it shows.
+        cached_tokens: of context_tokens, those that were not computed again.
+        answered_tokens: the sum over its turns of what was generated.
+    """
+
+    step: int
+    split: str
+    condition: str
+    task: str
+    family: str
+    seed: int
+    skills: tuple[str, ...]
+    success: bool
+    score: float
+    stop: StopReason
+    turns: int
+    valid_turns: int
+    context_tokens: int
+    text_tokens: int
+    cached_tokens: int
+    answered_tokens: int
+    first_tokens: int
+    env_steps: int = 0
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Trial:
+        """The inverse of `to_record`; keys of a later version are ignored."""
+        known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
+        return cls(**known | {"skills": tuple(record["skills"]), "stop": StopReason(record["stop"])})
 
 
 def undrawn(text: str, factor: float) -> Pixels:

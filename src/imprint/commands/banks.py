@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import Folder, console, grid, say
+from imprint.commands.console import Folder, console, grid, say
 from imprint.errors import BankError
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]

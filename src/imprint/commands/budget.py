@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.console import ALL, Folder, Lenient, console, grid, say
 from imprint.commands.find import Json
-from imprint.commands.shared import ALL, Folder, Lenient, console, grid, say
 from imprint.errors import CheckpointError, PolicyError
 
 if TYPE_CHECKING:

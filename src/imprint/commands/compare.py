@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, Trusted, console, grid, say
+from imprint.commands.console import Sets, Trusted, console, grid, say
+from imprint.commands.playing import parse_seeds
 from imprint.errors import RecipeError
 
 
@@ -86,21 +87,3 @@ def _hint(out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"stopped; the same command goes on with what is in {out}") from error
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`0,1,5-7` as [0, 1, 5, 6, 7].
-
-    Raises:
-        RecipeError: it reads otherwise.
-    """
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-    except ValueError as error:
-        raise RecipeError(f"cannot read {text!r}", key="--seeds", hint="write 0,1,2 or 0-4") from error
-    if not seeds:
-        raise RecipeError(f"{text!r} names no seed", key="--seeds", hint="write 0,1,2 or 0-4")
-    return seeds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imprint.commands import doctor_search
-from imprint.commands.shared import ALL, console, grid, say
+from imprint.commands.console import ALL, console, grid, say
 from imprint.errors import ImprintError, RecipeError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from imprint.commands.shared import ALL, console, grid, say
+from imprint.commands.console import ALL, console, grid, say
 from imprint.errors import ImprintError, RecipeError
 
 if TYPE_CHECKING:

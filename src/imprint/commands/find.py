@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import Folder, Lenient, console, grid, say
+from imprint.commands.console import Folder, Lenient, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.find import Embedder

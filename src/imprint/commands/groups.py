@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from imprint.commands.shared import Folder, Lenient, console, grid, say
+from imprint.commands.console import Folder, Lenient, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.groups import Group

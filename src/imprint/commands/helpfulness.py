@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from imprint.commands.compare import parse_seeds
-from imprint.commands.evaluate import REAL_SPLIT, on_games, playing, spread
-from imprint.commands.shared import ALL, EndpointUrl, Sets, Subject, Trusted, console, grid, say
+from imprint.commands.console import ALL, EndpointUrl, Sets, Trusted, console, grid, say
+from imprint.commands.playing import REAL_SPLIT, on_games, parse_seeds, playing, spread
+from imprint.commands.subject import Subject
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
     from imprint.measure.evaluate import Pair
     from imprint.measure.helpfulness import Kind
-    from imprint.measure.skill_value import Worth
+    from imprint.measure.skill_value import SkillValue
     from imprint.types import Task
 
 
 NOTE = """\
 points: success with - without, paired; each interval is by itself, with no correction for their number.
-tokens/turn: what the page adds to every prompt; /episode: what an episode reads more in all (or less, where the skill
-makes it shorter)."""
+tokens/turn: what the skill text adds to every prompt; /episode: what an episode reads more in all (or less, where the
+skill makes it shorter)."""
 
 
 class Compared(StrEnum):
@@ -85,7 +85,7 @@ def helpfulness(
 ) -> None:
     """Measure what each skill does for a model: success with it and without, and the tokens it costs.
 
-    Both arms play the same tasks with the same seeds; an episode that several arms share is played once.
+    Both conditions play the same tasks with the same seeds; an episode that several share is played once.
 
     Example: `imprint skills helpfulness imprint-tiny --recipe recipes/demo.yaml --kind skill_vs_none`
 
@@ -101,7 +101,7 @@ def helpfulness(
     chosen = spread(engine, chosen_split, tasks or subject.recipe.evaluation.tasks)
     found = measure(engine, chosen, chosen_seeds, kind.value, subject.title, quiet)
     counts = f"{len(chosen)} tasks, {len(chosen_seeds)} seed{'s' if len(chosen_seeds) > 1 else ''}"
-    for table in worth_tables(found, f"{subject.title} on {chosen_split}: {kind.value} ({counts})"):
+    for table in value_tables(found, f"{subject.title} on {chosen_split}: {kind.value} ({counts})"):
         console().print(table)
     say(NOTE)
     if output is not None:
@@ -112,7 +112,7 @@ def helpfulness(
             "seeds": chosen_seeds,
             "tasks": [task.id for task in chosen],
             "recipe": subject.recipe.model_dump(mode="json"),
-            "skills": [worth.to_record() for worth in found],
+            "skills": [value.to_record() for value in found],
             "usage": None if engine.meter is None else engine.meter.to_record(),
         }
         _write(output, content)
@@ -120,51 +120,51 @@ def helpfulness(
 
 def measure(
     engine: Engine, tasks: Sequence[Task], seeds: Sequence[int], kind: Kind, title: str, quiet: bool
-) -> list[Worth]:
-    """The worth of each skill in all, and by family where it serves several; skills in the library's order."""
+) -> list[SkillValue]:
+    """The value of each skill in all, and by family where it serves several; skills in the library's order."""
     from imprint.measure.evaluate import Evaluator
-    from imprint.measure.skill_value import worths
+    from imprint.measure.skill_value import skill_values
 
     names = engine.library.names
     pairs: dict[str, list[Pair]] = {name: [] for name in names}
     evaluators = [Evaluator(engine.rollout, engine.library, engine.evaluator.sampling, seed) for seed in seeds]
-    wanted = engine.evaluator.paired_arms(tasks, names, names, kind)
-    distinct = {(task.id, shown) for group in wanted.values() for task, *both in group for shown in both}
+    wanted = engine.evaluator.wanted_pairs(tasks, names, names, kind)
+    distinct = {(task.id, shown.key) for group in wanted.values() for task, *both in group for shown in both}
     with playing(engine, title, len(distinct) * len(seeds), quiet) as advance:
         for evaluator in evaluators:
             for name, found in evaluator.pairs(tasks, names, names, kind, advance).items():
                 pairs[name] += found
-    return worths(pairs, kind, engine.recipe.endpoint)
+    return skill_values(pairs, kind, engine.recipe.endpoint)
 
 
-def worth_tables(found: Sequence[Worth], title: str) -> list[Table]:
+def value_tables(found: Sequence[SkillValue], title: str) -> list[Table]:
     """One line per skill; then one per family, for the skills that serve several."""
-    priced = any(worth.episode_cost is not None for worth in found)
+    priced = any(value.episode_cost is not None for value in found)
     header = ["pairs", "with / without", "points [95%]", "verdict", "tokens/turn", "/episode"]
     header += ["cost/episode"] if priced else []
-    skills = [[worth.skill, *_figures(worth, priced)] for worth in found if worth.family == ALL]
+    skills = [[value.skill, *_figures(value, priced)] for value in found if value.family == ALL]
     families = [
-        [worth.skill, worth.family.replace("_", " "), *_figures(worth, priced)]
-        for worth in found
-        if worth.family != ALL
+        [value.skill, value.family.replace("_", " "), *_figures(value, priced)]
+        for value in found
+        if value.family != ALL
     ]
     tables = [grid(title, ["skill", *header], skills)]
     return tables + ([grid("By family", ["skill", "tasks", *header], families, words=2)] if families else [])
 
 
-def _figures(worth: Worth, priced: bool) -> list[object]:
-    evidence, n = worth.evidence, max(1, worth.evidence.n)
+def _figures(value: SkillValue, priced: bool) -> list[object]:
+    evidence, n = value.evidence, max(1, value.evidence.n)
     rates = " / ".join(f"{count / n:.0%}" for count in (evidence.with_successes, evidence.without_successes))
-    tokens = [_signed(worth.page_tokens, ",.0f"), _signed(worth.episode_tokens, ",.0f")]
-    cost = [_signed(worth.episode_cost, ".2g")] if priced else []
-    return [evidence.n, rates, _points(worth), worth.verdict, *tokens, *cost]
+    tokens = [_signed(value.page_tokens, ",.0f"), _signed(value.episode_tokens, ",.0f")]
+    cost = [_signed(value.episode_cost, ".2g")] if priced else []
+    return [evidence.n, rates, _points(value), value.verdict, *tokens, *cost]
 
 
-def _points(worth: Worth) -> str:
-    if not worth.evidence.n:
+def _points(value: SkillValue) -> str:
+    if not value.evidence.n:
         return "–"
-    low, high = worth.evidence.interval
-    return f"{100 * worth.evidence.helpfulness:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+    low, high = value.evidence.interval
+    return f"{100 * value.evidence.helpfulness:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
 
 
 def _signed(value: float | None, form: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, Subject, Trusted, say
+from imprint.commands.console import Sets, Trusted, say
 from imprint.commands.skills import page
+from imprint.commands.subject import Subject
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import Trusted, say
+from imprint.commands.console import Trusted, say
 
 
 def pretrain(

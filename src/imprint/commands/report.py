@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.shared import say
+from imprint.commands.console import say
 
 
 def report(

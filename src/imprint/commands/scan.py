@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.console import console, grid, say
 from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
-from imprint.commands.shared import console, grid, say
 from imprint.errors import LibraryError
 
 if TYPE_CHECKING:

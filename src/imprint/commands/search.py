@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imprint.commands.console import say
 from imprint.commands.serve import serve
-from imprint.commands.shared import say
 
 if TYPE_CHECKING:
     from imprint.errors import RetrievalError

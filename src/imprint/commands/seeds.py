@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.shared import ALL, Subject, console, grid, say, write_figures
+from imprint.commands.console import ALL, column_order, console, grid, say, spelled
+from imprint.commands.playing import parse_seeds, play_conditions
+from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
+from imprint.measure.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
-    from imprint.commands.evaluate import Arm
     from imprint.engine.base import Engine
+    from imprint.measure.conditions import Condition
     from imprint.types import Task
 
-Row = Mapping[str, Any]  # an `Outcome` record with its seed
+Row = Mapping[str, Any]  # an `Evaluation` record with its seed
 
 
 def check_seeds(seeds: str | None, seed: int | None, record: bool) -> list[int] | None:
@@ -25,7 +28,6 @@ def check_seeds(seeds: str | None, seed: int | None, record: bool) -> list[int] 
     Raises:
         RecipeError: they cannot be read, one is given twice, or they do not go with the other options.
     """
-    from imprint.commands.compare import parse_seeds
 
     if seeds is None:
         return None
@@ -45,22 +47,21 @@ def evaluate_seeds(
     seeds: Sequence[int],
     *,
     split: str,
-    arm: Arm,
+    conditions: Sequence[Condition],
     output: Path | None,
     quiet: bool,
 ) -> None:
-    """Play every arm with every seed; print the table, and write the figures to `output` if given."""
-    from imprint.commands.evaluate import outcome_rows, play_arms
+    """Play every condition with every seed; print the table, and write the figures to `output` if given."""
 
     rows: list[Row] = []
     for seed in seeds:
         engine.evaluator.forget()
         engine.evaluator.seed = seed
-        arms = play_arms(engine, tasks, arm, f"{subject.title}, seed {seed}", quiet)
-        found = outcome_rows(arms, step=subject.step, split=split, env_steps=subject.env_steps)
-        rows += [{"seed": seed, **row} for row in found]
+        episodes = play_conditions(engine, tasks, conditions, f"{subject.title}, seed {seed}", quiet)
+        trials = trials_of(episodes, split=split, step=subject.step, env_steps=subject.env_steps)
+        rows += [{"seed": seed, **row.to_record()} for row in evaluations(trials)]
     console().print(seeds_table(rows, f"{subject.title} on {split}"))
-    difference = seeds_difference(rows)
+    difference = seeds_difference(rows, [one.name for one in conditions])
     if difference:
         say(difference["text"])
     if output is not None:
@@ -70,34 +71,37 @@ def evaluate_seeds(
 def seeds_table(rows: Sequence[Row], title: str) -> Table:
     """Success by family: the mean over seeds with its 95% interval; `all` is over tasks, not over families."""
     families = sorted({row["family"] for row in rows}, key=lambda family: (family == ALL, family))
-    arms = [arm for arm in ("without", "with") if any(row["arm"] == arm for row in rows)]
+    names = column_order(row["arm"] for row in rows)
     body = [
         [
             family.replace("_", " "),
             max(row["episodes"] for row in rows if row["family"] == family),
-            *(_success([row for row in rows if (row["family"], row["arm"]) == (family, arm)]) for arm in arms),
+            *(_success([row for row in rows if (row["family"], row["arm"]) == (family, name)]) for name in names),
         ]
         for family in families
     ]
     count = len({row["seed"] for row in rows})
     caption = f"mean over {count} seeds [95%, Student's t, not narrower than Wilson's]; all: every task counts once"
-    return grid(title, ["tasks", "games", *(f"success {arm} skills" for arm in arms)], body, caption)
+    return grid(title, ["tasks", "games", *(f"success {spelled(name)}" for name in names)], body, caption)
 
 
-def seeds_difference(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """with - without over all tasks, a difference for each seed; None with one arm."""
+def seeds_difference(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any] | None:
+    """The first condition minus the second over all tasks, a difference for each seed; None but of two conditions."""
     from imprint.support.stats import mean_interval
 
-    rates: dict[str, dict[int, float]] = {"with": {}, "without": {}}
+    if len(names) != 2:
+        return None
+    first, second = names
+    rates: dict[str, dict[int, float]] = {first: {}, second: {}}
     for row in rows:
         if row["family"] == ALL:
             rates[row["arm"]][row["seed"]] = row["successes"] / row["episodes"]
-    gaps = [rates["with"][seed] - rate for seed, rate in rates["without"].items() if seed in rates["with"]]
+    gaps = [rates[first][seed] - rate for seed, rate in rates[second].items() if seed in rates[first]]
     if not gaps:
         return None
     found = mean_interval(gaps)
     interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95%, {len(gaps)} seeds)" if len(gaps) > 1 else ""
-    return {**found.to_record(), "text": f"with - without: {100 * found.estimate:+.1f} points {interval}".rstrip()}
+    return {**found.to_record(), "text": f"{first} - {second}: {100 * found.estimate:+.1f} points {interval}".rstrip()}
 
 
 def _success(rows: Sequence[Row]) -> str:

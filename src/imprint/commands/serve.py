@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imprint.commands.shared import say
+from imprint.commands.console import say
 
 
 def serve(

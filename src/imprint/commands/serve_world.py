@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from imprint.commands.console import say
 from imprint.commands.serve import listening
-from imprint.commands.shared import say
 
 
 def serve(

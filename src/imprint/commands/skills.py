@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imprint.commands import banks, budget, find, groups, trust
+from imprint.commands.console import Folder, Lenient, console, grid, say
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
-from imprint.commands.shared import Folder, Lenient, console, grid, say
 from imprint.commands.validate import OURS, validate
 
 if TYPE_CHECKING:

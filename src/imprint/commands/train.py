@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import Sets, Trusted, console, say, success_table
+from imprint.commands.console import Sets, Trusted, console, say, success_table
 
 if TYPE_CHECKING:
     from imprint.runs.run import Run
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def _show_keys(wanted: bool) -> None:
     if not wanted:
         return
-    from imprint.recipe import recipe_keys
+    from imprint.recipe import all_keys
 
-    for name, default, meaning in recipe_keys():
+    for name, default, meaning in all_keys():
         say(f"{name}: {default}" + (f"\n    {meaning}" if meaning else ""))
     say("env.*: anything else\n    The world's own options, e.g. env.max_turns; `imprint envs show` takes them too.")
     raise typer.Exit
@@ -47,10 +47,10 @@ def train(
 
     Example: `imprint train recipes/demo.yaml --seed 1 --set steps=20`
     """
-    from imprint.jobs.train import check_recipe, remove_run, run_name, train_run
+    from imprint.jobs.train import check_recipe, run_name, train_run
     from imprint.recipe import load_recipe
     from imprint.report.page import write_report
-    from imprint.runs.run import Run
+    from imprint.runs.run import Run, remove_run
 
     config = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
     folder = out or Path("runs") / run_name(config.name, config.seed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.shared import say
+from imprint.commands.console import say
 from imprint.errors import LibraryError, SkillError
 
 if TYPE_CHECKING:

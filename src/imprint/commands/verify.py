@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.shared import console, grid, say
+from imprint.commands.console import console, grid, say
 from imprint.commands.worlds import Size
 from imprint.errors import RecipeError
 

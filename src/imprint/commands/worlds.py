@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from imprint.commands import doctor
-from imprint.commands.shared import console, grid, say
+from imprint.commands.console import console, grid, say
 from imprint.errors import ImprintError, RecipeError
 
 app = typer.Typer(

@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imprint.errors import RecipeError
+
 Colour = tuple[int, int, int]  # red, green, blue
+LINE, ANSWER = 24, 512  # tokens of the longest response: a command, or a chat answer with its thoughts
 SMALLEST = 28  # pixels a side: one visual token of the models that Imprint was made for
 
 
@@ -65,9 +68,24 @@ class ContextConfig(BaseModel):
         return "image" in (self.skills, self.history)
 
 
-class SkicConfig(BaseModel):
-    """The recipe's `skic` section (method `skic`)."""
+def check_pictures(context: ContextConfig, *, served: bool) -> None:
+    """See that what a recipe says of pictures has an effect.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Args:
+        served: the model is behind an endpoint.
 
-    exemplars: int = Field(default=2, ge=1, description="Solved tasks of the same family after the skills.")
+    Raises:
+        RecipeError: there is no picture whose compression could be chosen, or a server would be sent some.
+    """
+    if context.compression and not context.draws:
+        raise RecipeError(
+            "there is no picture to compress",
+            key="context.compression",
+            hint="set context.history: image (or context.skills), or context.compression: false",
+        )
+    if context.draws and served:
+        raise RecipeError(
+            "pictures are not sent to a model behind an endpoint",
+            key="context.skills" if context.skills == "image" else "context.history",
+            hint="set it to text, or take a local vision-language model and no endpoint",
+        )

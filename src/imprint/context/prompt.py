@@ -17,11 +17,12 @@ from jinja2 import TemplateError
 
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
+from imprint.context.shown import Shown
 from imprint.envs.base import ParseAnswer
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.sampling import Prompt
 from imprint.skills.skill import Skill
-from imprint.types import Exemplar, StepResult
+from imprint.types import Episode, Exemplar, StepResult
 
 if TYPE_CHECKING:  # it brings PyTorch along, which an endpoint does not need
     from imprint.models.local.policy import Policy
@@ -99,6 +100,14 @@ class Context:
         glue = self.policy.encode(("" if last in self._ends else self._end) + before, special=True)
         return [*glue, *self.policy.encode(text), *self.policy.encode(after, special=True)]
 
+    def render(self, episode: Episode, shown: Shown) -> list[Prompt]:
+        """The prompts that an episode would have been played with under another condition.
+
+        Returns:
+            One, where its sequence only grows; one per turn, where each turn has a prompt of its own.
+        """
+        return [self.start(shown.skills, seen_before(episode, 0), shown.exemplars)]
+
     def as_text(self, prompt: Prompt, read: int) -> int:
         """How many tokens the `read` ones, which begin with `prompt`, are with every picture counted as the text it
         shows; 0 where contexts have none."""
@@ -161,6 +170,12 @@ class Context:
         end = max((token for token in specials if token and before.startswith(token)), key=len, default="")
         self._glue = (before.removeprefix(end), after)
         return end or self.policy.tokenizer.eos_token or ""
+
+
+def seen_before(episode: Episode, turn: int) -> StepResult:
+    """What stood before a turn of an episode, counted from 0: the observation, and the possible commands where kept."""
+    observation = episode.turns[turn - 1].observation if turn else episode.first_observation
+    return StepResult(observation, admissible=episode.admissible[turn] if episode.admissible else ())
 
 
 def _eos_ids(policy: Policy) -> set[int]:

@@ -17,9 +17,9 @@ from imprint.context.compression import asked_factor, without_factor
 from imprint.context.config import ContextConfig
 from imprint.context.image import Renderer
 from imprint.context.pages import load_templates, render_exemplars, render_pages
-from imprint.context.prompt import CUE, Context
+from imprint.context.prompt import CUE, Context, seen_before
+from imprint.context.shown import Shown
 from imprint.envs.base import ParseAnswer
-from imprint.errors import RecipeError
 from imprint.models.sampling import Prompt
 from imprint.skills.skill import Skill
 from imprint.types import Episode, Exemplar, Picture, StepResult, Turn
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class TurnPrompt:
     """A turn's prompt, and how many tokens it would be if its picture were text."""
 
     prompt: Prompt
@@ -68,15 +68,15 @@ class VisualContext(Context):
 
     def start(self, skills: Sequence[Skill], first: StepResult, exemplars: Sequence[Exemplar] = ()) -> Prompt:
         """The prompt of the first turn; the part up to the picture's end is marked as shared."""
-        prompt = self.shown(skills, exemplars, first.observation, (), first).prompt
+        prompt = self.turn_prompt(skills, exemplars, first.observation, (), first).prompt
         return replace(prompt, shared=len(self._parts("")[0]) + sum(len(self._spelled(one)) for one in prompt.pictures))
 
     def as_text(self, prompt: Prompt, read: int) -> int:
         return read + sum(self._told(one) - len(self._spelled(one)) for one in prompt.pictures)
 
-    def shown(
+    def turn_prompt(
         self, skills: Sequence[Skill], exemplars: Sequence[Exemplar], first: str, turns: Sequence[Turn], now: StepResult
-    ) -> Shown:
+    ) -> TurnPrompt:
         """What the policy reads before its next response.
 
         Args:
@@ -102,30 +102,22 @@ class VisualContext(Context):
         )
         before, body, after = self._parts(text)
         if not drawn:
-            return Shown(Prompt((*before, *body, *after)), len(before) + len(body) + len(after))
+            return TurnPrompt(Prompt((*before, *body, *after)), len(before) + len(body) + len(after))
         factor = turns[-1].compression if turns else 1.0
         picture = Picture(drawn, factor, self.renderer.pixels)
         seen = self._spelled(picture)
         as_text = len(before) + self._told(picture) + len(body) + len(after)
-        return Shown(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
+        return TurnPrompt(Prompt((*before, *seen, *body, *after), pictures=(picture,)), as_text)
 
-    def shown_again(self, episode: Episode, skills: Sequence[Skill]) -> list[Prompt]:
-        """The prompts of an episode's turns as they would have been with these skills.
-
-        Raises:
-            RecipeError: the prompts list the possible commands, which an episode does not keep.
-        """
-        if self.config.show_admissible:
-            raise RecipeError(
-                "what readers learn cannot be carried over to prompts that list the possible commands",
-                key="context.show_admissible",
-                hint="set it to false, or transfer.weight to 0",
-            )
+    def render(self, episode: Episode, shown: Shown) -> list[Prompt]:
+        if not episode.views:
+            return super().render(episode, shown)
         first = episode.first_observation
-        seen = [first, *(turn.observation for turn in episode.turns)]
         return [
-            self.shown(skills, (), first, episode.turns[:number], StepResult(seen[number])).prompt
-            for number in range(len(episode.turns))
+            self.turn_prompt(
+                shown.skills, shown.exemplars, first, episode.turns[:turn], seen_before(episode, turn)
+            ).prompt
+            for turn in range(len(episode.turns))
         ]
 
     def read(self, response: str) -> tuple[str, bool, float]:

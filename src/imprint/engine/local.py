@@ -6,15 +6,18 @@ from pathlib import Path
 
 import torch
 
+from imprint.context.config import ANSWER, LINE, ContextConfig
+from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
-from imprint.engine.base import ANSWER, LINE, Engine
+from imprint.engine.base import Engine
+from imprint.envs.base import World, goal_of, own_format
 from imprint.errors import RecipeError
 from imprint.learning.learner import Learner
 from imprint.models.local.policy import Policy
 from imprint.recipe import Recipe
-from imprint.rollout.pictures import rollout_for
+from imprint.rollout.pictures import VisualRollout
+from imprint.rollout.tokens import Rollout
 from imprint.security.vetting import Override
-from imprint.types import Draw
 
 
 class LocalEngine(Engine):
@@ -31,17 +34,18 @@ class LocalEngine(Engine):
     def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
-        super().__init__(recipe, trust)
+        super().__init__(recipe, model, trust)
         draws = recipe.context.draws
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype, pictures=draws)
         rollout = rollout_for(self.policy, self.world, recipe.context, recipe.rollout.batch)
         self.context = rollout.context
-        self._seat(rollout, LINE if self.context.style == "plain" else ANSWER)
+        if isinstance(self.context, VisualContext):
+            self.draw = self.context.renderer.pixels
+        self._use(rollout, LINE if self.context.style == "plain" else ANSWER)
 
     @property
-    def draw(self) -> Draw | None:
-        """How pictures get their pixels; None where the context has none."""
-        return self.context.renderer.pixels if isinstance(self.context, VisualContext) else None
+    def token_context(self) -> Context:
+        return self.context
 
     def learner(self) -> Learner:
         """A fresh optimizer on the policy's weights.
@@ -57,3 +61,11 @@ class LocalEngine(Engine):
                 hint="set dtype: float32, and learner.precision: bfloat16 to compute in bfloat16",
             )
         return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature)
+
+
+def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> Rollout:
+    """The rollout that a context asks for, with the context itself."""
+    if not config.draws:
+        return Rollout(policy, world, Context(policy, config, *own_format(world)), batch=batch)
+    visual = VisualContext(policy, config, *own_format(world), goal_of(world))
+    return (Rollout if visual.grows else VisualRollout)(policy, world, visual, batch=batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from imprint.context.chat import ChatContext
-from imprint.engine.base import ANSWER, Engine
+from imprint.context.config import ANSWER
+from imprint.engine.base import Engine
 from imprint.envs.base import own_format
 from imprint.errors import RecipeError
 from imprint.models.served.endpoint import Endpoint
@@ -27,7 +28,7 @@ class EndpointEngine(Engine):
     """
 
     def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
-        super().__init__(recipe, trust)
+        super().__init__(recipe, model, trust)
         if recipe.endpoint is None:
             raise RecipeError("there is no endpoint", key="endpoint", hint="set endpoint.base_url")
         self.context = ChatContext(recipe.context, *own_format(self.world))
@@ -36,4 +37,4 @@ class EndpointEngine(Engine):
         self.store = EpisodeStore(recipe.endpoint.store, recipe.endpoint.base_url, self.endpoint.model)
         if self.store.note:
             self.meter.notes.append(self.store.note)
-        self._seat(ChatRollout(self.endpoint, self.world, self.context, self.store), ANSWER)
+        self._use(ChatRollout(self.endpoint, self.world, self.context, self.store), ANSWER)

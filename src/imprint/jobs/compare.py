@@ -2,8 +2,8 @@
 
     <out>/
       runs/<method>-s<seed>/      one run each, with <method>-s<seed>.log beside it
-      compare.json                one row per (method, seed, split, family, arm), after every finished run; the split
-                                is `test`, or `real` for what was played on real games
+      compare.json                one row per (method, seed, split, family, condition), after every finished run; the
+                                split is `test`, or `real` for what was played on real games
       table.md, compare.png, compare.svg
 
 A method is called by its recipe's `name`. What was stopped goes on where it was: finished runs are kept, an
@@ -20,11 +20,13 @@ from typing import Any
 from imprint.envs.base import make_ready_world
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.jobs.processes import REAL, Failure, Job, is_finished
-from imprint.jobs.train import check_endpoint, run_name
-from imprint.recipe import EnvConfig, Recipe, load_recipe, parse_recipe
+from imprint.jobs.train import run_name, stored_text
+from imprint.measure.conditions import ordered
+from imprint.methods.base import check_method
+from imprint.recipe import EnvConfig, Recipe, load_recipe
 from imprint.report.compare_figure import compare_plot
 from imprint.report.compare_table import Grid, Row, comparison_tables
-from imprint.runs.run import ARMS, Run, recipe_differences
+from imprint.runs.run import Run, recipe_differences
 from imprint.runs.trust import overridden
 from imprint.security.vetting import Override, vet
 from imprint.skills.library import load_library
@@ -62,7 +64,7 @@ def plan(
     for seed in seeds:
         for path in recipes:
             recipe = load_recipe(path, [*overrides, f"seed={seed}"])
-            check_endpoint(recipe)
+            check_method(recipe)
             if owners.setdefault(run_name(recipe.name, 0), path) != path:
                 raise RecipeError(
                     f"the name {recipe.name!r} is that of {owners[run_name(recipe.name, 0)]} too",
@@ -78,7 +80,7 @@ def plan(
                     hint="set it above 0",
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
-            _refuse_other_run(folder, recipe)
+            stored_text(folder, recipe)
             trusted = _vetted(recipe, folder, trust)
             changes = tuple(overrides)
             jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
@@ -118,21 +120,8 @@ def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ..
     return mine
 
 
-def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
-    if not (folder / "recipe.yaml").exists():
-        return
-    stored = parse_recipe(Run.open(folder).recipe, folder / "recipe.yaml")  # a key that is younger has its default
-    differences = recipe_differences(stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
-    if differences:
-        raise CheckpointError(
-            f"this run was made by another recipe: {'; '.join(differences[:3])}",
-            where=folder,
-            hint="choose another --out, or remove the run",
-        )
-
-
 def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
-    """The rows of `split` of every finished run, in the order of methods, seeds, families and arms.
+    """The rows of `split` of every finished run, in the order of methods, seeds, families and conditions.
 
     Raises:
         CheckpointError: a finished run has no rows of its test.
@@ -148,13 +137,14 @@ def _rows_of(job: Job, split: str) -> list[Row]:
     for row in run.rows("evaluations"):
         if row.get("split") == split:
             last[row["family"], row["arm"]] = row  # a test that was played again counts once
-    if split == TEST and not {(ALL, arm) for arm in ARMS} <= set(last):
+    if split == TEST and not any(family == ALL for family, _ in last):
         raise CheckpointError(
             f"the run is finished but lacks its {split} figures",
             where=run.record_path("evaluations"),
             hint="remove the run's folder and compare again",
         )
-    order = sorted(last, key=lambda key: (key[0] != ALL, key[0], ARMS.index(key[1])))
+    rank = {name: place for place, name in enumerate(ordered(arm for _, arm in last))}
+    order = sorted(last, key=lambda key: (key[0] != ALL, key[0], rank[key[1]]))
     return [
         {
             "method": job.method,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imprint.runs.run import ARMS, Run
+from imprint.measure.conditions import WITH, WITHOUT
+from imprint.runs.run import Run
 from imprint.support.files import read_jsonl
 from imprint.support.progress import Progress
 
@@ -90,7 +91,7 @@ def steps_done(job: Job) -> int:
 def games_played(job: Job) -> int:
     """1 if the job's final policy has played real games in both arms (`imprint eval --games --record`), else 0."""
     arms = {row["arm"] for row in Run.open(job.folder).rows("evaluations") if row.get("split") == REAL}
-    return int(set(ARMS) <= arms)
+    return int({WITH.name, WITHOUT.name} <= arms)
 
 
 def start_training(job: Job, threads: int) -> Process:
@@ -149,7 +150,7 @@ def run_all(
         while waiting or live:
             while waiting and len(live) < workers:
                 job = waiting.popleft()
-                progress.note(f"{job.name}: {'goes on' if work.of(job)[0] else 'begins'} (log: {job.log})")
+                progress.note(f"{job.name}: {'resumes' if work.of(job)[0] else 'begins'} (log: {job.log})")
                 live[job] = start(job)
             ended = [(job, status) for job, process in live.items() if (status := process.poll()) is not None]
             for job, status in ended:

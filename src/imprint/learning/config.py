@@ -44,31 +44,3 @@ class LearnerConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Autocast for the update; bfloat16 helps on GPUs, not on small CPUs."
     )
-
-
-class Transfer(BaseModel):
-    """The recipe's `transfer` section (method `imprint`): how a skill is carried into the skill-free prompt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    skill_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Share of each group that reads the skills (while they are active).",
-    )
-    weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
-    replay: int = Field(
-        default=0, ge=0, description="Earlier readers' episodes drawn to be learned again in each step."
-    )
-    replay_size: int = Field(default=256, ge=1, description="The newest so many of each family are kept for that.")
-    min_logprob: float | None = Field(
-        default=None,
-        le=0,
-        description="Leave out tokens less likely than this without the page; RLTF-SD: -5.",
-    )
-    importance_cap: float | None = Field(
-        default=None,
-        gt=0,
-        description="Weigh by pi(a | no page) / pi(a | page), at most this; null: no correction.",
-    )

@@ -1,4 +1,4 @@
-"""Samples, micro-batches, and the log-probs of a micro-batch with every shared prompt computed once.
+"""Micro-batches, and the log-probs of a micro-batch with every shared prompt computed once.
 
 Suffix `_T`: tokens of a sample after its prompt; `_M`: the trained tokens of a micro-batch, concatenated.
 """
@@ -6,7 +6,7 @@ Suffix `_T`: tokens of a sample after its prompt; `_M`: the trained tokens of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,110 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from imprint.learning.config import Transfer
-from imprint.learning.grpo import entropy
+from imprint.learning.losses.tokens import entropy
+from imprint.learning.sample import Sample
 from imprint.models.local.cache import PrefixCache
 from imprint.models.local.policy import Policy, hidden_states, logits_of
 from imprint.models.local.vision import read_prompts
-from imprint.models.sampling import Prompt
-from imprint.types import Episode, Picture, View
-
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """What the learner trains on: one sequence, of which the tokens under `mask_T` are the policy's own.
-
-    Attributes:
-        prompt_ids: read, never trained; samples with equal prompts share its computation.
-        token_ids: T tokens after the prompt.
-        mask_T: True where a token is trained.
-        old_logprobs_T, advantages_T: at the masked positions; 0 elsewhere.
-        transfer: set when the tokens were sampled under another prompt: the ratio is then held at 1 (nothing is
-            clipped), and the transfer's own rules (least log-prob, importance weights) apply.
-        pictures: those whose placeholders stand in the prompt; they are drawn again, to the same pixels.
-    """
-
-    prompt_ids: tuple[int, ...]
-    token_ids: tuple[int, ...]
-    mask_T: npt.NDArray[np.bool_]
-    old_logprobs_T: Floats
-    advantages_T: Floats
-    transfer: Transfer | None = None
-    pictures: tuple[Picture, ...] = ()
-
-    @classmethod
-    def imitation(
-        cls,
-        prompt_ids: Sequence[int],
-        token_ids: Sequence[int],
-        weights: Sequence[float],
-        pictures: tuple[Picture, ...] = (),
-    ) -> Sample:
-        """Tokens to be imitated (`Learner.imitate`), each with its weight; those of weight 0 are read alone."""
-        values = np.asarray(weights, dtype=np.float32)
-        return cls(tuple(prompt_ids), tuple(token_ids), values > 0, np.zeros_like(values), values, pictures=pictures)
-
-    @property
-    def prompt(self) -> tuple[tuple[int, ...], tuple[Picture, ...]]:
-        """What stands before the tokens: samples in which it is equal share its computation."""
-        return self.prompt_ids, self.pictures
-
-    @property
-    def trained_tokens(self) -> int:
-        return int(self.mask_T.sum())
-
-    def scaled(self, factor: float) -> Sample:
-        """The same with every advantage times `factor`."""
-        return replace(self, advantages_T=self.advantages_T * np.float32(factor))
-
-
-def episode_sample(
-    episode: Episode,
-    advantages: Sequence[float],
-    prompt: Prompt | None = None,
-    transfer: Transfer | None = None,
-) -> Sample:
-    """The sample of an episode, with one advantage per turn.
-
-    Args:
-        prompt: put in the place of the episode's own (the same actions under another context).
-    """
-    size = len(episode.token_ids)
-    mask = np.zeros(size, dtype=np.bool_)
-    values = np.zeros(size, dtype=np.float32)
-    for turn, advantage in zip(episode.turns, advantages, strict=True):
-        mask[turn.start : turn.stop] = True
-        values[turn.start : turn.stop] = advantage
-    old = np.asarray(episode.logprobs, dtype=np.float32)
-    ids, pictures = (episode.prompt_ids, episode.pictures) if prompt is None else (prompt.ids, prompt.pictures)
-    return Sample(ids, episode.token_ids, mask, old, values, transfer, pictures)
-
-
-def episode_samples(episode: Episode, advantages: Sequence[float]) -> list[Sample]:
-    """All samples of an episode, with one advantage per turn: one, or one a turn where each had a prompt of its own."""
-    if not episode.views:
-        return [episode_sample(episode, advantages)]
-    return [view_sample(view, advantage) for view, advantage in zip(episode.views, advantages, strict=True)]
-
-
-def view_sample(view: View, advantage: float, prompt: Prompt | None = None, transfer: Transfer | None = None) -> Sample:
-    """The sample of a turn that had a prompt of its own.
-
-    Args:
-        prompt: put in the place of its own (the same response under another context).
-    """
-    size = len(view.token_ids)
-    return Sample(
-        view.prompt_ids if prompt is None else prompt.ids,
-        view.token_ids,
-        np.ones(size, dtype=np.bool_),
-        np.asarray(view.logprobs, dtype=np.float32),
-        np.full(size, advantage, dtype=np.float32),
-        transfer,
-        view.pictures if prompt is None else prompt.pictures,
-    )
+from imprint.types import Picture
 
 
 def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sample]]:
@@ -147,14 +49,21 @@ def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sampl
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A micro-batch of samples under the current policy; every tensor has shape [M]."""
+    """A micro-batch of samples under the current policy; every tensor has shape [M].
+
+    Attributes:
+        sample_M: which sample of the micro-batch each token belongs to.
+        denominator: what the sums of the whole mini-batch are divided by (`Loss.denominator`).
+    """
 
     logprobs_M: Tensor
     entropy_M: Tensor | None
     old_logprobs_M: Tensor
     advantages_M: Tensor
-    sample_M: Tensor  # which sample of the micro-batch each token belongs to
+    sample_M: Tensor
     samples: Sequence[Sample]
+    reference_logprobs_M: Tensor | None = None
+    denominator: float = 1.0
 
 
 def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0, with_entropy: bool = False) -> Scored:

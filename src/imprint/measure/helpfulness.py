@@ -1,6 +1,6 @@
-"""How much a skill helps: which skills each of the two arms shows, and what their paired episodes say.
+"""How much a skill helps: which skills each of two conditions shows, and what their paired episodes say.
 
-The arms are only named here; `evaluate.py` plays them, on the same tasks and seeds.
+The conditions are only named here; `evaluate.py` plays them, on the same tasks and seeds.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from imprint.errors import ImprintError, RecipeError
+from imprint.measure.conditions import WITHOUT, Condition, only, safe_name
 from imprint.support.stats import paired_difference
 
-__all__ = ["Kind", "SkillEvidence", "arms", "helpfulness_from_pairs"]
+__all__ = ["Kind", "SkillEvidence", "arms", "compared", "helpfulness_from_pairs"]
 
 Kind = Literal["leave_one_out", "skill_vs_none", "all_vs_none"]
 
@@ -76,3 +77,11 @@ def arms(kind: Kind, active: Sequence[str], skill: str) -> tuple[tuple[str, ...]
         key="curriculum.helpfulness",
         hint="choose leave_one_out, skill_vs_none or all_vs_none",
     )
+
+
+def compared(kind: Kind, active: Sequence[str], skill: str) -> tuple[Condition, Condition]:
+    """The two conditions whose difference is the helpfulness of `skill`; see `arms`."""
+    with_skill, without = arms(kind, active, skill)
+    name = safe_name(skill)
+    first = name if kind == "skill_vs_none" else "active" if skill in active else f"active+{name}"
+    return only(first, with_skill), only(f"active-{name}", without) if kind == "leave_one_out" else WITHOUT

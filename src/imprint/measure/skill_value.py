@@ -1,4 +1,4 @@
-"""What a skill is worth to a model: the success it adds and the tokens it costs, from paired episodes."""
+"""The value of a skill to a model: the success it adds and the tokens it costs, from paired episodes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from imprint.measure.evaluate import ALL, Pair
+from imprint.measure.evaluate import Pair
 from imprint.measure.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
+from imprint.measure.trials import ALL
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.usage import Usage
 from imprint.types import Episode
 
-Verdict = Literal["helps", "hurts", "no evidence"]
+Effect = Literal["helps", "hurts", "no evidence"]
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class SkillValue:
     """One skill on one family of tasks ("all" for all that it serves). Differences are with - without, per pair.
 
     Attributes:
-        page_tokens: what the page adds to every turn: the difference of the first prompts, where nothing else differs.
+        page_tokens: what the skill text adds to every turn: the difference of the first prompts, where nothing else
+            differs.
         episode_tokens: the difference of all that an episode reads, turn by turn.
-        answered_tokens: the difference of all that an episode says.
+        answered_tokens: the difference of all that an episode generates.
         episode_cost: their price, in the currency of the endpoint's prices; cached prompts count as fresh ones.
     """
 
@@ -36,7 +38,7 @@ class Worth:
     episode_cost: float | None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Effect:
         """Whether the interval leaves out 0."""
         low, high = self.evidence.interval
         return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
@@ -46,23 +48,25 @@ class Worth:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def worths(pairs: Mapping[str, Sequence[Pair]], kind: Kind, prices: EndpointConfig | None = None) -> list[Worth]:
-    """The worth of each skill: in all, then by family if its pairs are of several."""
+def skill_values(
+    pairs: Mapping[str, Sequence[Pair]], kind: Kind, prices: EndpointConfig | None = None
+) -> list[SkillValue]:
+    """The value of each skill: in all, then by family if its pairs are of several."""
     found = []
     for name, both in pairs.items():
         families = sorted({with_.task.category for with_, _ in both})
         for family in (ALL, *(families if len(families) > 1 else ())):
             chosen = [pair for pair in both if family in (ALL, pair[0].task.category)]
-            found.append(_worth(name, family, chosen, kind, prices))
+            found.append(_value(name, family, chosen, kind, prices))
     return found
 
 
-def _worth(name: str, family: str, pairs: Sequence[Pair], kind: Kind, prices: EndpointConfig | None) -> Worth:
+def _value(name: str, family: str, pairs: Sequence[Pair], kind: Kind, prices: EndpointConfig | None) -> SkillValue:
     evidence = helpfulness_from_pairs(name, [a.success for a, _ in pairs], [b.success for _, b in pairs], kind)
     page = [a.turns[0].context_tokens - b.turns[0].context_tokens for a, b in pairs if a.turns and b.turns]
     read = _mean([_read(a) - _read(b) for a, b in pairs])
     said = _mean([a.answered_tokens - b.answered_tokens for a, b in pairs])
-    return Worth(name, family, evidence, _mean(page), read, said, _price(pairs, prices))
+    return SkillValue(name, family, evidence, _mean(page), read, said, _price(pairs, prices))
 
 
 def _price(pairs: Sequence[Pair], prices: EndpointConfig | None) -> float | None:

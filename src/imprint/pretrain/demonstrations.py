@@ -8,7 +8,7 @@ from collections import Counter
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.envs.base import Demonstration
-from imprint.learning.scoring import Sample
+from imprint.learning.sample import Sample
 from imprint.rollout.base import derive_seed
 from imprint.types import Turn
 
@@ -51,7 +51,7 @@ def _turn_samples(demo: Demonstration, context: VisualContext) -> list[Sample]:
     drawn = Counter(dice.choices(range(len(played)), weights, k=TURNS))
     samples = []
     for number, times in sorted(drawn.items()):
-        shown = context.shown(demo.pages, (), demo.first.observation, played[:number], seen[number]).prompt
+        shown = context.turn_prompt(demo.pages, (), demo.first.observation, played[:number], seen[number]).prompt
         spoken = context.policy.encode(f" {played[number].action}\n")
         weight = sum(weights) * times / TURNS
         samples.append(Sample.imitation(shown.ids, spoken, [weight] * len(spoken), shown.pictures))

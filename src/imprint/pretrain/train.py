@@ -17,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
+from imprint.engine.local import rollout_for
 from imprint.envs.base import DreamWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.learning.scoring import Sample
+from imprint.learning.losses.sft import SftLoss
+from imprint.learning.sample import Sample
+from imprint.measure.conditions import WITH, WITHOUT
 from imprint.measure.evaluate import Evaluator
 from imprint.models.local.policy import Policy, build_tiny
 from imprint.models.local.sampler import Sampling
@@ -31,7 +34,6 @@ from imprint.pretrain.transcription import reading, said_aloud
 from imprint.pretrain.vision_lesson import blindfolded, language_of, teach_eyes
 from imprint.pretrain.vision_model import VisionConfig, give_eyes
 from imprint.recipe import EnvConfig
-from imprint.rollout.pictures import rollout_for
 from imprint.rollout.tokens import Rollout, derive_seed
 from imprint.skills.library import SkillLibrary
 from imprint.support.files import append_jsonl, atomic_folder
@@ -199,7 +201,7 @@ class _School:
         learner = Learner(self.policy, recipe.learner, total_steps=len(steps))
         self.progress.begin(len(steps))
         for step in steps:
-            numbers = learner.imitate(self._samples(step))
+            numbers = learner.step(self._samples(step), SftLoss())
             if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
                 self.show(step + 1, numbers, save=save)
             self.progress.advance(f"nll {numbers['loss/nll']:.3f}")
@@ -239,10 +241,9 @@ class _School:
         evaluator = self.evaluators[name]
         evaluator.forget()
         tasks = list(self.world.tasks("validation"))[: self.recipe.show_tasks]
-        arms = evaluator.paired(tasks, self.library.names)
+        played = evaluator.conditions(tasks, (WITH, WITHOUT))
         return {
-            f"success/{name}{arm}": sum(e.success for e in episodes) / len(episodes)
-            for arm, episodes in zip(("with", "without"), arms, strict=True)
+            f"success/{name}{arm}": sum(e.success for e in episodes) / len(episodes) for arm, episodes in played.items()
         }
 
     def save(self) -> None:
@@ -289,7 +290,7 @@ def _recite(recipe: PretrainRecipe, world: DreamWorld, policy: Policy, progress:
             said = [dice.choice(words) for _ in range(dice.randint(4, int(longest)))]
             weights = [0.0] * (len(said) + 1) + [1.0] * len(said)
             samples.append(Sample.imitation((dice.choice(words),), (*said, pause, *said), weights))
-        nll = learner.imitate(samples)["loss/nll"]
+        nll = learner.step(samples, SftLoss())["loss/nll"]
         if nll < 0.6:
             longest = min(80.0, longest * 1.04)
         progress.advance(f"to say {int(longest)} words again: nll {nll:.3f}")

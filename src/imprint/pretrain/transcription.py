@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 
 from imprint.context.visual import VisualContext
-from imprint.learning.scoring import Sample, micro_batches, score
+from imprint.learning.sample import Sample
+from imprint.learning.scoring import micro_batches, score
 from imprint.pretrain.vision_lesson import some_text
 from imprint.types import Picture
 

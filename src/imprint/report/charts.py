@@ -368,7 +368,7 @@ def _place(figure: Figure, axes: Axes, x: float, y: float) -> tuple[float, float
 def _tip(e: Evaluation) -> str:
     rate = e.rate
     lines = [
-        f"step {e.step} · {NAMES[e.arm]}" + ("" if e.family == "all" else f" · {pretty(e.family)}"),
+        f"step {e.step} · {NAMES.get(e.arm, e.arm)}" + ("" if e.family == "all" else f" · {pretty(e.family)}"),
         f"{rate.value:.1%} ({rate.successes} of {rate.episodes} {e.split} tasks)",
         f"95% interval {rate.low:.0%} to {rate.high:.0%}",
     ]

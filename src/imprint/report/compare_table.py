@@ -1,4 +1,4 @@
-"""The tables of a comparison: success of each method in both arms, by family, and paired differences over seeds."""
+"""The tables of a comparison: success with and without skills, by family, and paired differences over seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from imprint.measure.conditions import WITH, WITHOUT
 from imprint.report.compare_figure import interval_over_seeds
 from imprint.support.stats import mean_interval
 
@@ -33,15 +34,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class Figures:
-    """Rows, looked up by method, arm, family and seed."""
+    """Rows, looked up by method, condition, family and seed."""
 
     rows: Sequence[Row]
     cells: dict[tuple[str, str, str], dict[int, Row]] = field(init=False, default_factory=dict)
+    skilled: dict[str, str] = field(init=False, default_factory=dict)  # of each method, what stands for `with`
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if row["episodes"]:
                 self.cells.setdefault((row["method"], row["arm"], row["family"]), {})[row["seed"]] = row
+            if row["arm"] == WITH.name or (row["arm"] != WITHOUT.name and row["method"] not in self.skilled):
+                self.skilled[row["method"]] = row["arm"]
 
     @property
     def methods(self) -> list[str]:
@@ -52,7 +56,9 @@ class Figures:
         return sorted({row["family"] for row in self.rows} - {ALL})
 
     def by_seed(self, method: str, arm: str, family: str = ALL) -> dict[int, Row]:
-        return self.cells.get((method, arm, family), {})
+        """The rows of a method; of one without the condition `with`, those of its first other condition are that."""
+        name = self.skilled.get(method, arm) if arm == WITH.name else arm
+        return self.cells.get((method, name, family), {})
 
     def success(self, method: str, arm: str) -> str:
         """Mean over seeds in percent, with its interval."""
@@ -76,7 +82,7 @@ class Figures:
         return f"{fmean(r['context_tokens'] * r['turns'] for r in rows):,.0f}" if rows else "–"
 
     def difference(self, first: tuple[str, str], second: tuple[str, str]) -> tuple[str, int] | None:
-        """first - second, each a (method, arm): points with a t interval, and the number of seeds both have."""
+        """first - second, each a (method, condition): points with a t interval, and the number of seeds both have."""
         a, b = self.by_seed(*first), self.by_seed(*second)
         gaps = [
             a[seed]["successes"] / a[seed]["episodes"] - b[seed]["successes"] / b[seed]["episodes"]

@@ -23,7 +23,7 @@ from imprint.report import charts
 from imprint.report.compare_figure import compare_plot
 from imprint.report.pictures import Gallery
 from imprint.report.summary import Decision, Evaluation, Headline, Rate, Summary, pretty
-from imprint.runs.run import ARMS, Run
+from imprint.runs.run import Run
 from imprint.runs.trust import trust_rows
 from imprint.support import files
 
@@ -34,6 +34,7 @@ MAX_TASKS = 40  # shown per evaluation
 MAX_TEXT = 2000  # characters shown of one observation or response
 MAX_GOAL = 200  # of the line that a task is called by
 MAX_TURNS = 60
+ROLES = ("with", "without")  # of the two conditions that are set against each other, see `Summary.condition`
 
 
 def write_report(run_path: str | Path) -> Path:
@@ -57,7 +58,7 @@ def render_report(run: Run) -> str:
     summary = Summary.of(run)
     script, style = _template("report.js"), _template("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    heads = {arm: summary.headline(arm) for arm in ARMS}
+    heads = {arm: summary.headline(arm) for arm in ROLES}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": _percent,
@@ -73,7 +74,7 @@ def render_report(run: Run) -> str:
         run=summary,
         facts=_facts(summary),
         unfinished=summary.share_done < 1,
-        arms=[arm for arm in ARMS if heads[arm]],
+        arms=[(arm, summary.label(arm)) for arm in ROLES if heads[arm]],
         sentence=_sentence(heads, summary.curve("real", "without")),
         cards=_cards(summary, heads),
         gap=_markup(charts.gap_chart(summary)),
@@ -85,7 +86,9 @@ def render_report(run: Run) -> str:
         gap_text=_gap_text(summary),
         overall=[e for e in summary.evaluations if e.family == "all"],
         by_family=_last_by_family(summary),
-        episodes=Markup(embed_json(episode_data(run, summary.episode_steps))),
+        episodes=Markup(
+            embed_json(episode_data(run, summary.episode_steps, {role: summary.condition(role) for role in ROLES}))
+        ),
         has_episodes=bool(summary.episode_steps),
         max_tasks=MAX_TASKS,
         trust=trust_rows(run.path),
@@ -98,24 +101,27 @@ def embed_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def episode_data(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
+def episode_data(run: Run, steps: Sequence[int], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the page shows of the episodes: those of the first, a middle and the last evaluation, in pairs.
 
     A pair is one task and seed: `{"task", "goal", "family", "seed", "with": episode, "without": episode}`, None for
-    an arm that was not played; older runs have no goals, and then it is "".
+    a condition that was not played; older runs have no goals, and then it is "".
+
+    Args:
+        names: the conditions in the roles `with` and `without`.
     """
     shown = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
     data: list[dict[str, Any]] = []
     for step in shown:
         pairs: dict[tuple[str, int], dict[str, Any]] = {}
-        for arm in ARMS:
-            for record in run.episode_records(step, arm):
+        for role in ROLES:
+            for record in run.episode_records(step, names[role]):
                 task = _mapping(record.get("task"))
                 seed = record.get("seed")
                 key = (str(task.get("id", "?")), seed if isinstance(seed, int) else 0)
                 facts = {"task": key[0], "goal": _clip(record.get("goal"), MAX_GOAL)}
                 empty = {**facts, "family": str(task.get("category", "")), "seed": key[1]}
-                pairs.setdefault(key, {**empty, "with": None, "without": None})[arm] = _compact(record)
+                pairs.setdefault(key, {**empty, "with": None, "without": None})[role] = _compact(record)
         data.append({"step": step, "total": len(pairs), "pairs": _spread(list(pairs.values()), MAX_TASKS)})
     _hang(data, Gallery(run.recipe))
     return data
@@ -125,7 +131,7 @@ def _hang(data: Sequence[Mapping[str, Any]], gallery: Gallery) -> None:
     """Put the pictures that were seen beside their turns, the last evaluation's first."""
     for evaluation in reversed(data):
         for pair in evaluation["pairs"]:
-            for episode in filter(None, (pair[arm] for arm in ARMS)):
+            for episode in filter(None, (pair[arm] for arm in ROLES)):
                 for turn, view in zip(episode["turns"], episode.pop("views"), strict=False):
                     turn["pictures"] = gallery.shown(_mapping(view))
 
@@ -206,7 +212,7 @@ def _cards(summary: Summary, heads: Mapping[str, Headline | None]) -> list[dict[
             cards.append(
                 {
                     "kind": arm,
-                    "label": charts.NAMES[arm],
+                    "label": summary.label(arm),
                     "value": _percent(rate.value),
                     "note": f"95%: {_between(rate)} · {rate.episodes} {_split(head.end)} tasks",
                 }
@@ -304,7 +310,7 @@ def _ends_text(heads: Mapping[str, Headline | None]) -> str:
 def _gap_text(summary: Summary) -> str:
     """With minus without at the first and last step that has both arms, on the split of the chart."""
     split = summary.curve_split or ""
-    with_, without = ({e.step: e.rate.value for e in summary.curve(split, arm)} for arm in ARMS)
+    with_, without = ({e.step: e.rate.value for e in summary.curve(split, arm)} for arm in ROLES)
     steps = sorted(with_.keys() & without.keys())
     if not steps:
         return ""

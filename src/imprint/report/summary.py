@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from imprint.errors import CheckpointError
+from imprint.measure.conditions import NAME, WITH, WITHOUT, ordered
 from imprint.methods.weights.curriculum import CurriculumConfig, budget_at, stage_at
-from imprint.runs.run import ARMS, Run
+from imprint.runs.run import Run
 from imprint.support.stats import wilson
 
 __all__ = ["Decision", "Evaluation", "Headline", "Rate", "Summary", "families_of"]
@@ -42,7 +43,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One row of evaluations.jsonl. `context_tokens` is the mean per turn; None is not recorded."""
+    """One row of evaluations.jsonl; `arm` is the condition, `context_tokens` the mean per turn (None: not recorded)."""
 
     step: int
     split: str
@@ -72,7 +73,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """Start and end of one arm; `start` is of another split than `end` where that one has no earlier step."""
+    """Start and end of one condition; `start` is of another split than `end` where that one has no earlier step."""
 
     arm: str
     start: Evaluation | None
@@ -122,9 +123,25 @@ class Summary:
             state=str(run.status().get("state", "")),
         )
 
-    def curve(self, split: str, arm: str, family: str = "all") -> list[Evaluation]:
-        """The evaluations of one arm over the steps, oldest first."""
-        return [e for e in self.evaluations if (e.split, e.arm, e.family) == (split, arm, family)]
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions that were evaluated: `with`, `without`, then others as they come."""
+        return ordered(e.arm for e in self.evaluations)
+
+    def condition(self, role: str) -> str:
+        """The condition that plays a role: a run without `with` has its first other one in that place."""
+        others = [name for name in self.conditions if name != WITHOUT.name]
+        return others[0] if role == WITH.name and others and WITH.name not in others else role
+
+    def label(self, role: str) -> str:
+        """What charts and cards call the condition in a role."""
+        name = self.condition(role)
+        return f"{name} skills" if name in (WITH.name, WITHOUT.name) else name
+
+    def curve(self, split: str, role: str, family: str = "all") -> list[Evaluation]:
+        """The evaluations of one condition over the steps, oldest first."""
+        name = self.condition(role)
+        return [e for e in self.evaluations if (e.split, e.arm, e.family) == (split, name, family)]
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a training metric, without the steps where it is absent or null."""
@@ -209,7 +226,7 @@ class Summary:
         return sorted(first.values())
 
     def _ticks(self) -> list[tuple[int, int]]:
-        """(step, how far training was then from 0 to the recipe's `steps`), as `Skill0.tick` counts."""
+        """(step, how far training was then from 0 to the recipe's `steps`), as `methods.loop.Clock` counts."""
         total, budget = self.steps or 0, self.recipe.get("env_steps")
         done = list(zip(*self.series("env_steps"), strict=True))
         if isinstance(budget, int) and budget > 0:
@@ -231,8 +248,8 @@ def _evaluation(row: Mapping[str, Any], where: Path) -> Evaluation | None:
     """None for a row of a family that had no episodes: it has no rate."""
     episodes, successes = _whole(row, "episodes", where), _whole(row, "successes", where)
     arm = _text(row, "arm", where)
-    if arm not in ARMS:
-        raise CheckpointError(f"arm is {arm!r}", where=where, key="arm", hint=f"it is one of: {', '.join(ARMS)}")
+    if not NAME.fullmatch(arm):
+        raise CheckpointError(f"arm is {arm!r}", where=where, key="arm", hint="it is a condition's name: a-z, 0-9, _+-")
     if not 0 <= successes <= episodes:
         raise CheckpointError(
             f"{successes} successes of {episodes} episodes", where=where, key="successes", hint="fix the row"

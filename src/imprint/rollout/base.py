@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from imprint.context.shown import Shown
 from imprint.envs.base import Environment
 from imprint.models.sampling import Sampling
 from imprint.skills.skill import Skill
@@ -23,15 +24,14 @@ class Request:
     exemplars: tuple[Exemplar, ...] = ()
 
     @property
-    def shown(self) -> str:
-        """What stands in the context beside the task, for an error to tell."""
-        exemplars = f" and {len(self.exemplars)} exemplars" if self.exemplars else ""
-        return f"{len(self.skills)} skills{exemplars}"
+    def shown(self) -> Shown:
+        """What stands in the context beside the task."""
+        return Shown(self.skills, self.exemplars)
 
     @property
     def shorter(self) -> str:
         """What to do when that is too much."""
-        return "fewer or shorter skills" + (" or exemplars (skic.exemplars)" if self.exemplars else "")
+        return "fewer or shorter skills" + (" or fewer exemplars" if self.exemplars else "")
 
 
 class Player(Protocol):
@@ -53,6 +53,14 @@ class Live:
     first: StepResult
     turns: list[Turn] = field(default_factory=list)
     stop: StopReason = StopReason.RUNNING
+    score: float | None = None
+    cached_tokens: int = 0
+    keeps_admissible: bool = False  # where the context lists the possible commands
+    admissible: list[tuple[str, ...]] = field(default_factory=list)
+    now: StepResult = field(init=False)  # what is seen now
+
+    def __post_init__(self) -> None:
+        self.now = self.first
 
     def act(
         self,
@@ -72,7 +80,10 @@ class Live:
             factor: by which it asks for the next picture to be compressed; an episode's last turn has no next.
             as_text: what it read, with pictures counted as text; 0 without pictures.
         """
-        result = self.environment.step(action)
+        if self.keeps_admissible:
+            self.admissible.append(self.now.admissible)
+        self.now = result = self.environment.step(action)
+        self.score = result.score
         self.turns.append(
             Turn(
                 response=response.strip("\n"),
@@ -101,6 +112,9 @@ class Live:
             turns=tuple(self.turns),
             success=self.stop is StopReason.SUCCESS,
             stop=self.stop,
+            score=self.score,
+            cached_tokens=self.cached_tokens,
+            admissible=tuple(self.admissible),
             **tokens,
         )
 

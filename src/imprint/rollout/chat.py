@@ -101,6 +101,7 @@ class ChatRollout:
                 talk.stop = StopReason.CONTEXT_LIMIT
                 break
             said = self._take_turn(talk, reply)
+        talk.cached_tokens = talk.usage.cached_tokens
         return talk.close(), talk.usage
 
     def _open(self, request: Request) -> _Talk:
@@ -128,7 +129,9 @@ class ChatRollout:
         stored = self.store.get(self._key(request, sampling))
         if stored is None:
             return None
-        episode, usage = replace(stored[0], task=request.task), stored[1]  # the task's source may be another path
+        usage = stored[1]
+        # The task's source may be another path.
+        episode = replace(stored[0], task=request.task, cached_tokens=usage.cached_tokens)
         if self._replay(request, episode) != episode:
             self.endpoint.meter.stale += 1
             return None
@@ -174,7 +177,7 @@ class ChatRollout:
 
     def _does_not_fit(self, request: Request, error: ContextFullError) -> PolicyError:
         return PolicyError(
-            f"task {request.task.id!r} with {request.shown} does not fit the model's context: {error}",
+            f"task {request.task.id!r} with {request.shown.describe()} does not fit the model's context: {error}",
             where=self.endpoint.model,
             key="model",
             hint=f"use a model with a longer context, or {request.shorter}",

@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from imprint.context.config import ContextConfig
-from imprint.context.prompt import Context
-from imprint.context.visual import Shown, VisualContext
-from imprint.envs.base import World, goal_of, own_format
-from imprint.models.local.policy import Policy
+from imprint.context.visual import TurnPrompt, VisualContext
 from imprint.models.local.sampler import Sampled, Sampling, Session
 from imprint.rollout.base import Live, Request, derive_seed
 from imprint.rollout.tokens import Rollout
-from imprint.types import Episode, StepResult, StopReason, View
+from imprint.types import Episode, StopReason, View
 
 
 @dataclass(slots=True)
 class _Seen(Live):
     """An episode in flight, with what the policy has read and said at each turn."""
 
-    now: StepResult = field(kw_only=True)
     views: list[View] = field(default_factory=list)
 
 
@@ -48,9 +43,9 @@ class VisualRollout(Rollout):
     def _begin(self, request: Request) -> _Seen:
         environment = self.world.environment()
         first = environment.reset(request.task, request.seed)
-        return _Seen(request, environment, first, now=first)
+        return _Seen(request, environment, first, keeps_admissible=self.context.config.show_admissible)
 
-    def _show(self, episode: _Seen, sampling: Sampling) -> Shown | None:
+    def _show(self, episode: _Seen, sampling: Sampling) -> TurnPrompt | None:
         """What an episode's policy reads next; None, and its end, where a response to it might not fit the context.
 
         Raises:
@@ -58,7 +53,7 @@ class VisualRollout(Rollout):
         """
         request = episode.request
         first = episode.first.observation
-        shown = self.context.shown(request.skills, request.exemplars, first, episode.turns, episode.now)
+        shown = self.context.turn_prompt(request.skills, request.exemplars, first, episode.turns, episode.now)
         if len(shown.prompt.ids) + sampling.max_new_tokens <= self.policy.max_context:
             return shown
         if not episode.turns:
@@ -66,7 +61,7 @@ class VisualRollout(Rollout):
         episode.stop = StopReason.CONTEXT_LIMIT
         return None
 
-    def _answers(self, pairs: Sequence[tuple[_Seen, Shown]], sampling: Sampling) -> list[Sampled]:
+    def _answers(self, pairs: Sequence[tuple[_Seen, TurnPrompt]], sampling: Sampling) -> list[Sampled]:
         """A response of each episode; its draws depend on its own seed and turn alone."""
         if not pairs:
             return []
@@ -77,12 +72,12 @@ class VisualRollout(Rollout):
             answers |= session.act({})
         return [answers[row] for row in range(len(pairs))]
 
-    def _go_on(self, episode: _Seen, shown: Shown, sampled: Sampled) -> None:
+    def _go_on(self, episode: _Seen, shown: TurnPrompt, sampled: Sampled) -> None:
         prompt = shown.prompt
         episode.views.append(View(prompt.ids, tuple(sampled.tokens), tuple(sampled.logprobs), prompt.pictures))
         response = self.policy.decode(sampled.tokens)
         action, well_formed, factor = self.context.read(response)
-        episode.now = episode.act(
+        episode.act(
             response,
             action,
             well_formed=well_formed,
@@ -92,11 +87,3 @@ class VisualRollout(Rollout):
             factor=factor,
             as_text=shown.text_tokens,
         )
-
-
-def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> Rollout:
-    """The rollout that a context asks for, with the context itself."""
-    if not config.draws:
-        return Rollout(policy, world, Context(policy, config, *own_format(world)), batch=batch)
-    visual = VisualContext(policy, config, *own_format(world), goal_of(world))
-    return (Rollout if visual.grows else VisualRollout)(policy, world, visual, batch=batch)

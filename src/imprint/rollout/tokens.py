@@ -101,12 +101,13 @@ class Rollout:
         prompt = self.context.start(request.skills, first, request.exemplars)
         if len(prompt.ids) + sampling.max_new_tokens > self.policy.max_context:
             raise self._too_long(request, len(prompt.ids), sampling)
-        return _Tokens(request, environment, first, prompt=prompt)
+        kept = self.context.config.show_admissible
+        return _Tokens(request, environment, first, prompt=prompt, keeps_admissible=kept)
 
     def _too_long(self, request: Request, tokens: int, sampling: Sampling) -> PolicyError:
         """Why an episode cannot begin."""
         return PolicyError(
-            f"task {request.task.id!r} with {request.shown} begins with {tokens} tokens; "
+            f"task {request.task.id!r} with {request.shown.describe()} begins with {tokens} tokens; "
             f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
             where=self.policy.name,
             key="model",
@@ -127,6 +128,8 @@ class Rollout:
         episode.logprobs += [0.0] * len(episode.pending)
         start = len(episode.tokens)
         read = len(episode.prompt.ids) + start
+        if episode.turns:  # all but the observation is in the sampler's cache; a shared prompt counts once an episode
+            episode.cached_tokens += read - len(episode.pending)
         episode.tokens += sampled.tokens
         episode.logprobs += sampled.logprobs
         response = self.policy.decode(sampled.tokens)

@@ -6,9 +6,10 @@
       metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
       trust.json                        what was found in the skills and decided, see `trust.py`
       timings.jsonl                     seconds per step, kept apart for that reason
-      evaluations.jsonl                 one row per (step, split, arm, family)
+      trials.jsonl                      one row per measured episode: all other figures can be made of these
+      evaluations.jsonl                 one row per (step, split, condition, family), derived from the trials
       curriculum.jsonl                  one row per (step, skill): every decision and its reason
-      episodes/step-000010.with.jsonl   the evaluation episodes of one step and arm
+      episodes/step-000010.with.jsonl   the evaluation episodes of one step and condition
       checkpoints/step-000010/          written by `checkpoint.py`
       tensorboard/
       report.html                       written by `report.py`
@@ -23,6 +24,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,12 +36,20 @@ from imprint.errors import CheckpointError, RecipeError
 from imprint.support import files
 from imprint.types import Episode
 
-__all__ = ["ARMS", "RECORDS", "Record", "Run", "recipe_differences"]
+__all__ = ["RECORDS", "Record", "Run", "recipe_differences", "remove_run"]
 
-Record = Literal["metrics", "evaluations", "curriculum", "timings"]
-RECORDS: tuple[Record, ...] = ("metrics", "evaluations", "curriculum", "timings")
-ARMS = ("with", "without")
-_EPISODES = re.compile(r"step-(\d{6,})\.(with|without)\.jsonl")
+Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
+RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
+# What a run's folder may hold: `remove_run` removes these and nothing else.
+RUN_FILES = frozenset(
+    {
+        *("recipe.yaml", "status.json", "report.html", "episodes", "checkpoints", "tensorboard", "wandb", ".lock"),
+        "trust.json",
+        *(f"{record}.jsonl" for record in RECORDS),
+    }
+)
+_CONDITION = re.compile(r"[a-z0-9_+-]+")
+_EPISODES = re.compile(r"step-(\d{6,})\.([a-z0-9_+-]+)\.jsonl")
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
 
 
@@ -150,28 +160,32 @@ class Run:
 
     # Episodes
 
-    def episodes_path(self, step: int, arm: str) -> Path:
-        """Where the evaluation episodes of `step` in `arm` are."""
-        return self.path / "episodes" / f"step-{step:06d}.{arm}.jsonl"
+    def episodes_path(self, step: int, condition: str) -> Path:
+        """Where the evaluation episodes of `step` under `condition` are."""
+        return self.path / "episodes" / f"step-{step:06d}.{condition}.jsonl"
 
-    def write_episodes(self, step: int, arm: str, episodes: Sequence[Episode]) -> None:
-        """Keep the evaluation episodes (text, no tokens) of `step` in `arm`, replacing any that are there.
+    def write_episodes(self, step: int, condition: str, episodes: Sequence[Episode]) -> None:
+        """Keep the evaluation episodes (text, no tokens) of `step` under `condition`, replacing any that are there.
 
         Raises:
             CheckpointError: the run is open for reading only, or the disk is full.
         """
         self._check_writer()
-        if arm not in ARMS:
-            raise ValueError(f"arm is {arm!r}; it is one of {ARMS}")
+        if not _CONDITION.fullmatch(condition):
+            raise ValueError(f"{condition!r} cannot name a condition, and so not a file")
         lines = [json.dumps(episode.to_record(), ensure_ascii=False) + "\n" for episode in episodes]
-        files.atomic_write(self.episodes_path(step, arm), "".join(lines).encode("utf-8", "backslashreplace"))
+        files.atomic_write(self.episodes_path(step, condition), "".join(lines).encode("utf-8", "backslashreplace"))
 
-    def episode_records(self, step: int, arm: str) -> list[dict[str, Any]]:
-        """`Episode.to_record` rows of `step` in `arm`; none if that arm was not played."""
-        return files.read_jsonl(self.episodes_path(step, arm), missing_ok=True)
+    def episode_records(self, step: int, condition: str) -> list[dict[str, Any]]:
+        """`Episode.to_record` rows of `step` under `condition`; none if it was not played."""
+        return files.read_jsonl(self.episodes_path(step, condition), missing_ok=True)
+
+    def conditions(self) -> list[str]:
+        """The conditions of which evaluation episodes were kept, by name."""
+        return sorted({match[2] for path in self._episode_paths() if (match := _EPISODES.fullmatch(path.name))})
 
     def episode_steps(self) -> list[int]:
-        """The steps with evaluation episodes in at least one arm, in order."""
+        """The steps with evaluation episodes under at least one condition, in order."""
         return sorted({step for step, _ in self._episode_files()})
 
     # Checkpoints
@@ -227,9 +241,12 @@ class Run:
         return status if isinstance(status, dict) else {}
 
     def _episode_files(self) -> list[tuple[int, Path]]:
+        paths = self._episode_paths()
+        return [(int(match[1]), path) for path in paths if (match := _EPISODES.fullmatch(path.name))]
+
+    def _episode_paths(self) -> list[Path]:
         folder = self.path / "episodes"
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [(int(match[1]), path) for path in found if (match := _EPISODES.fullmatch(path.name))]
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def _check_writer(self) -> None:
         if self._lock is None:
@@ -328,3 +345,30 @@ def _step_of(row: Mapping[str, Any], path: Path) -> int:
             hint="add the step",
         )
     return step
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run's folder, but only if it is one and holds nothing else; no folder is nothing to do.
+
+    Raises:
+        CheckpointError: it is no run, something else lies in it, or another process writes it.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / "recipe.yaml").is_file():
+        raise CheckpointError("no run here, so nothing is removed", where=folder, hint="choose another folder")
+    foreign = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
+    if foreign:
+        raise CheckpointError(
+            f"{foreign[0]!r} is not a run's, so nothing is removed",
+            where=folder,
+            hint="move it, or choose another folder",
+        )
+    with Run.create(
+        folder, files.read_text(folder / "recipe.yaml"), resume=True
+    ):  # the lock: nobody writes what is removed
+        shutil.rmtree(folder)
+
+
+def _is_ours(name: str) -> bool:
+    return name in RUN_FILES or name.startswith(tuple(f".{ours}." for ours in RUN_FILES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -45,3 +46,25 @@ def load(group: str, kind: str, name: str, key: str) -> Any:
         key=key,
         hint=f"choose one of: {', '.join(names(group)) or 'none installed'}",
     )
+
+
+def resolve(place: str) -> Any:
+    """The object at `module:name`.
+
+    Raises:
+        ImportError, AttributeError: there is none.
+    """
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def load_all(group: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Everything in a group that can be imported by name, and why the rest cannot."""
+    found: dict[str, Any] = {}
+    broken: dict[str, str] = {}
+    for point in sorted(entry_points(group=group), key=lambda point: point.name):
+        try:
+            found[point.name] = point.load()
+        except Exception as error:  # a package of others must not stop everything else
+            broken[point.name] = f"{type(error).__name__}: {error}"
+    return found, broken

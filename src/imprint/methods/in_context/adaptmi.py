@@ -5,39 +5,68 @@
     answer = y if not difficult, else a second attempt that reads the skills (AdaptMI+: those that y did not show)
 
 Nothing is trained. It is SKILL0's premise, a skill in the context can hurt, decided for each task on its own. Read
-`Gate.attempt`.
+`SecondAttempt.attempt`.
 
-Where this departs from the paper: what scores is no process reward model (see `gate.py` for what does, and what it is
-worth); a first attempt reads no examples, where theirs has fixed ones; "missing" is a rule over commands
-(`exemplars.missing_skills`), where theirs asks a language model; and a second attempt begins in a world put back as it
-was: a question can always be answered anew, an act cannot always be undone.
+Departures: what scores is no process reward model (see `scorers.py` for what does); a first attempt reads no examples,
+where theirs has fixed ones; "missing" is a rule over commands (`missing_skills`), where theirs asks a language model;
+and
+a second attempt begins in a world put back as it was: a question can always be answered anew, an act cannot always be
+undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import and_
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
 
-from imprint.engine.base import Engine
-from imprint.engine.local import LocalEngine
-from imprint.measure.evaluate import Evaluator, Names
-from imprint.methods.in_context.exemplars import draw_exemplars, missing_skills, needs_of
-from imprint.methods.in_context.scorers import (
-    GateConfig,
-    both_attempts,
-    confidence,
-    is_difficult,
-    make_scorer,
-    unknown_logprobs,
-)
-from imprint.methods.in_context.zero_shot import ZeroShot
-from imprint.runs.run import Run
-from imprint.support.progress import Progress
-from imprint.types import Episode, Task
+from pydantic import BaseModel, ConfigDict, Field
 
+from imprint.envs.base import World
+from imprint.measure.conditions import WITHOUT, table
+from imprint.measure.evaluate import Evaluator
+from imprint.methods.base import MethodSpec, Need, Settings, Workbench
+from imprint.methods.in_context.exemplars import draw_exemplars
+from imprint.methods.in_context.measuring import Measuring
+from imprint.methods.in_context.scorers import make_scorer
+from imprint.skills.library import SkillLibrary
+from imprint.skills.skill import Skill
+from imprint.types import Episode, Exemplar, Task
+
+if TYPE_CHECKING:
+    from imprint.agent import Agent
+
+__all__ = ["SPEC", "AdaptMI", "AdaptSettings", "SecondAttempt"]
+
+ADAPTIVE = "adaptive"  # the condition: skills in second attempts only
 COMPARED = 8  # exemplars of a family that say what its skills' steps have in common
+Needs = Mapping[str, Counter[str]]  # what a step serves -> kinds of command, and how often each is needed
 
 
-class Gate:
+class AdaptSettings(BaseModel):
+    """The `adaptmi` section of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scorer: str = Field(
+        default="confidence",
+        description="What scores a step of the first attempt: confidence, validity, oracle (knows how it ended), or "
+        "one registered under `imprint.scorers`.",
+    )
+    t1: float = Field(
+        default=0.85, ge=0, le=1, description="Difficult if the last step, or the mean, scores at most this."
+    )
+    t2: float = Field(default=0.7, ge=0, le=1, description="Difficult if any step scores at most this.")
+    show: Literal["all", "missing"] = Field(
+        default="all", description="What a second attempt reads; `missing` (AdaptMI+): what the first did not show."
+    )
+
+
+class SecondAttempt:
     """Decides of every first attempt whether it stands, or what a second one is to read.
 
     Args:
@@ -47,50 +76,110 @@ class Gate:
         RecipeError: the scorer cannot be had, or does not work here; or the world shows no solutions.
     """
 
-    def __init__(self, engine: Engine, config: GateConfig, tasks: Sequence[Task]) -> None:
-        self.config = config
-        self.library = engine.library
-        self.score = make_scorer(config.scorer)
-        if self.score is confidence and engine.recipe.endpoint is not None:
-            raise unknown_logprobs()  # before anything is paid for
-        self.needs = {}
-        if config.show == "missing":
-            for category in engine.world.categories:
-                seed = engine.recipe.seed
-                exemplars = draw_exemplars(engine.world, self.library, tasks, category, COMPARED, seed, least=1)
-                self.needs[category] = needs_of(exemplars)
+    def __init__(
+        self, settings: AdaptSettings, world: World, library: SkillLibrary, tasks: Sequence[Task], seed: int
+    ) -> None:
+        self.settings = settings
+        self.library = library
+        self.score = make_scorer(settings.scorer)
+        self.needs: dict[str, Needs] = {}
+        if settings.show == "missing":
+            for category in world.categories:
+                found = draw_exemplars(world, library, tasks, category, COMPARED, seed, least=1)
+                self.needs[category] = needs_of(found)
 
     def attempt(
         self, evaluator: Evaluator, first: Sequence[Episode], progress: Callable[[int], None] | None = None
     ) -> list[Episode]:
         """What becomes of each first attempt: itself, or with the second one that was made."""
-        shown = {episode.task.id: names for episode in first if (names := self.to_read(episode))}
-        second = evaluator.play([(e.task, shown[e.task.id]) for e in first if e.task.id in shown], progress)
-        return [both_attempts(e, second[e.task.id, shown[e.task.id]]) if e.task.id in shown else e for e in first]
+        again = table(ADAPTIVE, {episode.task.id: names for episode in first if (names := self.to_read(episode))})
+        difficult = [episode for episode in first if episode.task.id in again.params["tasks"]]
+        wanted = [(episode.task, again.show(episode.task, self.library)) for episode in difficult]
+        second = dict(zip((e.task.id for e in difficult), evaluator.play(wanted, progress), strict=True))
+        return [both_attempts(e, second[e.task.id]) if e.task.id in second else e for e in first]
 
-    def to_read(self, first: Episode) -> Names:
+    def to_read(self, first: Episode) -> tuple[str, ...]:
         """The skills that a second attempt reads; none where the first one stands."""
-        if not is_difficult(self.score(first), self.config):
+        if not is_difficult(self.score(first), self.settings):
             return ()
         category = first.task.category
         serving = self.library.serving(category)
-        if self.config.show == "missing":
+        if self.settings.show == "missing":
             return missing_skills(serving, first, self.needs[category])
         return tuple(skill.name for skill in serving)
 
 
-class AdaptMI(ZeroShot):
-    """Zero-shot's test, whose arm `with` reads skills in second attempts only."""
+class AdaptMI:
+    """The test with skills in second attempts only, and of first attempts alone."""
 
-    def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
-        super().__init__(engine, run, progress)
-        self.gate = Gate(engine, self.recipe.gate or GateConfig(), self.train_tasks)
+    def __init__(self, adaptmi: AdaptSettings) -> None:
+        self.settings = adaptmi
 
-    def test_arms(self, progress: Callable[[int], None] | None) -> tuple[list[Episode], list[Episode]]:
-        """Through the gate, and first attempts alone."""
-        evaluator = self.engine.evaluator
-        played = evaluator.play([(task, ()) for task in self.test_tasks], progress)
-        first = [played[task.id, ()] for task in self.test_tasks]
-        gated = self.gate.attempt(evaluator, first, progress)
-        self.numbers["gate/second_attempts"] = sum(a is not b for a, b in zip(gated, first, strict=True)) / len(first)
-        return gated, first
+    def run(self, agent: Agent, bench: Workbench) -> Agent:
+        measuring = Measuring(bench)
+        second = SecondAttempt(self.settings, bench.world, agent.library, bench.tasks("train"), bench.seed)
+
+        def played(tasks: Sequence[Task]) -> dict[str, list[Episode]]:
+            first = bench.evaluator.conditions(tasks, (WITHOUT,), measuring.advance)[WITHOUT.name]
+            adaptive = second.attempt(bench.evaluator, first, measuring.advance)
+            share = sum(a is not b for a, b in zip(adaptive, first, strict=True)) / len(first)
+            measuring.numbers["adaptmi/second_attempts"] = share
+            return {ADAPTIVE: adaptive, WITHOUT.name: first}
+
+        with measuring:
+            measuring.test(played)
+        return agent
+
+
+def is_difficult(scores_T: Sequence[float], settings: AdaptSettings) -> bool:
+    """The published rule over the scores r_1..r_k: r_k <= t1, or their mean <= t1, or some r_i <= t2."""
+    if not scores_T:  # nothing was done at all
+        return True
+    return scores_T[-1] <= settings.t1 or fmean(scores_T) <= settings.t1 or min(scores_T) <= settings.t2
+
+
+def both_attempts(first: Episode, second: Episode) -> Episode:
+    """One record of a task that was tried twice: the second's outcome, and the turns that both have cost."""
+    return replace(
+        second,
+        turns=(*first.turns, *second.turns),
+        prompt_ids=(),
+        token_ids=(),
+        logprobs=(),
+        cached_tokens=first.cached_tokens + second.cached_tokens,
+    )
+
+
+def needs_of(exemplars: Sequence[Exemplar]) -> Needs:
+    """For all that steps serve, the kinds of command (first words) that every exemplar has, at least so often."""
+    served = {step.serves for exemplar in exemplars for step in exemplar.steps}
+    return {
+        serves: reduce(and_, (_kinds(step.command for step in e.steps if step.serves == serves) for e in exemplars))
+        for serves in sorted(served)
+    }
+
+
+def missing_skills(skills: Sequence[Skill], episode: Episode, needs: Needs) -> tuple[str, ...]:
+    """The names of the skills that `episode` does not show: a kind of command that they need it said too rarely.
+
+    A command that was not understood or not possible shows nothing.
+    """
+    shown = _kinds(turn.action for turn in episode.turns if turn.valid)
+    return tuple(
+        skill.name for skill in skills if any(need - shown for serves, need in needs.items() if serves in skill.tasks)
+    )
+
+
+def _kinds(commands: Iterable[str]) -> Counter[str]:
+    return Counter(words[0] for command in commands if (words := command.split()))
+
+
+def what_it_needs(settings: Settings) -> list[Need]:
+    """Log-probs where confidence scores; solutions where skills are told apart by what their steps have in common."""
+    adaptmi = settings["adaptmi"]
+    assert isinstance(adaptmi, AdaptSettings)
+    logprobs: list[Need] = ["logprobs"] if adaptmi.scorer == "confidence" else []
+    return [*logprobs, "solutions"] if adaptmi.show == "missing" else logprobs
+
+
+SPEC = MethodSpec(AdaptMI, sections={"adaptmi": AdaptSettings}, needs=what_it_needs, aliases={"gate": "adaptmi"})

@@ -1,22 +1,16 @@
-"""Solved training tasks as exemplars: which are shown, which skill each step follows, and what all have in common."""
+"""Solved training tasks as exemplars: which are shown, and which skill each step follows."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
-from operator import and_
 
 from imprint.envs.base import TeachingWorld, World
 from imprint.errors import RecipeError
 from imprint.rollout.base import derive_seed
 from imprint.skills.library import SkillLibrary
-from imprint.skills.skill import Skill
-from imprint.types import Episode, Exemplar, Task
-
-Needs = Mapping[str, Counter[str]]  # what a step serves -> kinds of command, and how often each is needed
+from imprint.types import Exemplar, Task
 
 
 def draw_exemplars(
@@ -54,7 +48,7 @@ def draw_exemplars(
         raise RecipeError(
             f"of {len(order)} training tasks of {category!r} {len(found)} are solved: too few for {needed} exemplars",
             key="env",
-            hint="give the world more training tasks or turns, or ask for fewer exemplars (skic.exemplars)",
+            hint="give the world more training tasks or turns, or ask for fewer exemplars",
         )
     return tuple(found)
 
@@ -67,27 +61,3 @@ def with_skills(exemplar: Exemplar, library: SkillLibrary) -> Exemplar:
         for step in exemplar.steps
     ]
     return replace(exemplar, steps=tuple(steps))
-
-
-def needs_of(exemplars: Sequence[Exemplar]) -> Needs:
-    """For all that steps serve, the kinds of command (first words) that every exemplar has, at least so often."""
-    served = {step.serves for exemplar in exemplars for step in exemplar.steps}
-    return {
-        serves: reduce(and_, (_kinds(step.command for step in e.steps if step.serves == serves) for e in exemplars))
-        for serves in sorted(served)
-    }
-
-
-def missing_skills(skills: Sequence[Skill], episode: Episode, needs: Needs) -> tuple[str, ...]:
-    """The names of the skills that `episode` does not show: a kind of command that they need it said too rarely.
-
-    A command that was not understood or not possible shows nothing.
-    """
-    shown = _kinds(turn.action for turn in episode.turns if turn.valid)
-    return tuple(
-        skill.name for skill in skills if any(need - shown for serves, need in needs.items() if serves in skill.tasks)
-    )
-
-
-def _kinds(commands: Iterable[str]) -> Counter[str]:
-    return Counter(words[0] for command in commands if (words := command.split()))

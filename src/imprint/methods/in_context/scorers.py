@@ -1,48 +1,27 @@
-"""The parts of an adaptive gate: how good each step of a first attempt looks, and whether the task is difficult.
+"""Scorers: how good each step of an attempt looks.
 
 A scorer is any function from an episode to one score in [0, 1] per turn, registered in the group `imprint.scorers`:
 
     [project.entry-points."imprint.scorers"]
     my-reward-model = "my_package:score"
 
-The published gate has a process reward model here. Ours do without one: `confidence` and `validity` are read off the
-attempt itself; `oracle` knows how it ended, which nobody knows outside of a test.
+AdaptMI, as published, has a process reward model here. Ours do without one: `confidence` and `validity` are read off
+the attempt itself; `oracle` knows how it ended, which is not known outside of a test.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
-from typing import Literal, Protocol
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Protocol
 
 from imprint.errors import RecipeError
 from imprint.support import plugins
 from imprint.types import Episode
 
 GROUP = "imprint.scorers"
-
-
-class GateConfig(BaseModel):
-    """The recipe's `gate` section (method `adaptmi`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    scorer: str = Field(
-        default="confidence",
-        description="What scores a step of the first attempt: confidence, validity, oracle (knows how it ended), or "
-        "one registered under `imprint.scorers`.",
-    )
-    t1: float = Field(
-        default=0.85, ge=0, le=1, description="Difficult if the last step, or the mean, scores at most this."
-    )
-    t2: float = Field(default=0.7, ge=0, le=1, description="Difficult if any step scores at most this.")
-    show: Literal["all", "missing"] = Field(
-        default="all", description="What a second attempt reads; `missing` (AdaptMI+): what the first did not show."
-    )
+KEY = "adaptmi.scorer"
 
 
 class StepScorer(Protocol):
@@ -70,8 +49,8 @@ def unknown_logprobs() -> RecipeError:
     """What is wrong with asking a served model how sure it was."""
     return RecipeError(
         "the log-probs of a served model are not known",
-        key="gate.scorer",
-        hint="set gate.scorer: validity, or name a scorer of your own",
+        key=KEY,
+        hint="set adaptmi.scorer: validity, or name a scorer of your own",
     )
 
 
@@ -81,7 +60,7 @@ def validity(episode: Episode) -> list[float]:
 
 
 def oracle(episode: Episode) -> list[float]:
-    """The outcome, for every step: with it, the gate opens for exactly the attempts that failed."""
+    """The outcome, for every step: with it, exactly the attempts that failed are tried again."""
     return [float(episode.success)] * len(episode.turns)
 
 
@@ -91,17 +70,5 @@ def make_scorer(name: str) -> StepScorer:
     Raises:
         RecipeError: there is none, or its package cannot be imported.
     """
-    scorer: StepScorer = plugins.load(GROUP, "scorer", name, "gate.scorer")
+    scorer: StepScorer = plugins.load(GROUP, "scorer", name, KEY)
     return scorer
-
-
-def is_difficult(scores_T: Sequence[float], config: GateConfig) -> bool:
-    """The published rule over the scores r_1..r_k: r_k <= t1, or their mean <= t1, or some r_i <= t2."""
-    if not scores_T:  # nothing was done at all
-        return True
-    return scores_T[-1] <= config.t1 or fmean(scores_T) <= config.t1 or min(scores_T) <= config.t2
-
-
-def both_attempts(first: Episode, second: Episode) -> Episode:
-    """One record of a task that was tried twice: the second's outcome, and the turns that both have cost."""
-    return replace(second, turns=(*first.turns, *second.turns), prompt_ids=(), token_ids=(), logprobs=())

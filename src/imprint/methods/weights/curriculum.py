@@ -29,25 +29,21 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
-from imprint.measure.helpfulness import Kind, SkillEvidence, arms, helpfulness_from_pairs
+from imprint.measure.helpfulness import Kind, SkillEvidence
 
 __all__ = [
     "Action",
     "CurriculumConfig",
     "CurriculumState",
-    "Decision",
-    "Kind",
-    "SkillEvidence",
-    "arms",
+    "SkillDecision",
     "budget",
     "budget_at",
     "candidates",
     "decide",
     "enforce",
     "evidence_due",
-    "held_state",
-    "helpfulness_from_pairs",
     "initial_state",
+    "rows_since",
     "stage_at",
 ]
 
@@ -61,7 +57,7 @@ class CurriculumConfig(BaseModel):
 
     mode: Literal["dynamic", "fixed"] = Field(
         default="dynamic",
-        description="fixed: no evidence; the first M(s) skills by name (or by lot) are shown.",
+        description="fixed: no evidence; the first M(s) skills by name (or at random) are shown.",
     )
     interval: int = Field(default=10, ge=1, description="Training steps between two looks at the evidence.")
     stages: int = Field(default=3, ge=1, description="Number of stages S; the last one shows no skill.")
@@ -143,7 +139,7 @@ def evidence_due(step: int, *, skills: Sequence[str], total_steps: int, config: 
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class SkillDecision:
     """What was decided about one skill at one step, on what evidence and why."""
 
     step: int
@@ -171,7 +167,7 @@ class CurriculumState:
     skills: tuple[str, ...]
     active: tuple[str, ...]
     stage: int = 1
-    history: tuple[Decision, ...] = ()
+    history: tuple[SkillDecision, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """A dictionary that survives JSON; the inverse is `from_record`."""
@@ -186,7 +182,7 @@ class CurriculumState:
         """
         try:
             history = tuple(
-                Decision(**{**d, "interval": None if d["interval"] is None else tuple(d["interval"])})
+                SkillDecision(**{**d, "interval": None if d["interval"] is None else tuple(d["interval"])})
                 for d in record["history"]
             )
             state = cls(tuple(record["skills"]), tuple(record["active"]), int(record["stage"]), history)
@@ -205,7 +201,7 @@ class CurriculumState:
 def initial_state(
     skills: Sequence[str], *, total_steps: int, config: CurriculumConfig, seed: int = 0
 ) -> CurriculumState:
-    """The state before step 0: as many skills as stage 1 allows, pinned ones first, then by name (or by lot).
+    """The state before step 0: as many skills as stage 1 allows, pinned ones first, then by name (or at random).
 
     Raises:
         LibraryError: two skills share a name.
@@ -225,15 +221,10 @@ def initial_state(
     return CurriculumState(names, _starting_order(names, config, seed)[:allowed])
 
 
-def held_state(skills: Sequence[str], active: Sequence[str] = ()) -> CurriculumState:
-    """The state of a method without a curriculum: `active` is shown throughout, and no stage says otherwise."""
-    return CurriculumState(tuple(sorted(skills)), tuple(active))
-
-
 def candidates(state: CurriculumState, config: CurriculumConfig) -> tuple[str, ...]:
     """The skills that evidence could keep or bring back, by name; others need not be measured.
 
-    A pinned skill is measured too: it stays whatever is found, and the report shows what it is worth.
+    A pinned skill is measured too: it stays whatever is found, and the report shows what it adds.
     """
     if config.readmit:
         return state.skills
@@ -260,7 +251,7 @@ def enforce(
     changes: list[tuple[str, Action, str]] = [(name, "withdraw", why) for name in state.active if name not in active]
     changes += [(name, "admit", f"fixed order; {why}") for name in active if name not in state.active]
     history = tuple(
-        Decision(step, stage, allowed, name, action, None, None, reason) for name, action, reason in changes
+        SkillDecision(step, stage, allowed, name, action, None, None, reason) for name, action, reason in changes
     )
     return replace(state, active=active, stage=stage, history=state.history + history)
 
@@ -281,7 +272,7 @@ def decide(
       those that are known to help, as far as the budget goes; not shown, it stays out.
     - A budget of 0 empties the set whatever the evidence says.
     - With `filter: false`, skills that do not help come last but may fill the budget; with `rank: random` the
-      order is drawn by lot from `seed` and the step.
+      order is drawn at random from `seed` and the step.
 
     Returns:
         The next state; its history has one more decision for each skill of the run.
@@ -302,7 +293,7 @@ def decide(
         action, reason = _explain(skill, state, active, known, stage, allowed, config)
         found = known.get(skill)
         helpfulness, interval = (found.helpfulness, found.interval) if found else (None, None)
-        history.append(Decision(step, stage, allowed, skill, action, helpfulness, interval, reason))
+        history.append(SkillDecision(step, stage, allowed, skill, action, helpfulness, interval, reason))
     return replace(state, active=active, stage=stage, history=state.history + tuple(history))
 
 
@@ -346,11 +337,11 @@ def _ranked(
         return (1 if helpfulness > config.threshold else 3), -helpfulness, skill
 
     if config.rank == "random":
-        return _by_lot(skills, config, f"{seed}/{step}")
+        return _at_random(skills, config, f"{seed}/{step}")
     return sorted(skills, key=key)
 
 
-def _by_lot(skills: Sequence[str], config: CurriculumConfig, seed: str) -> list[str]:
+def _at_random(skills: Sequence[str], config: CurriculumConfig, seed: str) -> list[str]:
     drawn = sorted(skills)
     random.Random(seed).shuffle(drawn)  # a string seed is hashed the same way in every process
     return sorted(drawn, key=lambda skill: skill not in config.pinned)
@@ -358,7 +349,7 @@ def _by_lot(skills: Sequence[str], config: CurriculumConfig, seed: str) -> list[
 
 def _starting_order(skills: Sequence[str], config: CurriculumConfig, seed: int) -> tuple[str, ...]:
     if config.rank == "random":
-        return tuple(_by_lot(skills, config, f"{seed}/start"))
+        return tuple(_at_random(skills, config, f"{seed}/start"))
     return tuple(sorted(skills, key=lambda skill: (skill not in config.pinned, skill)))
 
 
@@ -398,3 +389,21 @@ def _explain(
 
 def _over_budget(stage: int, stages: int, allowed: int) -> str:
     return f"stage {stage} of {stages} allows {allowed or 'no'} skill{'' if allowed == 1 else 's'}"
+
+
+def rows_since(before: CurriculumState, after: CurriculumState) -> list[dict[str, Any]]:
+    """The decisions of `after` that `before` had not taken, as rows of `curriculum.jsonl` without their step."""
+    return [
+        {
+            "stage": decision.stage,
+            "budget": decision.budget,
+            "skill": decision.skill,
+            "action": decision.action,
+            "helpfulness": decision.helpfulness,
+            "low": None if decision.interval is None else decision.interval[0],
+            "high": None if decision.interval is None else decision.interval[1],
+            "reason": decision.reason,
+            "active": decision.skill in after.active,
+        }
+        for decision in after.history[len(before.history) :]
+    ]

@@ -1,16 +1,48 @@
-"""GRPO: the same loop with no skill in the context, ever (DeepSeekMath, arXiv 2402.03300). The baseline to beat."""
+"""GRPO: group-relative policy optimisation with no skill in the context, ever. The baseline to beat.
+
+    A_i = (R_i - mean_j R_j) / std_j R_j    within the group of episodes of one task
+
+and PPO's clipped surrogate over the tokens of each episode (DeepSeekMath, arXiv 2402.03300, Eq. 3 and 4).
+
+Departures: the KL term is off by default (`learner.kl_coef`), tokens of the whole batch weigh the same (DAPO's token
+mean; `learner.aggregate: sequence-mean-token-mean` gives GRPO's), and turns carry their own penalty for invalid
+actions.
+"""
 
 from __future__ import annotations
 
-from imprint.methods.weights.curriculum import CurriculumState, held_state
-from imprint.methods.weights.skill0 import Skill0
+from typing import TYPE_CHECKING
+
+from imprint.learning import losses
+from imprint.learning.sample import group_samples
+from imprint.measure.conditions import WITH, WITHOUT, Condition
+from imprint.methods.base import MethodSpec, Workbench
+from imprint.methods.loop import Loop
+
+if TYPE_CHECKING:
+    from imprint.agent import Agent
+
+__all__ = ["SPEC", "Grpo"]
 
 
-class Grpo(Skill0):
-    """SKILL0's loop from its last stage on."""
+class Grpo:
+    """GRPO under one condition, from the first step to the last."""
 
-    def first_curriculum(self) -> CurriculumState:
-        return held_state(self.engine.library.names)
+    shown: Condition = WITHOUT
 
-    def withdraw(self, before: int | None) -> None:
-        """There is nothing to withdraw."""
+    def run(self, agent: Agent, bench: Workbench) -> Agent:
+        loop = Loop(bench)
+        loss = losses.GrpoLoss.of(bench.recipe.learner)
+        with loop:
+            if loop.updates == 0:
+                loop.validate(WITH, WITHOUT)
+            for _ in loop.each():
+                groups = loop.play(lambda task, index: self.shown.show(task, agent.library))
+                samples = group_samples(groups, loop.scores(groups), loop.advantage)
+                loop.learn(groups, samples, loss, active=len(agent.library) if self.shown is WITH else 0)
+                loop.validate(WITH, WITHOUT)
+            loop.test(WITH, WITHOUT)
+        return agent.trained(loop.checkpoint, self.shown)
+
+
+SPEC = MethodSpec(Grpo)

@@ -1,8 +1,9 @@
-"""Imprint: SKILL0 with groups that mix both arms, and the advantages of reading carried over to not reading.
+"""Imprint: SKILL0 with groups that mix two conditions, and the advantages of readers carried over to the prompt
+without.
 
-A small policy that has only learned to read a page knows nothing when the page goes: what SKILL0 reinforces are the
-actions *given the page*. Here each group plays its task with the page and without, and the actions of the episodes
-that had it are learned under the prompt that lacks it:
+A small policy that has only learned to read a skill knows nothing when its text goes: what SKILL0 reinforces are the
+actions *given the text*. Here each group plays its task with the skills and without, and the actions of the episodes
+that read them are learned under the prompt that lacks them:
 
     g = E_{y1 ~ pi(.|x1)} [ A0(y1) grad log pi(y1 | x0) ],    A0(y1) = R(y1) - mean_j R(y0_j)
 
@@ -11,95 +12,137 @@ under x0 (RLTF-SD, arXiv 2602.02482; its "feedback" is our skill). As there, the
 for having sampled under x1, unless `transfer.importance_cap` is set), and tokens that are too unlikely under x0 can be
 left out.
 
-Differences from RLTF-SD: only positive transferred advantages are used (what a reader does wrong says little about
-what to do by heart), the share of readers falls to 0 with the Dynamic Curriculum instead of staying, and what readers
-did well is learned more than once (`learning/replay.py`), also after the last page is gone.
+Departures from RLTF-SD: only positive transferred advantages are used (what a reader does wrong says little about what
+to do without the text), the share of readers falls to 0 with the Dynamic Curriculum instead of staying, and what
+readers did well is learned more than once (`replay.py`), also after the last skill is withdrawn.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imprint.context.visual import VisualContext
-from imprint.engine.local import LocalEngine
+from pydantic import BaseModel, ConfigDict, Field
+
+from imprint.context.shown import Shown
 from imprint.learning.rewards import turn_scores
-from imprint.learning.scoring import Sample, episode_sample, view_sample
+from imprint.learning.sample import OffPolicy, Sample, off_prompt
+from imprint.methods.base import MethodSpec, Workbench
+from imprint.methods.loop import Group, Loop
+from imprint.methods.weights.curriculum import CurriculumConfig
 from imprint.methods.weights.replay import Replay
 from imprint.methods.weights.skill0 import Skill0
-from imprint.models.sampling import Prompt
-from imprint.rollout.tokens import derive_seed
-from imprint.runs.run import Run
-from imprint.support.progress import Progress
-from imprint.types import Episode, Task
+from imprint.rollout.base import derive_seed
+
+if TYPE_CHECKING:
+    from imprint.skills.library import SkillLibrary
+    from imprint.types import Episode, Task
+
+__all__ = ["SPEC", "Imprint", "Transfer"]
+
+
+class Transfer(BaseModel):
+    """The `transfer` section of a recipe: how a skill is carried into the prompt without it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    skill_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of each group that reads the skills (while they are active).",
+    )
+    weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
+    replay: int = Field(
+        default=0, ge=0, description="Earlier readers' episodes drawn to be learned again in each step."
+    )
+    replay_size: int = Field(default=256, ge=1, description="The newest so many of each family are kept for that.")
+    min_logprob: float | None = Field(
+        default=None,
+        le=0,
+        description="Leave out tokens less likely than this without the skill text; RLTF-SD: -5.",
+    )
+    importance_cap: float | None = Field(
+        default=None,
+        gt=0,
+        description="Weigh by pi(a | without skills) / pi(a | with skills), at most this; null: no correction.",
+    )
+
+    @property
+    def rules(self) -> OffPolicy:
+        """How the transferred tokens are learned."""
+        return OffPolicy(self.min_logprob, self.importance_cap)
 
 
 class Imprint(Skill0):
-    """SKILL0's loop with another `skills_for` and another `samples`."""
+    """SKILL0's loop with another `show` and another `samples`."""
 
-    def __init__(self, engine: LocalEngine, run: Run, progress: Progress) -> None:
-        super().__init__(engine, run, progress)
-        self.replay = Replay(self.recipe.transfer, engine.draw)
+    replay: Replay
 
-    def skills_for(self, task: Task, index: int) -> tuple[Any, ...]:
-        """The first part of a group reads the active skills, the rest plays by heart."""
-        readers = round(self.recipe.transfer.skill_share * self.recipe.rollout.group)
-        return super().skills_for(task, index) if index < readers else ()
+    def __init__(self, curriculum: CurriculumConfig, transfer: Transfer) -> None:
+        super().__init__(curriculum)
+        self.transfer = transfer
 
-    def samples(self, groups: Sequence[Sequence[Episode]]) -> list[Sample]:
-        """GRPO within each arm, and the readers' gains, new and replayed, under the prompt without the page."""
-        arms = [
-            [episode for episode in group if (episode.arm == "with") is reads]
-            for group in groups
-            for reads in (True, False)
-        ]
-        samples = super().samples([arm for arm in arms if arm])
-        if self.recipe.transfer.weight > 0:
-            samples += self.replay.draw(random.Random(derive_seed(self.recipe.seed, "replay", self.updates)))
+    def begin(self, library: SkillLibrary, bench: Workbench) -> None:
+        super().begin(library, bench)
+        self.bench, self.reward = bench, bench.recipe.reward
+        self.readers = round(self.transfer.skill_share * bench.recipe.rollout.group)
+        self.replay = Replay(self.transfer.replay, self.transfer.replay_size, self.transfer.rules, bench.draw)
+
+    def show(self, task: Task, index: int, library: SkillLibrary) -> Shown:
+        """The first part of a group reads the active skills, the rest plays without."""
+        return super().show(task, index, library) if index < self.readers else Shown()
+
+    def samples(self, loop: Loop, groups: list[Group]) -> list[Sample]:
+        """GRPO within each condition, and the readers' gains, new and replayed, under the prompt without the skills."""
+        # Readers are told by what they were shown: once nothing is active, a group is one again.
+        apart = [[e for e in group if bool(e.skills) is reads] for group in groups for reads in (True, False)]
+        samples = super().samples(loop, [part for part in apart if part])
+        if self.transfer.weight > 0:
+            rng = random.Random(derive_seed(self.bench.seed, "replay", loop.updates))
+            samples += self.replay.draw(rng, self.transfer.weight)
             for group in groups:
                 samples += self.transferred(group)
         return samples
 
-    def transferred(self, group: Sequence[Episode]) -> list[Sample]:
-        """The successful readers of a group, each under the prompt that its skill-free neighbours read."""
-        by_heart = [episode for episode in group if episode.arm == "without"]
-        if not by_heart:
+    def transferred(self, group: Group) -> list[Sample]:
+        """The successful readers of a group, each under the prompt that shows no skill."""
+        without = [episode for episode in group if not episode.skills]
+        if not without:
             return []
-        category = by_heart[0].task.category
-        baseline = sum(self.score(episode) for episode in by_heart) / len(by_heart)
-        self.replay.note_by_heart(category, baseline)
+        category = without[0].task.category
+        baseline = sum(self.score(episode) for episode in without) / len(without)
+        self.replay.note_without(category, baseline)
         samples = []
         for episode in group:
             score = self.score(episode)
-            if episode.arm == "with" and episode.success:
-                carried = self.by_heart(episode, by_heart[0])
-                if self.recipe.transfer.replay:
+            if episode.skills and episode.success:
+                carried = self.carried(episode)
+                if self.transfer.replay:
                     for sample in carried:
                         self.replay.add(category, sample, score)
                 if score > baseline:
-                    gain = self.recipe.transfer.weight * (score - baseline)
+                    gain = self.transfer.weight * (score - baseline)
                     samples += [sample.scaled(gain) for sample in carried]
         return samples
 
-    def by_heart(self, episode: Episode, neighbour: Episode) -> list[Sample]:
-        """A reader's valid actions, each to be learned with weight 1 under what a skill-free episode reads."""
-        learned = [float(turn.valid) for turn in episode.turns]
-        transfer = self.recipe.transfer
-        if not episode.views:  # the same task has the same first observation
-            read = Prompt(neighbour.prompt_ids, pictures=neighbour.pictures)
-            return [episode_sample(episode, learned, read, transfer)]
-        context = self.engine.context
-        assert isinstance(context, VisualContext)
-        turns = zip(episode.views, learned, context.shown_again(episode, ()), strict=True)
-        return [view_sample(view, value, prompt, transfer) for view, value, prompt in turns if value]
+    def carried(self, episode: Episode) -> list[Sample]:
+        """A reader's valid actions, each to be learned with weight 1 under the prompt that shows no skill."""
+        assert self.bench.context is not None
+        valid = [float(turn.valid) for turn in episode.turns]
+        return off_prompt(episode, valid, self.bench.context.render(episode, Shown()), self.transfer.rules)
 
     def score(self, episode: Episode) -> float:
-        scores = turn_scores(episode, self.recipe.reward)
+        """The mean score of an episode's turns, without the bonus for compressing."""
+        scores = turn_scores(episode, self.reward)
         return sum(scores) / len(scores)
 
-    def memory(self) -> dict[str, Any]:
-        return self.replay.state()
+    def state(self) -> dict[str, dict[str, Any]]:
+        return super().state() | {"tensors": self.replay.state()}
 
-    def remember(self, memory: dict[str, Any]) -> None:
-        self.replay.restore(memory)
+    def restore(self, state: dict[str, dict[str, Any]]) -> None:
+        super().restore(state)
+        self.replay.restore(state["tensors"])
+
+
+SPEC = MethodSpec(Imprint, sections={"curriculum": CurriculumConfig, "transfer": Transfer})

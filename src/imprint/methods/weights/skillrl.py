@@ -1,17 +1,22 @@
-"""SkillRL's setting: the skills stand in every prompt of the whole training (their evolution is left out, as in the
-comparison of the SKILL0 paper). Its arm `without` shows what is left when they are then taken away."""
+"""SkillRL's setting: GRPO with the skills in every prompt of the whole training (arXiv 2602.08234).
+
+Their evolution is left out, as in the comparison of the SKILL0 paper. The condition `without` shows what is left when
+the skills are then taken away.
+"""
 
 from __future__ import annotations
 
-from imprint.methods.weights.curriculum import CurriculumState, held_state
-from imprint.methods.weights.skill0 import Skill0
+from imprint.measure.conditions import WITH
+from imprint.methods.base import MethodSpec
+from imprint.methods.weights.grpo import Grpo
+
+__all__ = ["SPEC", "SkillRL"]
 
 
-class SkillRL(Skill0):
-    """SKILL0's loop held in its first stage."""
+class SkillRL(Grpo):
+    """GRPO that shows the whole library."""
 
-    def first_curriculum(self) -> CurriculumState:
-        return held_state(self.engine.library.names, self.engine.library.names)
+    shown = WITH
 
-    def withdraw(self, before: int | None) -> None:
-        """Nothing is ever withdrawn."""
+
+SPEC = MethodSpec(SkillRL)

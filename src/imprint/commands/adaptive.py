@@ -1,4 +1,4 @@
-"""`imprint eval --gate`: what skills in the context are worth, used never, always, where needed, and once learned."""
+"""`imprint eval --adaptive`: what skills in the context add: never, always, where needed, and once learned."""
 
 from __future__ import annotations
 
@@ -9,81 +9,93 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.shared import ALL, Subject, console, grid, say, write_figures
+from imprint.commands.console import ALL, console, grid, say
+from imprint.commands.playing import play_conditions, playing
+from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
+from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measure.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.methods.in_context.adaptmi import Gate
+    from imprint.methods.in_context.adaptmi import SecondAttempt
     from imprint.types import Episode, Task
 
-Row = Mapping[str, Any]  # an `Outcome` record whose arm is a way to use the skills, with its seed
-NEVER, ALWAYS, WITHDRAWN = "never", "always", "withdrawn"
+Row = Mapping[str, Any]  # an `Evaluation` record whose arm is a way to use the skills, with its seed
+NEVER, ALWAYS, LEARNED = "never", "always", "withdrawn"
 
 
-def check_gate(gate: bool, withdrawn: Path | None, **others: bool) -> None:
-    """Whether the options go together; `others` are those that do not go with --gate, and whether they are given.
+def check_adaptive(adaptive: bool, trained_run: Path | None, **others: bool) -> None:
+    """Whether the options go together; `others` are those that do not go with --adaptive, and whether they are given.
 
     Raises:
         RecipeError: they do not.
     """
-    if withdrawn is not None and not gate:
-        raise RecipeError("is a row of the table of --gate", key="--withdrawn", hint="add --gate, or leave it out")
+    if trained_run is not None and not adaptive:
+        raise RecipeError(
+            "is a row of the table of --adaptive", key="--trained-run", hint="add --adaptive, or leave it out"
+        )
     for name, given in others.items():
-        if gate and given:
-            raise RecipeError(f"does not go with --{name}", key="--gate", hint="leave one of them out")
+        if adaptive and given:
+            raise RecipeError(f"does not go with --{name}", key="--adaptive", hint="leave one of them out")
 
 
-def evaluate_gate(
+def evaluate_adaptive(
     engine: Engine,
     subject: Subject,
     tasks: Sequence[Task],
     seeds: Sequence[int],
     *,
     split: str,
-    withdrawn: Path | None,
+    trained_run: Path | None,
     output: Path | None,
     quiet: bool,
 ) -> None:
     """Play every way with every seed on the same tasks; print the table, and write the figures if asked for."""
-    from imprint.commands.evaluate import outcome_rows
-
-    gates = make_gates(engine)
-    learned = None if withdrawn is None else without_skills(subject, withdrawn)
+    deciders = make_deciders(engine)
+    learned = None if trained_run is None else without_skills(subject, trained_run)
     rows: list[Row] = []
-    chances: dict[str, list[float]] = {name: [] for name in gates}
+    chances: dict[str, list[float]] = {name: [] for name in deciders}
     for seed in seeds:
-        ways = play_ways(engine, gates, tasks, seed, f"{subject.title}, seed {seed}", quiet)
-        for name in gates:
+        ways = play_ways(engine, deciders, tasks, seed, f"{subject.title}, seed {seed}", quiet)
+        for name in deciders:
             chances[name].append(by_chance(ways, name))
         if learned is not None:
             learned.evaluator.seed = seed
-            played = learned.evaluator.play([(task, ()) for task in tasks])
-            ways[WITHDRAWN] = [played[task.id, ()] for task in tasks]
+            ways[LEARNED] = learned.evaluator.conditions(tasks, (WITHOUT,))[WITHOUT.name]
             learned.evaluator.forget()
-        for row in outcome_rows(ways, step=subject.step, split=split, env_steps=subject.env_steps):
-            again = None if row["arm"] not in gates else tried_again(ways[NEVER], ways[row["arm"]], row["family"])
-            rows.append({"seed": seed, **row, "tried_again": again})
-    console().print(gate_table(rows, f"{subject.title} on {split}"))
+        rows += [
+            {
+                "seed": seed,
+                **row.to_record(),
+                "tried_again": tried_again(ways[NEVER], ways[row.arm], row.family) if row.arm in deciders else None,
+            }
+            for row in evaluations(trials_of(ways, split=split, step=subject.step, env_steps=subject.env_steps))
+        ]
+    console().print(adaptive_table(rows, f"{subject.title} on {split}"))
     for name, values in chances.items():
-        say(f"{name}: as many second attempts at tasks drawn by lot would give {100 * fmean(values):.1f}%")
+        say(f"{name}: as many second attempts at tasks drawn at random would give {100 * fmean(values):.1f}%")
     if output is not None:
         write_figures(output, subject, split, rows, None, engine.meter, seeds=seeds)
 
 
-def make_gates(engine: Engine) -> dict[str, Gate]:
-    """The recipe's gate, as AdaptMI and (where the world shows solutions) as AdaptMI+, and the oracle's."""
-    from imprint.methods.in_context.adaptmi import Gate
-    from imprint.methods.in_context.scorers import GateConfig
+def make_deciders(engine: Engine) -> dict[str, SecondAttempt]:
+    """The recipe's rule, as AdaptMI and (where the world shows solutions) as AdaptMI+, and the oracle's."""
+    from imprint.methods.in_context.adaptmi import AdaptSettings, SecondAttempt
 
-    config, tasks = engine.recipe.gate or GateConfig(), engine.world.tasks("train")
-    gates = {f"gated by {config.scorer}": Gate(engine, config.model_copy(update={"show": "all"}), tasks)}
+    settings, tasks = engine.recipe.section("adaptmi", AdaptSettings), engine.world.tasks("train")
+
+    def decider(**changes: str) -> SecondAttempt:
+        changed = settings.model_copy(update=changes)
+        return SecondAttempt(changed, engine.world, engine.library, tasks, engine.recipe.seed)
+
+    made = {f"gated by {settings.scorer}": decider(show="all")}
     try:
-        gates[f"gated+ by {config.scorer}"] = Gate(engine, config.model_copy(update={"show": "missing"}), tasks)
+        made[f"gated+ by {settings.scorer}"] = decider(show="missing")
     except RecipeError as error:
         say(f"note: no gated+: {error.problem}", stderr=True)
-    gates["oracle gate"] = Gate(engine, config.model_copy(update={"show": "all", "scorer": "oracle"}), tasks)
-    return gates
+    made["oracle gate"] = decider(show="all", scorer="oracle")
+    return made
 
 
 def without_skills(subject: Subject, run: Path) -> Engine:
@@ -95,17 +107,15 @@ def without_skills(subject: Subject, run: Path) -> Engine:
 
 
 def play_ways(
-    engine: Engine, gates: Mapping[str, Gate], tasks: Sequence[Task], seed: int, title: str, quiet: bool
+    engine: Engine, deciders: Mapping[str, SecondAttempt], tasks: Sequence[Task], seed: int, title: str, quiet: bool
 ) -> dict[str, list[Episode]]:
     """The episodes of each way but the last, in the order of `tasks`; what several ways need is played once."""
-    from imprint.commands.evaluate import Arm, play_arms, playing
-
     engine.evaluator.forget()
     engine.evaluator.seed = seed
-    arms = play_arms(engine, tasks, Arm.BOTH, title, quiet)
-    ways = {NEVER: arms["without"], ALWAYS: arms["with"]}
+    played = play_conditions(engine, tasks, (WITH, WITHOUT), title, quiet)
+    ways = {NEVER: played[WITHOUT.name], ALWAYS: played[WITH.name]}
     with playing(engine, f"{title}, second attempts", len(tasks), quiet) as advance:
-        return ways | {name: gate.attempt(engine.evaluator, ways[NEVER], advance) for name, gate in gates.items()}
+        return ways | {name: one.attempt(engine.evaluator, ways[NEVER], advance) for name, one in deciders.items()}
 
 
 def tried_again(first: Sequence[Episode], gated: Sequence[Episode], family: str = ALL) -> tuple[float, float]:
@@ -117,13 +127,13 @@ def tried_again(first: Sequence[Episode], gated: Sequence[Episode], family: str 
 
 
 def by_chance(ways: Mapping[str, Sequence[Episode]], name: str) -> float:
-    """The success to expect of as many second attempts as `name` makes, with all skills, at tasks drawn by lot."""
+    """The success to expect of as many second attempts as `name` makes, with all skills, at tasks drawn at random."""
     never, always = (fmean(episode.success for episode in ways[way]) for way in (NEVER, ALWAYS))
     share = fmean(a is not b for a, b in zip(ways[NEVER], ways[name], strict=True))
     return never + share * (always - never)
 
 
-def gate_table(rows: Sequence[Row], title: str) -> Table:
+def adaptive_table(rows: Sequence[Row], title: str) -> Table:
     """Each way's success over all tasks, and what is read for it."""
     from imprint.report.compare_figure import interval_over_seeds
 

@@ -1,0 +1,22 @@
+"""The losses, one file each. They load PyTorch, so that this package loads them when they are asked for: a method that
+says `losses.GrpoLoss` can be imported, and its settings checked, without it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imprint.learning.losses.base import Loss
+    from imprint.learning.losses.grpo import GrpoLoss
+    from imprint.learning.losses.sft import SftLoss
+
+__all__ = ["GrpoLoss", "Loss", "SftLoss"]
+
+_PLACES = {"GrpoLoss": "grpo", "Loss": "base", "SftLoss": "sft"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -1,0 +1,113 @@
+"""Trials: one row per measured episode, and what many of them say, by family and in all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imprint.support.stats import Interval, paired_difference
+from imprint.types import Episode, Trial
+
+__all__ = ["ALL", "Evaluation", "evaluations", "paired", "trial_of", "trials_of"]
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One condition's results on one family of tasks ("all" for the whole split): a row of `evaluations.jsonl`.
+
+    Its key for the condition is `arm`, as in all files that were written before there were more than two.
+    """
+
+    step: int
+    split: str
+    arm: str
+    family: str
+    episodes: int
+    successes: int
+    context_tokens: float  # mean over turns: every turn of every episode counts once
+    turns: float  # mean per episode
+    env_steps: int  # environment steps trained on before this evaluation
+    text_tokens: float | None = None  # as context_tokens, with every picture counted as the text that it shows
+
+    @property
+    def success(self) -> float:
+        return self.successes / max(1, self.episodes)
+
+    def to_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def trial_of(episode: Episode, *, condition: str, split: str, step: int = 0, env_steps: int = 0) -> Trial:
+    """The trial that an episode is."""
+    turns = episode.turns
+    return Trial(
+        step=step,
+        split=split,
+        condition=condition,
+        task=episode.task.id,
+        family=episode.task.category,
+        seed=episode.seed,
+        skills=episode.skills,
+        success=episode.success,
+        score=episode.outcome,
+        stop=episode.stop,
+        turns=len(turns),
+        valid_turns=sum(turn.valid for turn in turns),
+        context_tokens=sum(turn.context_tokens for turn in turns),
+        text_tokens=sum(turn.tokens_as_text for turn in turns),
+        cached_tokens=episode.cached_tokens,
+        answered_tokens=episode.answered_tokens,
+        first_tokens=turns[0].context_tokens if turns else 0,
+        env_steps=env_steps,
+    )
+
+
+def trials_of(played: Mapping[str, Sequence[Episode]], *, split: str, step: int = 0, env_steps: int = 0) -> list[Trial]:
+    """The trials of the episodes of each condition, by its name."""
+    return [
+        trial_of(episode, condition=name, split=split, step=step, env_steps=env_steps)
+        for name, episodes in played.items()
+        for episode in episodes
+    ]
+
+
+def evaluations(trials: Iterable[Trial]) -> list[Evaluation]:
+    """For each (step, split, condition), in the order they come: one row for all its trials and one for each family."""
+    groups: dict[tuple[int, str, str], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.step, trial.split, trial.condition), []).append(trial)
+    return [
+        _evaluation([trial for trial in group if family in (ALL, trial.family)], family)
+        for group in groups.values()
+        for family in (ALL, *sorted({trial.family for trial in group}))
+    ]
+
+
+def paired(first: Iterable[Trial], second: Iterable[Trial]) -> Interval:
+    """The difference in success first - second, paired by (task, seed), with its 95% interval; others are left out.
+
+    Raises:
+        ImprintError: nothing pairs.
+    """
+    seconds = {(trial.task, trial.seed): trial for trial in second}
+    pairs = [(trial, seconds[trial.task, trial.seed]) for trial in first if (trial.task, trial.seed) in seconds]
+    return paired_difference([a.success for a, _ in pairs], [b.success for _, b in pairs])
+
+
+def _evaluation(trials: Sequence[Trial], family: str) -> Evaluation:
+    one, turns = trials[0], sum(trial.turns for trial in trials)
+    return Evaluation(
+        step=one.step,
+        split=one.split,
+        arm=one.condition,
+        family=family,
+        episodes=len(trials),
+        successes=sum(trial.success for trial in trials),
+        context_tokens=sum(trial.context_tokens for trial in trials) / max(1, turns),
+        text_tokens=sum(trial.text_tokens for trial in trials) / max(1, turns),
+        turns=turns / max(1, len(trials)),
+        env_steps=one.env_steps,
+    )

@@ -1,0 +1,352 @@
+"""The loop that training methods share, composed and not inherited: tasks, groups, validation, checkpoints, resume.
+
+    loop = Loop(bench, method)
+    with loop:                                 # resumes from the newest checkpoint; the run's status at the end
+        if loop.updates == 0:
+            loop.validate(WITH, WITHOUT)       # before any training
+        for _ in loop.each():                  # after each: timings, checkpoint, progress
+            groups = loop.play(lambda task, index: WITHOUT.show(task, library))
+            loop.learn(groups, group_samples(groups, loop.scores(groups), loop.advantage), loss)
+            loop.validate(WITH, WITHOUT)       # if it is due
+        loop.test(WITH, WITHOUT)
+
+Nothing here knows what a method shows or learns from. A method may use parts of it, or none.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from imprint.context.shown import Shown
+from imprint.envs.base import goal_text
+from imprint.learning.rewards import turn_scores
+from imprint.learning.sample import AdvantageOptions, Sample
+from imprint.measure.conditions import Condition, ordered
+from imprint.measure.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
+from imprint.measure.training_metrics import rollout_metrics
+from imprint.measure.trials import Evaluation, evaluations, trial_of, trials_of
+from imprint.methods.base import Workbench
+from imprint.rollout.base import Request, derive_seed
+from imprint.runs.metrics import MetricsWriter
+from imprint.types import Episode, Task, Trial
+
+if TYPE_CHECKING:
+    from imprint.learning.losses import Loss
+
+__all__ = ["Clock", "Loop", "Recorder", "Stateful", "TaskOrder"]
+
+Show = Callable[[Task, int], Shown]  # a task, and the place of an episode in its group
+Group = list[Episode]
+
+
+class Stateful(Protocol):
+    """A method that keeps something between steps.
+
+    `state` gives up to two dictionaries, `{"json": ..., "tensors": ...}`: the first is put into the checkpoint's
+    `state.json`, the second (plain types and tensors) into its `trainer.pt`. `restore` gets the same.
+    """
+
+    def state(self) -> dict[str, dict[str, Any]]: ...
+
+    def restore(self, state: dict[str, dict[str, Any]]) -> None: ...
+
+
+class Clock:
+    """How far training is, from 0 to the recipe's `steps`: in updates, or in shares of `env_steps`."""
+
+    def __init__(self, steps: int, env_steps: int | None) -> None:
+        self.steps = steps
+        self.budget = env_steps
+        self.updates = 0  # training steps done
+        self.env_steps = 0  # turns played in training
+
+    @property
+    def now(self) -> int:
+        """The updates, or the share of `env_steps` that is used up, in parts of `steps`."""
+        if self.budget is None:
+            return self.updates
+        return min(self.steps, self.steps * self.env_steps // self.budget)
+
+    @property
+    def done(self) -> bool:
+        return self.now >= self.steps
+
+    def passed(self, before: int | None, interval: int) -> bool:
+        """Whether a multiple of `interval`, or the end, was reached since `before` (None: at the start)."""
+        now = self.now
+        return before is None or now // interval > before // interval or now == self.steps > before
+
+
+class TaskOrder:
+    """The training tasks of each step: a seeded shuffle of the split, walked through, shuffled anew when used up.
+
+    Args:
+        count: tasks per step.
+        balance: each category is walked through by itself, and the categories take turns.
+    """
+
+    def __init__(self, tasks: Sequence[Task], count: int, *, balance: bool, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        by_category: dict[str, list[Task]] = {}
+        for task in tasks if balance else ():
+            by_category.setdefault(task.category, []).append(task)
+        self.decks = [by_category[name] for name in sorted(by_category)] if balance else [list(tasks)]
+
+    def at(self, step: int) -> list[Task]:
+        """The tasks of a step, counted from 0."""
+        places, decks = range(step * self.count, (step + 1) * self.count), self.decks
+        return [self._drawn(decks[place % len(decks)], place // len(decks)) for place in places]
+
+    def _drawn(self, deck: Sequence[Task], place: int) -> Task:
+        round_, index = divmod(place, len(deck))
+        order = list(range(len(deck)))
+        random.Random(derive_seed(self.seed, "tasks", round_)).shuffle(order)
+        return deck[order[index]]
+
+
+class Recorder:
+    """Plays conditions and writes what they gave: trials, the evaluations derived from them, episodes."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.recipe = bench.recipe
+        count = self.recipe.evaluation.test_tasks
+        self.test_tasks = bench.tasks("test", count) if count else ()
+
+    def test(
+        self,
+        played: Callable[[Sequence[Task]], dict[str, list[Episode]]],
+        step: int = 0,
+        env_steps: int = 0,
+    ) -> None:
+        """The final figures, on tasks that nothing before has seen; `played` gives the episodes of each condition."""
+        if self.test_tasks:
+            for record in ("evaluations", "trials"):  # of a run that was stopped in the middle of it
+                self.bench.run.drop(record, lambda row: row["split"] == "test")
+            self.bench.evaluator.forget()
+            self.record(played(self.test_tasks), "test", step, env_steps)
+
+    def record(
+        self, played: dict[str, list[Episode]], split: str, step: int, env_steps: int
+    ) -> dict[str, list[Evaluation]]:
+        """Write the trials and evaluations of each condition; the evaluations by condition."""
+        trials = trials_of(played, split=split, step=step, env_steps=env_steps)
+        self.write(trials)
+        rows = evaluations(trials)
+        self.bench.run.append("evaluations", [row.to_record() for row in rows])
+        return {name: [row for row in rows if row.arm == name] for name in played}
+
+    def write(self, trials: Sequence[Trial]) -> None:
+        self.bench.run.append("trials", [trial.to_record() for trial in trials])
+
+    def with_goals(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """Episodes to be shown, each with what its world says is asked for."""
+        world = self.bench.world
+        return [replace(episode, goal=goal_text(world, episode.first_observation)) for episode in episodes]
+
+
+class Loop(Clock):
+    """One training run of a method, from its newest checkpoint to its last step.
+
+    Args:
+        extra: how many steps follow when the clock has run out (`extra`), for the progress bar.
+
+    Raises:
+        ImprintError: the learner or the tasks cannot be had; nothing has been written then.
+    """
+
+    def __init__(self, bench: Workbench, method: Stateful | None = None, *, extra: int = 0) -> None:
+        self.recipe = recipe = bench.recipe
+        super().__init__(recipe.steps, recipe.env_steps)
+        self.bench = bench
+        self.method = method
+        self.extra_steps = extra
+        self.learner = bench.learner  # made before any checkpoint is read: a KL term's reference is the starting policy
+        self.train_tasks = bench.tasks("train")
+        self.validation_tasks = bench.tasks("validation", recipe.evaluation.tasks)
+        self.recorder = Recorder(bench)
+        rollout = recipe.rollout
+        self.order = TaskOrder(self.train_tasks, rollout.tasks, balance=rollout.balance, seed=recipe.seed)
+        self.before: int | None = None  # where the clock was when the current step began; None before the first
+        self._headline = ""
+
+    @property
+    def advantage(self) -> AdvantageOptions:
+        """How the recipe makes advantages of scores."""
+        config = self.recipe.advantage
+        return AdvantageOptions(config.unit, config.scale, self.recipe.std_floor)
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Resume from the newest checkpoint, dropping what was recorded after it."""
+        run = self.bench.run
+        steps = run.checkpoint_steps()
+        if steps:
+            self._load(steps[-1])
+        run.truncate_to(self.updates if steps else -1)
+        self.bench.progress.begin(self.steps + self.extra_steps, min(self.now, self.steps))
+        self.metrics = MetricsWriter(run, self.recipe.loggers)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.metrics.close()
+        if error is None:
+            self.bench.run.set_status("finished", self.updates, env_steps=self.env_steps)
+
+    @property
+    def share(self) -> float:
+        """The share of the training that lay behind when this step began."""
+        return (self.before or 0) / self.steps
+
+    def each(self) -> Iterator[int]:
+        """The training steps that are left, counted from 0; what is recorded is complete when one ends."""
+        while not self.done:
+            began, self.before = time.perf_counter(), self.now
+            yield self.updates
+            self.bench.run.append("timings", [{"step": self.updates, "seconds": time.perf_counter() - began}])
+            if self.due(self.recipe.checkpoint_interval):
+                self._checkpoint()  # last: what a resumed run finds is complete up to its checkpoint
+            self.bench.progress.advance(self._headline, by=self.now - self.before)
+
+    def extra(self, done: int = 0) -> Iterator[int]:
+        """The steps after the clock has run out, `done` of which are: each has a row, and a checkpoint at its end."""
+        for index in range(done, self.extra_steps):
+            began = time.perf_counter()
+            yield index
+            self.bench.run.append("timings", [{"step": self.updates, "seconds": time.perf_counter() - began}])
+            self._checkpoint()
+            self.bench.progress.advance(self._headline)
+
+    def play(self, show: Show) -> list[Group]:
+        """Play a group of episodes of each of this step's tasks."""
+        step, size = self.updates, self.recipe.rollout.group
+        requests = [
+            Request(
+                task,
+                derive_seed(self.recipe.seed, "train", step, place, task.id, index),
+                (shown := show(task, index)).skills,
+                shown.exemplars,
+            )
+            for place, task in enumerate(self.order.at(step))  # a small split can come twice in a step
+            for index in range(size)
+        ]
+        episodes = self.bench.rollout.play(requests, self.bench.sampling)
+        return [episodes[place : place + size] for place in range(0, len(episodes), size)]
+
+    def scores(self, groups: Sequence[Group]) -> list[list[list[float]]]:
+        """The score of each turn of each episode of each group (`learning.rewards.turn_scores`)."""
+        return [
+            [turn_scores(episode, self.recipe.reward, step=self.updates + 1) for episode in group] for group in groups
+        ]
+
+    def learn(self, groups: Sequence[Group], samples: Sequence[Sample], loss: Loss, *, active: int = 0) -> None:
+        """One update on `samples`, counted and logged; `active` skills are in force."""
+        self.log(groups, self.learner.step(samples, loss, done=self.share), active=active)
+
+    def log(self, groups: Sequence[Group], numbers: Mapping[str, float], *, active: int = 0) -> None:
+        """Count the step that is done, and log its numbers with what its episodes were like."""
+        self.updates += 1
+        self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
+        described = rollout_metrics(groups, active=active, env_steps=self.env_steps)
+        self.metrics.log(self.updates, {**described, **numbers})
+        self._headline = f"success {described['train/success']:.2f}, {active} skills in context"
+
+    def log_extra(self, numbers: Mapping[str, float]) -> None:
+        """Count a step without episodes that is done, and log its numbers."""
+        self.updates += 1
+        self.metrics.log(self.updates, {"env_steps": float(self.env_steps), **numbers})
+        self._headline = ", ".join(f"{name.rpartition('/')[2]} {numbers[name]:.3g}" for name in sorted(numbers)[:2])
+
+    # --- measuring ---------------------------------------------------------------------------------------------------
+
+    def due(self, interval: int) -> bool:
+        """Whether a multiple of `interval` was passed in this step, or nothing has been trained yet."""
+        return self.passed(self.before, interval)
+
+    def last_multiple(self, interval: int) -> int:
+        """The multiple of `interval` that was passed last."""
+        return self.now - self.now % interval
+
+    def validate(self, *conditions: Condition, now: bool = False) -> None:
+        """Play the validation tasks under each condition, if due (or `now`); the old policy's are forgotten."""
+        self.bench.evaluator.forget()
+        if not (now or self.due(self.recipe.evaluation.interval)):
+            return
+        step, run = self.updates, self.bench.run
+        played = self.bench.evaluator.conditions(self.validation_tasks, conditions)
+        for name, rows in self.recorder.record(played, "validation", step, self.env_steps).items():
+            kept = played[name][: self.recipe.evaluation.keep_episodes]
+            run.write_episodes(step, name, self.recorder.with_goals(kept))
+            self.metrics.log(step, {f"validation/{name}/{row.family}": row.success for row in rows})
+            self.bench.progress.note(f"step {step}: validation success {name} skills {rows[0].success:.2f}")
+
+    def helpfulness(self, names: Sequence[str], active: Sequence[str], kind: Kind) -> dict[str, SkillEvidence]:
+        """The helpfulness of each skill of `names` while `active` is in force, measured on the validation tasks."""
+        pairs = self.bench.evaluator.pairs(self.validation_tasks, active, names, kind)
+        trials: dict[tuple[str, str], Trial] = {}
+        for name, both in pairs.items():
+            for condition, episodes in zip(compared(kind, active, name), zip(*both, strict=True), strict=False):
+                for episode in episodes:
+                    made = trial_of(
+                        episode,
+                        condition=condition.name,
+                        split="evidence",
+                        step=self.updates,
+                        env_steps=self.env_steps,
+                    )
+                    trials.setdefault((made.condition, made.task), made)
+        self.recorder.write(list(trials.values()))
+        return {
+            name: helpfulness_from_pairs(name, [a.success for a, _ in both], [b.success for _, b in both], kind)
+            for name, both in pairs.items()
+        }
+
+    def test(self, *conditions: Condition) -> None:
+        """The final figures under each condition."""
+        evaluator = self.bench.evaluator
+        self.recorder.test(
+            lambda tasks: evaluator.conditions(tasks, ordered(conditions, lambda one: one.name)),
+            self.updates,
+            self.env_steps,
+        )
+
+    def record(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows to the run's `curriculum.jsonl`, each with this step."""
+        self.bench.run.append("curriculum", [{"step": self.updates, **row} for row in rows])
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint; None before the first."""
+        steps = self.bench.run.checkpoint_steps()
+        return self.bench.run.checkpoint_path(steps[-1]) if steps else None
+
+    def _checkpoint(self) -> None:
+        from imprint.runs.checkpoint import save_checkpoint
+
+        kept = self.method.state() if self.method is not None else {}
+        state = {"env_steps": self.env_steps, **kept.get("json", {})}
+        run, keep = self.bench.run, self.recipe.keep_checkpoints
+        save_checkpoint(run, self.updates, self.learner, state, keep, memory=kept.get("tensors"))
+        run.set_status("running", self.updates, env_steps=self.env_steps)
+
+    def _load(self, step: int) -> None:
+        from imprint.runs.checkpoint import load_checkpoint
+
+        state = load_checkpoint(self.bench.run.checkpoint_path(step), self.learner)
+        self.updates = int(state.pop("step"))
+        self.env_steps = int(state.pop("env_steps"))
+        tensors = state.pop("memory")
+        if self.method is not None:
+            self.method.restore({"json": state, "tensors": tensors})
