@@ -37,7 +37,7 @@ from imprint.pretrain.train import HELD_OUT
 from imprint.pretrain.transcription import passages
 from imprint.pretrain.vision_lesson import blindfolded, language_of, some_text
 from imprint.rollout.base import Request, derive_seed
-from imprint.rollout.pictures import rollout_for
+from imprint.engine.local import rollout_for
 from imprint.skills.library import load_library
 
 IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)

@@ -28,7 +28,7 @@ def saved(tmp_path):
     run = Run.create(tmp_path / "run", "name: t\n")
     policy = tiny_policy()
     learner = Learner(policy, LearnerConfig(lr=1e-3), total_steps=5)
-    path = save_checkpoint(run, 3, policy, learner, {"env_steps": 7, "curriculum": {"a": [1]}}, keep=2)
+    path = save_checkpoint(run, 3, learner, {"env_steps": 7, "curriculum": {"a": [1]}}, keep=2)
     return run, path, policy
 
 
@@ -40,7 +40,7 @@ def fresh():
 def test_everything_comes_back(saved):
     _, path, policy = saved
     other, learner = fresh()
-    state = load_checkpoint(path, other, learner)
+    state = load_checkpoint(path, learner)
     assert state == {"step": 3, "env_steps": 7, "curriculum": {"a": [1]}, "memory": {}}
     for one, two in zip(policy.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(one, two)
@@ -65,7 +65,7 @@ def test_a_damaged_checkpoint_names_itself_and_the_hint(saved, name, damage):
     else:
         file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else file.stat().st_size // 2])
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(path, *fresh())
+        load_checkpoint(path, fresh()[1])
     assert caught.value.where == str(path)
     assert "delete this folder" in str(caught.value)
 
@@ -74,14 +74,14 @@ def test_weights_of_another_model_are_refused(saved):
     _, path, _ = saved
     policy = tiny_policy(layers=3)
     with pytest.raises(CheckpointError, match=r"do not fit|size mismatch|RuntimeError"):
-        load_checkpoint(path, policy, Learner(policy, LearnerConfig(), total_steps=1))
+        load_checkpoint(path, Learner(policy, LearnerConfig(), total_steps=1))
 
 
 def test_only_the_newest_are_kept(saved):
     run, _, policy = saved
     learner = Learner(policy, LearnerConfig(), total_steps=1)
     for step in (4, 5):
-        save_checkpoint(run, step, policy, learner, {}, keep=2)
+        save_checkpoint(run, step, learner, {}, keep=2)
     assert run.checkpoint_steps() == [4, 5]
 
 
@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_alone(saved, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(CheckpointError, match="disk is full"):
-        save_checkpoint(run, 3, policy, Learner(policy, LearnerConfig(), total_steps=1), {}, keep=2)
+        save_checkpoint(run, 3, Learner(policy, LearnerConfig(), total_steps=1), {}, keep=2)
     assert (path / "model.safetensors").read_bytes() == before
     assert run.checkpoint_steps() == [3]
 
@@ -134,5 +134,5 @@ def test_a_run_killed_again_and_again_ends_like_one_that_never_was(tmp_path):
         process.wait()
         assert json.loads((broken / "status.json").read_text())["state"] == "running"
     subprocess.run(command(broken), check=True)
-    for name in ("metrics.jsonl", "evaluations.jsonl", "curriculum.jsonl"):
+    for name in ("metrics.jsonl", "trials.jsonl", "evaluations.jsonl", "curriculum.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name

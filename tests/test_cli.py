@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from imprint import __version__
 from imprint.cli import app
-from imprint.commands.playing import parse_seeds
 from imprint.commands.console import plain
+from imprint.commands.playing import parse_seeds
 from imprint.errors import RecipeError
 
 FAMILY = "pick_and_place_simple"

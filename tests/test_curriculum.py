@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
+from imprint.measure.helpfulness import SkillEvidence, arms, helpfulness_from_pairs
 from imprint.methods.weights.curriculum import (
     CurriculumConfig,
     CurriculumState,
-    SkillEvidence,
-    arms,
     budget,
     budget_at,
     candidates,
     decide,
     enforce,
     evidence_due,
-    helpfulness_from_pairs,
     initial_state,
     stage_at,
 )

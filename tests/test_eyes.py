@@ -20,6 +20,7 @@ from imprint.context.image import Renderer
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.engine import make_engine
+from imprint.engine.local import rollout_for
 from imprint.envs.base import make_world
 from imprint.errors import PolicyError, RecipeError
 from imprint.jobs.train import train_run
@@ -46,7 +47,7 @@ from imprint.pretrain.vision_model import VisionConfig, give_eyes
 from imprint.recipe import Recipe
 from imprint.report.page import write_report
 from imprint.rollout.base import Request
-from imprint.rollout.pictures import VisualRollout, rollout_for
+from imprint.rollout.pictures import VisualRollout
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
 from imprint.types import Picture, StepResult, Turn

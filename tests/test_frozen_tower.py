@@ -9,6 +9,7 @@ import torch
 
 from imprint.context.config import ContextConfig
 from imprint.context.image import Renderer
+from imprint.engine.local import rollout_for
 from imprint.envs.base import make_world
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
@@ -21,7 +22,6 @@ from imprint.models.local.sampler import Sampling
 from imprint.models.local.vision import Kept
 from imprint.pretrain.vision_lesson import blindfolded
 from imprint.rollout.base import Request
-from imprint.rollout.pictures import rollout_for
 from imprint.types import Picture
 from tiny import tiny_policy
 from tiny_vision import IMAGE, build_tiny_vision

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imprint.errors import ImprintError
-from imprint.learning.losses.tokens import aggregate_tokens, entropy, kl_penalty, merge_metrics
 from imprint.learning.advantages import group_advantages, turn_advantages
 from imprint.learning.losses.grpo import policy_loss
+from imprint.learning.losses.tokens import aggregate_tokens, entropy, kl_penalty, merge_metrics
 
 finite = st.floats(-10, 10, allow_nan=False)
 groups_of_scores = st.lists(st.lists(finite, min_size=1, max_size=5), min_size=1, max_size=8)

@@ -1,53 +1,39 @@
-"""Skills used in context without training: exemplars and where they come from, the gate and what it decides."""
+"""Skills used in context without training: exemplars and where they come from, second attempts and what decides."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import LIBRARY, Bench
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
-from imprint.engine.local import LocalEngine
 from imprint.envs.base import TeachingWorld
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.world import HouseholdWorld
 from imprint.errors import PolicyError, RecipeError
-from imprint.measure.evaluate import Evaluator
-from imprint.methods.in_context.adaptmi import AdaptMI, Gate
-from imprint.methods.in_context.exemplars import draw_exemplars, missing_skills, needs_of, with_skills
-from imprint.methods.in_context.scorers import (
-    GateConfig,
+from imprint.measure.conditions import WITH, WITHOUT
+from imprint.methods.base import check_method
+from imprint.methods.in_context.adaptmi import (
+    AdaptSettings,
+    SecondAttempt,
     both_attempts,
-    confidence,
     is_difficult,
-    make_scorer,
-    oracle,
-    validity,
+    missing_skills,
+    needs_of,
 )
-from imprint.methods.in_context.skic import Skic
-from imprint.models.sampling import Sampling
+from imprint.methods.in_context.exemplars import draw_exemplars, with_skills
+from imprint.methods.in_context.scorers import confidence, make_scorer, oracle, validity
 from imprint.recipe import parse_recipe
-from imprint.rollout.tokens import Rollout
-from imprint.runs.run import Run
-from imprint.skills.library import SkillLibrary, load_library
-from imprint.skills.skill import Skill
-from imprint.support.progress import Progress
+from imprint.skills.library import load_library
 from imprint.types import Episode, Exemplar, StopReason, Task, Turn, WorkedStep
 from tiny import DoorWorld, tiny_policy
 
 HEAT, PICK, TWO = "pick_heat_then_place_in_recep", "pick_and_place_simple", "pick_two_obj_and_place"
-LIBRARY = SkillLibrary(
-    [
-        Skill("general", "All.", "go north", metadata={"tasks": "*"}),
-        Skill("blue", "Blue.", "open the blue door", metadata={"tasks": "blue"}),
-        Skill("red", "Red.", "open the red door", metadata={"tasks": "red"}),
-    ]
-)
 
 
 class TeachingDoors(DoorWorld):
@@ -158,80 +144,51 @@ def test_what_an_exemplar_says_is_never_a_special_token():
 
 # --- runs in a toy world ---
 
-
-def make_engine(world, policy=None, **changes):
-    values = {
-        "name": "t",
-        "method": "skic",
-        "steps": 0,
-        "evaluation": {"tasks": 4, "test_tasks": 6},
-        "rollout": {"max_new_tokens": 4},
-        **changes,
-    }
-    recipe, policy = parse_recipe(values), policy or tiny_policy()
-    rollout = Rollout(policy, world, Context(policy, ContextConfig(style="plain")))
-    sampling = Sampling(0.4, 4)
-    evaluator = Evaluator(rollout, LIBRARY, sampling, recipe.seed)
-    engine = SimpleNamespace(
-        recipe=recipe,
-        world=world,
-        library=LIBRARY,
-        policy=policy,
-        rollout=rollout,
-        sampling=sampling,
-        evaluator=evaluator,
-        meter=None,
-    )
-    engine.tasks = lambda split, count=None: LocalEngine.tasks(engine, split, count)
-    return engine
+FEW = {"steps": 0, "evaluation": {"tasks": 4, "test_tasks": 6}, "rollout": {"max_new_tokens": 4}}
 
 
-def start(kind, engine, tmp_path):
-    return kind(engine, Run.create(tmp_path / "run", engine.recipe.to_yaml()), Progress("t", quiet=True))
+def start(method, folder, world=None, policy=None, **changes):
+    return Bench(folder / "run", {"method": method, **FEW, **changes}, world=world or TeachingDoors(), policy=policy)
 
 
-def test_skic_reads_exemplars_of_the_family_in_one_arm_and_nothing_in_the_other(tmp_path):
-    engine = make_engine(TeachingDoors())
-    job = start(Skic, engine, tmp_path)
-    asked = []
-    play = engine.rollout.play
-    engine.rollout.play = lambda requests, *rest: asked.extend(requests) or play(requests, *rest)
-    job.train()
-    with_, without = asked[:6], asked[6:]
-    assert [request.task for request in with_] == [request.task for request in without] == list(job.test_tasks)
-    assert [request.seed for request in with_] == [request.seed for request in without]
-    for request in with_:
+def test_skic_reads_exemplars_of_the_family_in_one_condition_and_nothing_in_the_other(tmp_path):
+    bench = start("skic", tmp_path)
+    agent = bench.go()
+    shown, without = bench.asked[:6], bench.asked[6:]
+    assert [request.task for request in shown] == [request.task for request in without]
+    assert [request.task for request in shown] == list(bench.world.tasks("test"))[:6]
+    assert [request.seed for request in shown] == [request.seed for request in without]
+    for request in shown:
         category = request.task.category
         assert [skill.name for skill in request.skills] == ["general", category]
         assert [(e.task.category, e.task.split) for e in request.exemplars] == [(category, "train")] * 2
     assert not any(request.skills or request.exemplars for request in without)
-    rows = [row for row in job.run.rows("evaluations") if row["family"] == "all"]
-    assert [(row["arm"], row["episodes"]) for row in rows] == [("with", 6), ("without", 6)]
+    rows = [row for row in bench.rows("evaluations") if row["family"] == "all"]
+    assert [(row["arm"], row["episodes"]) for row in rows] == [("exemplars", 6), ("without", 6)]
     assert rows[0]["context_tokens"] > rows[1]["context_tokens"] + 50
-    assert job.run.rows("metrics")[-1]["skic/context_limit"] == 0.0
+    assert bench.rows("metrics")[-1]["skic/context_limit"] == 0.0
+    assert agent.shown.show(shown[0].task, LIBRARY) == shown[0].shown  # the condition is data, and comes back
 
 
-def test_a_context_that_exemplars_fill_is_told(tmp_path):
+def test_a_context_that_exemplars_fill_is_reported(tmp_path):
     policy = tiny_policy(max_context=300)
-    engine = make_engine(TeachingDoors(), policy)
-    job = start(Skic, engine, tmp_path)
-    length = len(engine.rollout.context.start(LIBRARY.serving("red"), STEP, job.exemplars["red"]).ids)
+    bench = start("skic", tmp_path, policy=policy)
+    tasks = bench.world.tasks("train")
+    drawn = draw_exemplars(bench.world, LIBRARY, tasks, "red", 2, 0)
+    length = len(bench.context.start(LIBRARY.serving("red"), STEP, drawn).ids)
     policy.model.config.max_position_embeddings = length + 45  # room for a turn or two
-    notes: list[str] = []
-    job.progress.note = notes.append
-    job.train()
-    share = job.run.rows("metrics")[-1]["skic/context_limit"]
-    assert share > 0
-    assert any("because the context was full" in note for note in notes)
+    bench.go()
+    assert bench.rows("metrics")[-1]["skic/context_limit"] > 0
+    assert any("the context was full" in note for note in bench.notes)
 
 
 STEP = DoorWorld().environment().reset(Task("t", "red", "test", "red"), 0)
 
 
 def test_exemplars_that_do_not_fit_are_an_error_that_names_them(tmp_path):
-    job = start(Skic, make_engine(TeachingDoors(), tiny_policy(max_context=128)), tmp_path)
-    with pytest.raises(PolicyError, match=r"2 skills and 2 exemplars begins with[\s\S]*skic\.exemplars"):
-        job.train()
+    bench = start("skic", tmp_path, policy=tiny_policy(max_context=128))
+    with pytest.raises(PolicyError, match=r"2 skills and 2 exemplars begins with[\s\S]*or fewer exemplars"):
+        bench.go()
 
 
 # --- scores ---
@@ -256,7 +213,7 @@ def test_confidence_is_the_mean_logprob_of_a_turns_own_tokens():
     wrong = Turn("c", "c", "Nothing happens.", 0.0, False, 12, 5, 6)
     one = replace(episode(), turns=(said, more, wrong), logprobs=(-0.2, -0.4, 0.0, 0.0, -2.0, -0.0))
     assert confidence(one) == pytest.approx([2.718281828**-0.3, 2.718281828**-2.0, 0.0])
-    with pytest.raises(RecipeError, match=r"gate\.scorer.*log-probs of a served model"):
+    with pytest.raises(RecipeError, match=r"adaptmi\.scorer.*log-probs of a served model"):
         confidence(replace(one, logprobs=()))
 
 
@@ -279,19 +236,19 @@ def test_validity_and_the_oracle_score_every_turn():
     ],
 )
 def test_the_published_rule(scores, difficult):
-    assert is_difficult(scores, GateConfig()) is difficult
+    assert is_difficult(scores, AdaptSettings()) is difficult
 
 
 @given(st.lists(st.floats(0, 1), max_size=6), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_higher_threshold_never_makes_a_task_easier(scores, a, b, c, d):
-    low = GateConfig(t1=min(a, b), t2=min(c, d))
-    high = GateConfig(t1=max(a, b), t2=max(c, d))
+    low = AdaptSettings(t1=min(a, b), t2=min(c, d))
+    high = AdaptSettings(t1=max(a, b), t2=max(c, d))
     assert is_difficult(scores, high) or not is_difficult(scores, low)
 
 
 def test_scorers_are_found_by_name():
     assert make_scorer("confidence") is confidence and make_scorer("oracle") is oracle
-    with pytest.raises(RecipeError, match=r"gate\.scorer.*no scorer is called 'prm'"):
+    with pytest.raises(RecipeError, match=r"adaptmi\.scorer.*no scorer is called 'prm'"):
         make_scorer("prm")
 
 
@@ -340,7 +297,7 @@ def test_two_things_need_two_of_each(household):
     assert (need["take"], need["move"]) == (2, 2)
 
 
-# --- the gate ---
+# --- second attempts ---
 
 
 class FakeEvaluator:
@@ -350,15 +307,20 @@ class FakeEvaluator:
         self.asked = []
 
     def play(self, wanted, progress=None):
-        self.asked += wanted
-        return {(task.id, names): replace(episode(True, ("a", "b")), task=task, skills=names) for task, names in wanted}
+        self.asked += [(task, shown.names) for task, shown in wanted]
+        return [replace(episode(True, ("a", "b")), task=task, skills=shown.names) for task, shown in wanted]
+
+
+def second_attempt(settings, world=None):
+    world = world or TeachingDoors()
+    return SecondAttempt(settings, world, LIBRARY, world.tasks("train"), 0)
 
 
 def test_an_easy_task_stands_and_a_difficult_one_is_tried_again_with_skills():
-    gate = Gate(make_engine(TeachingDoors()), GateConfig(), ())
+    decider = second_attempt(AdaptSettings())
     sure, unsure = episode(number=0), episode(logprobs=[-3.0], number=1)
     evaluator = FakeEvaluator()
-    kept, again = gate.attempt(evaluator, [sure, unsure])
+    kept, again = decider.attempt(evaluator, [sure, unsure])
     assert evaluator.asked == [(unsure.task, ("general", "red"))]
     assert kept is sure
     assert again.success and [turn.action for turn in again.turns] == ["look", "a", "b"]
@@ -368,47 +330,55 @@ def test_an_easy_task_stands_and_a_difficult_one_is_tried_again_with_skills():
 
 
 def test_adaptmi_plus_shows_what_is_missing_and_nothing_if_nothing_is():
-    gate = Gate(
-        make_engine(TeachingDoors()), GateConfig(scorer="oracle", show="missing"), TeachingDoors().tasks("train")
-    )
-    shown = [gate.to_read(episode(actions=actions)) for actions in (("look",), ("open it",), ("look", "open it"), ())]
+    decider = second_attempt(AdaptSettings(scorer="oracle", show="missing"))
+    attempts = (("look",), ("open it",), ("look", "open it"), ())
+    shown = [decider.to_read(episode(actions=actions)) for actions in attempts]
     assert shown == [("red",), ("general",), (), ("general", "red")]
-    assert gate.to_read(episode(True)) == ()
+    assert decider.to_read(episode(True)) == ()
     with pytest.raises(RecipeError, match="does not show how"):
-        Gate(make_engine(DoorWorld()), GateConfig(show="missing"), DoorWorld().tasks("train"))
+        second_attempt(AdaptSettings(show="missing"), DoorWorld())
 
 
-def test_confidence_of_a_served_model_is_refused_before_anything_is_asked():
-    engine = make_engine(TeachingDoors(), endpoint={"base_url": "http://localhost:1/v1"})
-    with pytest.raises(RecipeError, match=r"gate\.scorer"):
-        Gate(engine, GateConfig(), ())
-    Gate(engine, GateConfig(scorer="validity"), ())
+@pytest.mark.parametrize("section", ["adaptmi", "gate"])  # `gate` is its old name
+def test_confidence_of_a_served_model_is_refused_before_anything_is_asked(section):
+    served = {"name": "t", "method": "adaptmi", "endpoint": {"base_url": "http://localhost:1/v1"}}
+    with pytest.raises(RecipeError, match="needs log-probs here, and those of a served model are not known"):
+        check_method(parse_recipe(served))
+    recipe = parse_recipe({**served, section: {"scorer": "validity"}})
+    assert recipe.section("adaptmi", AdaptSettings).scorer == "validity"
+    check_method(recipe)
 
 
-def test_through_the_oracles_gate_a_task_is_solved_if_either_attempt_solves_it(tmp_path):
-    engine = make_engine(TeachingDoors(), method="adaptmi", gate={"scorer": "oracle"})
-    job = start(AdaptMI, engine, tmp_path)
-    gated, first = job.test_arms(None)
-    second, bare = engine.evaluator.paired(job.test_tasks, LIBRARY.names)
-    assert first == bare
-    for a, b, c in zip(gated, first, second, strict=True):
-        assert a.success == (b.success or c.success)
-        assert len(a.turns) == len(b.turns) + (0 if b.success else len(c.turns))
-    assert job.numbers["gate/second_attempts"] == sum(not e.success for e in first) / 6
+def test_a_section_under_both_its_names_is_an_error():
+    with pytest.raises(RecipeError, match=r"gate.*is the old name of 'adaptmi'"):
+        parse_recipe({"name": "t", "method": "adaptmi", "gate": {}, "adaptmi": {}})
+
+
+def test_by_the_oracle_a_task_is_solved_if_either_attempt_solves_it(tmp_path):
+    bench = start("adaptmi", tmp_path, adaptmi={"scorer": "oracle"})
+    bench.go()
+    trials = {(row["condition"], row["task"]): row for row in bench.rows("trials")}
+    tasks = bench.world.tasks("test")[:6]
+    played = bench.evaluator.conditions(tasks, (WITH, WITHOUT))
+    for task, second, first in zip(tasks, played["with"], played["without"], strict=True):
+        alone, both = trials["without", task.id], trials["adaptive", task.id]
+        assert alone["success"] == first.success
+        assert both["success"] == (first.success or second.success)
+        assert both["turns"] == len(first.turns) + (0 if first.success else len(second.turns))
+    failed = sum(not episode.success for episode in played["without"])
+    assert bench.rows("metrics")[-1]["adaptmi/second_attempts"] == failed / 6
 
 
 def test_adaptmi_pays_for_both_attempts(tmp_path):
-    job = start(
-        AdaptMI, make_engine(TeachingDoors(), method="adaptmi", gate={"t1": 1.0}), tmp_path
-    )  # all are difficult
-    job.train()
-    without, with_ = (
-        next(row for row in job.run.rows("evaluations") if (row["arm"], row["family"]) == (arm, "all"))
-        for arm in ("without", "with")
+    bench = start("adaptmi", tmp_path, adaptmi={"t1": 1.0})  # all are difficult
+    bench.go()
+    without, adaptive = (
+        next(row for row in bench.rows("evaluations") if (row["arm"], row["family"]) == (name, "all"))
+        for name in ("without", "adaptive")
     )
-    played = job.engine.evaluator.paired(job.test_tasks, LIBRARY.names)
-    read = [sum(turn.context_tokens for e in arm for turn in e.turns) for arm in played]
-    assert without["context_tokens"] * without["turns"] * 6 == pytest.approx(read[1])
-    assert with_["context_tokens"] * with_["turns"] * 6 == pytest.approx(sum(read))
-    assert job.run.status()["state"] == "finished"
-    assert job.run.rows("metrics")[-1]["gate/second_attempts"] == 1.0
+    played = bench.evaluator.conditions(bench.world.tasks("test")[:6], (WITH, WITHOUT))
+    read = {name: sum(turn.context_tokens for e in found for turn in e.turns) for name, found in played.items()}
+    assert without["context_tokens"] * without["turns"] * 6 == pytest.approx(read["without"])
+    assert adaptive["context_tokens"] * adaptive["turns"] * 6 == pytest.approx(sum(read.values()))
+    assert bench.run.status()["state"] == "finished"
+    assert bench.rows("metrics")[-1]["adaptmi/second_attempts"] == 1.0

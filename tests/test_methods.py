@@ -4,164 +4,169 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from imprint.context.config import ContextConfig
-from imprint.context.prompt import Context
-from imprint.engine.local import LocalEngine
+from bench import LIBRARY, Bench
 from imprint.errors import RecipeError
-from imprint.learning.learner import Learner
-from imprint.measure.evaluate import Evaluator
-from imprint.methods.in_context.zero_shot import ZeroShot
-from imprint.methods.weights.grpo import Grpo
-from imprint.methods.weights.imprint import Imprint
-from imprint.methods.weights.skill0 import Skill0
-from imprint.methods.weights.skillrl import SkillRL
-from imprint.models.local.sampler import Sampling
-from imprint.recipe import parse_recipe
-from imprint.rollout.tokens import Rollout
-from imprint.runs.run import Run
-from imprint.skills.library import SkillLibrary
-from imprint.skills.skill import Skill
-from imprint.support.progress import Progress
-from tiny import DoorWorld, tiny_policy
+from imprint.learning import losses
+from imprint.measure.conditions import WITH, WITHOUT
+from imprint.methods.loop import Clock, Loop, TaskOrder
+from imprint.types import Trial
+from tiny import DoorWorld
 
-LIBRARY = SkillLibrary(
-    [
-        Skill("general", "All.", "go north", metadata={"tasks": "*"}),
-        Skill("blue", "Blue.", "open the blue door", metadata={"tasks": "blue"}),
-        Skill("red", "Red.", "open the red door", metadata={"tasks": "red"}),
-    ]
-)
+FEW = {
+    "steps": 3,
+    "rollout": {"tasks": 2, "group": 4, "max_new_tokens": 4},
+    "learner": {"lr": 1e-3},
+    "evaluation": {"interval": 1, "tasks": 4, "test_tasks": 4},
+}
+CURRICULUM = {"curriculum": {"interval": 1}}
 
 
-def make_engine(**changes):
-    """An engine over the toy world, put together by hand."""
-    values = {
-        "name": "t",
-        "method": "skill0",
-        "steps": 3,
-        "rollout": {"tasks": 2, "group": 4, "max_new_tokens": 4},
-        "learner": {"lr": 1e-3},
-        "evaluation": {"interval": 1, "tasks": 4, "test_tasks": 4},
-        "curriculum": {"interval": 1},
-        **changes,
-    }
-    recipe = parse_recipe(values)
-    world, policy = DoorWorld(), tiny_policy()
-    context = Context(policy, ContextConfig(style="plain"))
-    rollout = Rollout(policy, world, context)
-    parts = {
-        "recipe": recipe,
-        "world": world,
-        "library": LIBRARY,
-        "policy": policy,
-        "rollout": rollout,
-        "sampling": Sampling(1.0, 4),
-        "evaluator": Evaluator(rollout, LIBRARY, Sampling(0.4, 4), recipe.seed),
-    }
-    engine = SimpleNamespace(**parts)
-    engine.learner = lambda: Learner(policy, recipe.learner, total_steps=recipe.steps)
-    engine.draw = None  # its context has no pictures
-    engine.meter = None  # nobody counts what its model is asked
-    engine.tasks = lambda split, count=None: LocalEngine.tasks(engine, split, count)
-    return engine
+def start(method, folder, resume=False, won=None, **changes):
+    """A bench for a method, with little to do."""
+    sections = CURRICULUM if method in ("skill0", "imprint") else {}
+    return Bench(folder, {"method": method, **FEW, **sections, **changes}, resume=resume, won=won)
 
 
-def start(kind, tmp_path, **changes):
-    engine = make_engine(**changes)
-    run = Run.create(tmp_path / "run", engine.recipe.to_yaml())
-    return kind(engine, run, Progress("t", quiet=True))
+def begun(method, folder, **changes):
+    """A bench whose method has its state, and a loop."""
+    bench = start(method, folder, **changes)
+    bench.method.begin(LIBRARY, bench.parts)
+    return bench, Loop(bench.parts, bench.method)
 
 
-def shown(trainer):
-    return {episode.skills for group in trainer.gather() for episode in group}
+def gathered(bench, loop):
+    """The groups of the first step."""
+    return loop.play(lambda task, index: bench.method.show(task, index, LIBRARY))
+
+
+def shown(bench, played):
+    """What the training episodes of a run showed."""
+    return {tuple(skill.name for skill in request.skills) for request in played}
+
+
+def training(bench):
+    """The requests of the training split."""
+    return [request for request in bench.asked if request.task.split == "train"]
 
 
 def test_skill0_shows_what_is_active_and_serves_the_task(tmp_path):
-    trainer = start(Skill0, tmp_path)
-    assert shown(trainer) <= {("general", "red"), ("general", "blue")}
-    trainer.curriculum = trainer.curriculum.from_record(trainer.curriculum.to_record() | {"active": ["red"]})
-    assert shown(trainer) <= {("red",), ()}
+    bench, loop = begun("skill0", tmp_path / "run")
+    assert {e.skills for group in gathered(bench, loop) for e in group} <= {("general", "red"), ("general", "blue")}
+    bench.method.skills = replace(bench.method.skills, active=("red",))
+    assert {e.skills for group in gathered(bench, loop) for e in group} <= {("red",), ()}
 
 
-def test_grpo_never_shows_a_skill_and_skillrl_always_does(tmp_path):
-    assert shown(start(Grpo, tmp_path / "a")) == {()}
-    trainer = start(SkillRL, tmp_path / "b")
-    trainer.withdraw(None)
-    assert all(len(skills) == 2 for skills in shown(trainer))
+@pytest.mark.parametrize(
+    ("method", "expected"), [("grpo", {()}), ("skillrl", {("general", "red"), ("general", "blue")})]
+)
+def test_grpo_never_shows_a_skill_and_skillrl_always_does(method, expected, tmp_path):
+    bench = start(method, tmp_path / "run")
+    agent = bench.go()
+    assert shown(bench, training(bench)) == expected
+    assert agent.shown == (WITHOUT if method == "grpo" else WITH)
+    assert agent.model.base == str(bench.run.checkpoint_path(3))
 
 
-@pytest.mark.parametrize("kind", [Grpo, SkillRL, ZeroShot])
-def test_a_method_without_a_curriculum_needs_no_steps_for_its_stages(kind, tmp_path):
-    trainer = start(kind, tmp_path, steps=1, curriculum={"stages": 3, "interval": 1})
-    trainer.train()
-    assert trainer.run.status()["state"] == "finished" and trainer.run.rows("curriculum") == []
+@pytest.mark.parametrize("method", ["grpo", "skillrl", "zero_shot"])
+def test_a_method_without_a_curriculum_needs_no_steps_for_its_stages(method, tmp_path):
+    bench = start(method, tmp_path / "run", steps=1)
+    bench.go()
+    assert bench.run.status()["state"] == "finished" and bench.rows("curriculum") == []
     with pytest.raises(RecipeError, match="1 training steps cannot be cut into 3 stages"):
-        start(Skill0, tmp_path / "other", steps=1, curriculum={"stages": 3, "interval": 1})
+        start("skill0", tmp_path / "other", steps=1).go()
 
 
 def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):
-    trainer = start(Skill0, tmp_path)
-    trainer.train()
-    rows = trainer.run.rows("metrics")
-    active = [row["curriculum/active"] for row in rows if "curriculum/active" in row]
+    bench = start("skill0", tmp_path / "run")
+    bench.go()
+    active = [row["curriculum/active"] for row in bench.rows("metrics") if "curriculum/active" in row]
     assert active[0] <= 3
     assert active[-1] == 0
-    assert trainer.run.status()["state"] == "finished"
-    evaluations = trainer.run.rows("evaluations")
+    assert bench.run.status()["state"] == "finished"
+    evaluations = bench.rows("evaluations")
     assert {row["step"] for row in evaluations if row["split"] == "validation"} == {0, 1, 2, 3}
     assert {(row["arm"], row["family"]) for row in evaluations if row["split"] == "test"} == {
         (arm, family) for arm in ("with", "without") for family in ("all", "red", "blue")
     }
-    decided = {(row["step"], row["skill"]) for row in trainer.run.rows("curriculum")}
+    decided = {(row["step"], row["skill"]) for row in bench.rows("curriculum")}
     assert {(1, name) for name in LIBRARY.names} <= decided
+
+
+def test_every_measured_episode_is_a_trial_and_the_evaluations_follow_from_them(tmp_path):
+    from imprint.measure.trials import evaluations
+
+    bench = start("skill0", tmp_path / "run")
+    bench.go()
+    trials = [Trial.from_record(row) for row in bench.rows("trials")]
+    assert {trial.split for trial in trials} == {"validation", "evidence", "test"}
+    told = [trial for trial in trials if trial.split != "evidence"]
+    assert [row.to_record() for row in evaluations(told)] == bench.rows("evaluations")
+    pairs = {}
+    for trial in told:
+        pairs.setdefault((trial.step, trial.split, trial.task, trial.seed), []).append(trial.condition)
+    assert all(sorted(names) == ["with", "without"] for names in pairs.values())
+    assert {trial.condition for trial in trials if trial.split == "evidence"} >= {"active", "active-red"}
 
 
 def test_a_budget_of_environment_steps_ends_training_and_sets_the_pace(tmp_path):
     changes = {"evaluation": {"interval": 3, "tasks": 4, "test_tasks": 4}, "learner": {"lr": 1e-3, "decay": "linear"}}
-    trainer = start(Lucky, tmp_path, env_steps=200, steps=9, **changes)
-    trainer.train()
-    rows = [row for row in trainer.run.rows("metrics") if "env_steps" in row]
+    bench = start("imprint", tmp_path / "run", won=every_second, env_steps=200, steps=9, **changes)
+    bench.go()
+    rows = [row for row in bench.rows("metrics") if "env_steps" in row]
     assert rows[-1]["env_steps"] >= 200 > rows[-2]["env_steps"]
-    assert trainer.updates == len(rows) != 9
+    assert bench.run.status()["step"] == len(rows) != 9
     began = [0, *(int(row["env_steps"]) for row in rows)]
     for row, used in zip(rows, began, strict=False):  # the learning rate falls with the budget, not with the updates
         assert row["lr"] == pytest.approx(1e-3 * (1 - 0.9 * (9 * used // 200) / 9))
-    validations = {row["env_steps"] for row in trainer.run.rows("evaluations") if row["split"] == "validation"}
+    validations = {row["env_steps"] for row in bench.rows("evaluations") if row["split"] == "validation"}
     assert len(validations) == 4  # at the start, after each third, and at the end
     stages = [(row["env_steps"], row["curriculum/active"]) for row in rows]
     assert all(active == 0 for used, active in stages if used > 134 + 32)
 
 
-def test_tasks_are_walked_through_before_any_comes_again(tmp_path):
-    trainer = start(Skill0, tmp_path)
-    ids = [task.id for step in range(8) for task in trainer.tasks_of(step)]
+def test_the_clock_passes_every_multiple_once_and_the_end():
+    clock = Clock(9, 200)
+    assert clock.passed(None, 3) and not clock.done
+    passed = []
+    while not clock.done:
+        before = clock.now
+        clock.env_steps += 30
+        passed.append((clock.now, clock.passed(before, 3)))
+    assert passed == [(1, False), (2, False), (4, True), (5, False), (6, True), (8, False), (9, True)]
+
+
+def test_tasks_are_walked_through_before_any_comes_again():
+    order = TaskOrder(DoorWorld().tasks("train"), 2, balance=False, seed=0)
+    ids = [task.id for step in range(8) for task in order.at(step)]
     assert len(set(ids[:8])) == 8
     assert sorted(ids[:8]) == sorted(ids[8:])
     assert ids[:8] != ids[8:]
 
 
-def test_balanced_tasks_come_from_every_category_in_turn_each_walked_through_by_itself(tmp_path):
-    trainer = start(Skill0, tmp_path, rollout={"tasks": 3, "group": 2, "balance": True})
-    tasks = list(trainer.train_tasks)
-    trainer.train_tasks = [task for task in tasks if task.category == "red"][:1] + [
+def test_balanced_tasks_come_from_every_category_in_turn_each_walked_through_by_itself():
+    tasks = DoorWorld().tasks("train")
+    uneven = [task for task in tasks if task.category == "red"][:1] + [
         task for task in tasks if task.category == "blue"
     ]
-    chosen = [task for step in range(4) for task in trainer.tasks_of(step)]
+    order = TaskOrder(uneven, 3, balance=True, seed=0)
+    chosen = [task for step in range(4) for task in order.at(step)]
     assert [task.category for task in chosen] == ["blue", "red"] * 6
     blue = [task.id for task in chosen if task.category == "blue"]
-    many = len(trainer.train_tasks) - 1
+    many = len(uneven) - 1
     assert len(set(blue[:many])) == min(many, len(blue))
 
 
-def test_imprint_mixes_both_arms_in_each_group(tmp_path):
-    trainer = start(Imprint, tmp_path, transfer={"skill_share": 0.5})
-    for group in trainer.gather():
-        assert [episode.arm for episode in group] == ["with", "with", "without", "without"]
+# --- imprint ---
+
+
+def test_imprint_mixes_both_conditions_in_each_group(tmp_path):
+    bench, loop = begun("imprint", tmp_path / "run", transfer={"skill_share": 0.5})
+    for group in gathered(bench, loop):
+        assert [bool(episode.skills) for episode in group] == [True, True, False, False]
 
 
 def won(episode, success):
@@ -169,91 +174,136 @@ def won(episode, success):
     return replace(episode, success=success, turns=tuple(replace(turn, valid=True) for turn in episode.turns))
 
 
-def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_page(tmp_path):
-    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0})
-    group = trainer.gather()[0]
+def every_second(episodes):
+    """Every second episode is taken for a success."""
+    return [won(episode, place % 2 == 0) for place, episode in enumerate(episodes)]
+
+
+def test_imprint_carries_a_readers_gain_to_the_prompt_without_the_skill(tmp_path):
+    bench, loop = begun("imprint", tmp_path / "run", reward={"invalid_penalty": 0.0})
+    group = gathered(bench, loop)[0]
     group = [won(episode, index in (0, 3)) for index, episode in enumerate(group)]
-    transferred = trainer.transferred(group)
-    assert len(transferred) == 1
-    (sample,) = transferred
+    (sample,) = bench.method.transferred(group)
     assert sample.prompt_ids == group[2].prompt_ids != group[0].prompt_ids
     assert sample.token_ids == group[0].token_ids
-    assert sample.transfer is not None
-    assert set(sample.advantages_T[sample.mask_T]) == {0.5}  # 1 for the reader, 1 of 2 by heart
+    assert sample.off_policy is not None
+    assert set(sample.advantages_T[sample.mask_T]) == {0.5}  # 1 for the reader, 1 of 2 without
     assert not sample.advantages_T[~sample.mask_T].any()
 
 
 def test_imprint_does_not_carry_over_what_was_not_understood_nor_the_failures(tmp_path):
-    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.2}, transfer={"weight": 3.0, "replay": 2})
-    group = [won(episode, index == 0) for index, episode in enumerate(trainer.gather()[0])]
+    changes = {"reward": {"invalid_penalty": 0.2}, "transfer": {"weight": 3.0, "replay": 2}}
+    bench, loop = begun("imprint", tmp_path / "run", **changes)
+    group = [won(episode, index == 0) for index, episode in enumerate(gathered(bench, loop)[0])]
     first, *others = group[0].turns
     group[0] = replace(group[0], turns=(replace(first, valid=False), *others))
-    (sample,) = trainer.transferred(group)
+    (sample,) = bench.method.transferred(group)
     assert not sample.advantages_T[first.start : first.stop].any()
-    gain = 1.0 - 0.2 / len(group[0].turns)  # nothing by heart
+    gain = 1.0 - 0.2 / len(group[0].turns)  # nothing without
     rest = sample.advantages_T[others[0].start :][sample.mask_T[others[0].start :]]
     assert rest.tolist() == pytest.approx([3.0 * gain] * len(rest))
-    assert len(trainer.replay) == 1
+    assert len(bench.method.replay) == 1
 
 
-def test_imprint_carries_nothing_over_once_the_task_is_known_by_heart(tmp_path):
-    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0})
-    group = [won(episode, True) for episode in trainer.gather()[0]]
-    assert trainer.transferred(group) == []
+def test_imprint_carries_nothing_over_once_the_task_is_known_without(tmp_path):
+    bench, loop = begun("imprint", tmp_path / "run", reward={"invalid_penalty": 0.0})
+    group = [won(episode, True) for episode in gathered(bench, loop)[0]]
+    assert bench.method.transferred(group) == []
 
 
-def test_imprint_normalises_each_arm_by_itself(tmp_path):
-    trainer = start(Imprint, tmp_path, reward={"invalid_penalty": 0.0}, transfer={"weight": 0.0})
-    groups = [[won(e, i == 3) for i, e in enumerate(group)] for group in trainer.gather()]
-    for sample, episode in zip(trainer.samples(groups), [e for g in groups for e in g], strict=True):
-        sign = 0 if episode.arm == "with" else (1 if episode.success else -1)
+def test_imprint_normalises_each_condition_by_itself(tmp_path):
+    bench, loop = begun("imprint", tmp_path / "run", reward={"invalid_penalty": 0.0}, transfer={"weight": 0.0})
+    groups = [[won(e, i == 3) for i, e in enumerate(group)] for group in gathered(bench, loop)]
+    samples = bench.method.samples(loop, groups)
+    for sample, episode in zip(samples, [e for g in groups for e in g], strict=True):
+        sign = 0 if episode.skills else (1 if episode.success else -1)
         assert np.sign(sample.advantages_T[sample.mask_T]).tolist() == pytest.approx([sign] * sample.trained_tokens)
 
 
-class Lucky(Imprint):
-    """Every second episode is taken for a success."""
-
-    def gather(self):
-        return [[won(episode, index % 2 == 0) for index, episode in enumerate(group)] for group in super().gather()]
-
-
-def test_imprint_rehearses_what_readers_did_well_after_the_last_page_is_gone(tmp_path):
-    trainer = start(Lucky, tmp_path, transfer={"replay": 6}, reward={"invalid_penalty": 0.0})
-    first = trainer.gather()
-    assert trainer.replay.draw(random.Random(0)) == []
-    trainer.samples(first)
-    trainer.curriculum = trainer.curriculum.from_record(trainer.curriculum.to_record() | {"active": []})
-    groups = trainer.gather()
-    assert {episode.arm for group in groups for episode in group} == {"without"}
-    again = [sample for sample in trainer.samples(groups) if sample.transfer is not None]
-    kept = {episode.token_ids for group in first for episode in group if episode.arm == "with" and episode.success}
+def test_imprint_replays_what_readers_did_well_after_the_last_skill_is_gone(tmp_path):
+    changes = {"transfer": {"replay": 6}, "reward": {"invalid_penalty": 0.0}}
+    bench, loop = begun("imprint", tmp_path / "run", won=every_second, **changes)
+    first = gathered(bench, loop)
+    assert bench.method.replay.draw(random.Random(0)) == []
+    bench.method.samples(loop, first)
+    bench.method.skills = replace(bench.method.skills, active=())
+    groups = gathered(bench, loop)
+    assert not any(episode.skills for group in groups for episode in group)
+    again = [sample for sample in bench.method.samples(loop, groups) if sample.off_policy is not None]
+    kept = {episode.token_ids for group in first for episode in group if episode.skills and episode.success}
     assert len(again) == 6
     assert {sample.token_ids for sample in again} <= kept
     assert {sample.prompt_ids for sample in again} <= {group[-1].prompt_ids for group in first}
 
 
-def test_imprint_resumes_with_what_it_remembered(tmp_path):
-    changes = {"transfer": {"replay": 6, "weight": 2.0, "importance_cap": 2.0}, "checkpoint_interval": 1, "steps": 4}
-    whole = start(Lucky, tmp_path / "whole", **changes)
-    whole.train()
-    broken = start(Lucky, tmp_path / "broken", **changes)
-    save = broken.checkpoint
+# --- closed book ---
 
-    def killed(before):
-        save(before)
-        if broken.updates == 2:
+
+def test_closed_book_learns_readers_successes_without_the_skill_and_open_book_with_it(tmp_path):
+    prompts = {}
+    for method in ("closed_book", "open_book"):
+        bench = start(method, tmp_path / method, won=every_second, steps=2, imitation={"epochs": 3, "batch": 2})
+        agent = bench.go()
+        assert all(request.skills for request in training(bench))
+        assert len(bench.method.kept) == 8  # every second of 2 x 2 x 4 episodes
+        assert agent.shown == (WITHOUT if method == "closed_book" else WITH)
+        prompts[method] = [sample.prompt_ids for sample in bench.method.kept]
+        rows = bench.rows("metrics")
+        assert [row["imitation/kept"] for row in rows if "imitation/kept" in row] == [4, 8]
+        learned = [row["loss/nll"] for row in rows if "loss/nll" in row]
+        assert len(learned) == 3 and learned[-1] < learned[0]
+        steps = sorted({row["step"] for row in bench.rows("evaluations") if row["split"] == "validation"})
+        assert steps == [0, 3, 4, 5]  # before, and after each epoch
+        assert bench.run.status() == {
+            "state": "finished",
+            "step": 5,
+            "env_steps": bench.rows("trials")[-1]["env_steps"],
+        }
+    assert all(len(open_) > len(closed) for closed, open_ in zip(*prompts.values(), strict=True))
+
+
+def test_closed_book_weighs_valid_actions_alone(tmp_path):
+    bench = start("closed_book", tmp_path / "run", steps=1, imitation={"epochs": 1}, won=every_second)
+    bench.go()
+    loss = losses.SftLoss()
+    sample = bench.method.kept[0]
+    assert set(sample.advantages_T[sample.mask_T]) == {1.0}
+    assert loss.denominator([sample]) == sample.trained_tokens
+
+
+# --- resume ---
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "stop"),
+    [
+        ("imprint", {"transfer": {"replay": 6, "weight": 2.0, "importance_cap": 2.0}}, 2),
+        ("skill0", {}, 2),
+        ("grpo", {}, 3),
+        ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
+        ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
+    ],
+)
+def test_a_resumed_run_ends_like_one_that_was_never_stopped(method, changes, stop, tmp_path, monkeypatch):
+    changes = {**changes, "checkpoint_interval": 1, "steps": 4}
+    whole = start(method, tmp_path / "whole", won=every_second, **changes)
+    whole.go()
+    save = Loop._checkpoint
+
+    def killed(loop):
+        save(loop)
+        if loop.updates == stop:
             raise KeyboardInterrupt
 
-    broken.checkpoint = killed
-    with pytest.raises(KeyboardInterrupt):
-        broken.train()
+    broken = start(method, tmp_path / "broken", won=every_second, **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            broken.go()
     broken.run.close()
-    resumed = Lucky(
-        make_engine(**changes),
-        Run.create(tmp_path / "broken" / "run", broken.recipe.to_yaml(), resume=True),
-        Progress("t", quiet=True),
-    )
-    resumed.train()
-    assert len(resumed.replay) == len(whole.replay) > 0
-    for name in ("metrics", "evaluations", "curriculum"):
-        assert resumed.run.rows(name) == whole.run.rows(name)
+    resumed = start(method, tmp_path / "broken", resume=True, won=every_second, **changes)
+    resumed.go()
+    if method == "imprint":
+        assert len(resumed.method.replay) == len(whole.method.replay) > 0
+    for name in ("metrics", "trials", "evaluations", "curriculum"):
+        assert resumed.rows(name) == whole.rows(name)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imprint.errors import PolicyError, RecipeError
-from imprint.measure.skill_value import worths
+from imprint.measure.skill_value import skill_values
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.server import (
     ContextFullError,
@@ -223,7 +223,7 @@ def test_worth_by_hand():
         (episode("a", True, [100, 110], 3), episode("a", False, [60, 70, 80], 4)),
         (episode("b", True, [120], 5), episode("b", True, [80], 5)),
     ]
-    whole, a, b = worths({"page": pairs}, "leave_one_out", config(price_input=1000, price_output=100_000))
+    whole, a, b = skill_values({"page": pairs}, "leave_one_out", config(price_input=1000, price_output=100_000))
     assert [(w.skill, w.family, w.evidence.n) for w in (whole, a, b)] == [
         ("page", "all", 2),
         ("page", "a", 1),
@@ -240,9 +240,9 @@ def test_worth_by_hand():
 def test_a_verdict_needs_an_interval_that_leaves_out_zero():
     won, lost = episode("a", True, [10], 1), episode("a", False, [10], 1)
     verdicts = {
-        name: worths({name: pairs}, "skill_vs_none")[0].verdict
+        name: skill_values({name: pairs}, "skill_vs_none")[0].verdict
         for name, pairs in {"up": [(won, lost)] * 12, "down": [(lost, won)] * 12, "even": [(won, won)] * 12}.items()
     }
     assert verdicts == {"up": "helps", "down": "hurts", "even": "no evidence"}
-    (nothing,) = worths({"unused": []}, "skill_vs_none")
+    (nothing,) = skill_values({"unused": []}, "skill_vs_none")
     assert (nothing.verdict, nothing.page_tokens, nothing.episode_cost) == ("no evidence", None, None)

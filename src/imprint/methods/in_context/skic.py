@@ -12,6 +12,7 @@ every one of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +21,7 @@ from imprint.measure.conditions import WITHOUT, exemplars
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.in_context.exemplars import draw_exemplars
 from imprint.methods.in_context.measuring import Measuring
+from imprint.types import Episode, StopReason, Task
 
 if TYPE_CHECKING:
     from imprint.agent import Agent
@@ -51,8 +53,17 @@ class Skic:
             for category in sorted({task.category for task in measuring.test_tasks})
         }
         shown = exemplars(EXEMPLARS, drawn)
+
+        def played(tasks: Sequence[Task]) -> dict[str, list[Episode]]:
+            found = bench.evaluator.conditions(tasks, (shown, WITHOUT), measuring.advance)
+            full = [episode.stop is StopReason.CONTEXT_LIMIT for episode in found[EXEMPLARS]]
+            measuring.numbers["skic/context_limit"] = sum(full) / len(full)
+            if any(full):
+                bench.progress.note(f"{sum(full)} of {len(full)} episodes with exemplars ended: the context was full")
+            return found
+
         with measuring:
-            measuring.test(lambda tasks: bench.evaluator.conditions(tasks, (shown, WITHOUT), measuring.advance))
+            measuring.test(played)
         return agent.showing(shown)
 
 
