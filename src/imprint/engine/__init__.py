@@ -9,12 +9,19 @@ if TYPE_CHECKING:
     from imprint.engine.base import Engine
     from imprint.recipe import Recipe
     from imprint.security.vetting import Override
+    from imprint.skills.library import SkillLibrary
 
 __all__ = ["make_engine"]
 
 
-def make_engine(recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> Engine:
-    """The engine that a recipe asks for; `model` is in place of the recipe's, `trust` names skills beside the recipe's.
+def make_engine(
+    recipe: Recipe,
+    model: str | Path | None = None,
+    trust: Override | None = None,
+    library: SkillLibrary | None = None,
+) -> Engine:
+    """The engine that a recipe asks for; `model` and `library` are in place of the recipe's, `trust` names
+    skills beside the recipe's.
 
     Raises:
         TrustError: a skill is refused.
@@ -23,7 +30,7 @@ def make_engine(recipe: Recipe, model: str | Path | None = None, trust: Override
     if recipe.endpoint is not None:
         from imprint.engine.served import EndpointEngine
 
-        return EndpointEngine(recipe, model, trust)
+        return EndpointEngine(recipe, model, trust, library)
     from imprint.engine.local import LocalEngine
 
-    return LocalEngine(recipe, model, trust)
+    return LocalEngine(recipe, model, trust, library)

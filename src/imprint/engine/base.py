@@ -19,7 +19,7 @@ from imprint.models.served.usage import Meter
 from imprint.recipe import Recipe
 from imprint.rollout.base import Player
 from imprint.security.vetting import Override, vet
-from imprint.skills.library import load_library
+from imprint.skills.library import SkillLibrary, load_library
 from imprint.types import Draw, Task
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 class Engine:
     """World, skills, rollout and evaluator of one recipe.
+
+    Args:
+        model: in place of the recipe's.
+        trust: skills that are used whatever was found in them.
+        library: in place of the recipe's; it is vetted like that.
 
     Attributes:
         rollout: what plays; given by the engine's kind.
@@ -44,11 +49,17 @@ class Engine:
     meter: Meter | None = None
     draw: Draw | None = None
 
-    def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: str | Path | None = None,
+        trust: Override | None = None,
+        library: SkillLibrary | None = None,
+    ) -> None:
         self.recipe = recipe
         check_pictures(recipe.context, served=recipe.endpoint is not None)
         self.world: World = make_ready_world(recipe.env.name, **recipe.env.options)
-        self.library = load_library(recipe.skills, lenient=recipe.lenient)
+        self.library = load_library(recipe.skills, lenient=recipe.lenient) if library is None else library
         self.library.check(self.world.categories)
         self.verdicts = vet(self.library, recipe.trust, trust)
         endpoint = None if recipe.endpoint is None else recipe.endpoint.base_url

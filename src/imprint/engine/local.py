@@ -18,6 +18,7 @@ from imprint.recipe import Recipe
 from imprint.rollout.pictures import VisualRollout
 from imprint.rollout.tokens import Rollout
 from imprint.security.vetting import Override
+from imprint.skills.library import SkillLibrary
 
 
 class LocalEngine(Engine):
@@ -26,15 +27,22 @@ class LocalEngine(Engine):
     Args:
         model: a folder to load in place of the recipe's model (a checkpoint to evaluate).
         trust: skills that are used whatever was found in them.
+        library: in place of the recipe's.
 
     Raises:
         ImprintError: any part of the recipe that cannot be had, before anything is trained.
     """
 
-    def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: str | Path | None = None,
+        trust: Override | None = None,
+        library: SkillLibrary | None = None,
+    ) -> None:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
-        super().__init__(recipe, model, trust)
+        super().__init__(recipe, model, trust, library)
         draws = recipe.context.draws
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype, pictures=draws)
         rollout = rollout_for(self.policy, self.world, recipe.context, recipe.rollout.batch)

@@ -14,6 +14,7 @@ from imprint.recipe import Recipe
 from imprint.rollout.chat import ChatRollout
 from imprint.rollout.store import EpisodeStore
 from imprint.security.vetting import Override
+from imprint.skills.library import SkillLibrary
 
 
 class EndpointEngine(Engine):
@@ -22,13 +23,20 @@ class EndpointEngine(Engine):
     Args:
         model: in place of the recipe's model.
         trust: skills that are used whatever was found in them.
+        library: in place of the recipe's.
 
     Raises:
         ImprintError: any part of the recipe that cannot be had; the server is asked when the first episode begins.
     """
 
-    def __init__(self, recipe: Recipe, model: str | Path | None = None, trust: Override | None = None) -> None:
-        super().__init__(recipe, model, trust)
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: str | Path | None = None,
+        trust: Override | None = None,
+        library: SkillLibrary | None = None,
+    ) -> None:
+        super().__init__(recipe, model, trust, library)
         if recipe.endpoint is None:
             raise RecipeError("there is no endpoint", key="endpoint", hint="set endpoint.base_url")
         self.context = ChatContext(recipe.context, *own_format(self.world))
