@@ -7,13 +7,16 @@ The analysers of Python, shell and JavaScript follow values and write down event
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
+
+if TYPE_CHECKING:
+    import ast
 
 # Labels. One with a name after a colon says which: `secret:OPENAI_API_KEY`, `credential-file:~/.ssh/id_rsa`.
 SECRET: Final = "secret"
@@ -101,6 +104,29 @@ class Trace:
         if CONVERSATION_PATH.search(path):
             return found | {CONVERSATION}
         return found | {f"{FILE}:{path}"}
+
+
+class PythonAnalysis(Protocol):
+    """What the table of known Python functions needs of the analysis that calls it."""
+
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def globals(self) -> MutableMapping[str, Value]: ...
+    @property
+    def inline(self) -> Callable[[str, str, int, frozenset[str]], None]: ...
+    def value(self, node: ast.expr, scope: MutableMapping[str, Value]) -> Value: ...
+
+
+class ShellAnalysis(Protocol):
+    """What the table of known shell commands needs of the analysis that calls it."""
+
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def inline(self) -> Callable[[str, str, int], None]: ...
+    def call(self, words: list[Value], stdin: Value, line: int) -> Value: ...
+    def nested(self, text: Value, line: int) -> Value: ...
 
 
 def plain_labels(labels: Iterable[str]) -> set[str]:
