@@ -9,7 +9,7 @@ from imprint.errors import TrustError
 from imprint.security.permissions import observe, permission_gate
 from imprint.security.scanned import scanned
 from imprint.security.trust import Gate, Outcome, Passage, Tier
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.skill import Skill
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _meaning_gate(skill: Skill, judge: Judge | None) -> Passage:
 
     assert skill.path is not None
     (report,) = judge_all([SkillReport(skill.path, skill.name)], judge)
-    who = f"{shown(judge.model)} judges: "
+    who = f"{printable(judge.model)} judges: "
     if report.severity >= Severity.HIGH:
         return Passage(Outcome.FAILED, f"{who}{_gravest(report)}: {report.findings[0].evidence}")
     if report.errors:

@@ -15,7 +15,7 @@ from typing import Any
 from imprint.errors import TrustError
 from imprint.security.trust import Gate, Outcome, Passage, Step, Tier, Trust, changed
 from imprint.skills.fingerprint import Files, changes, files_of, fingerprint
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.skill import Skill
 from imprint.support.files import atomic_write
 
@@ -88,7 +88,7 @@ def read_lock(library: Path) -> Lock:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         hint = "restore the file, or remove it and promote the skills anew"
-        raise TrustError(f"is damaged: {shown(str(error))}", where=path, line=line, hint=hint) from error
+        raise TrustError(f"is damaged: {printable(str(error))}", where=path, line=line, hint=hint) from error
 
 
 def write_lock(library: Path, lock: Mapping[str, Entry]) -> Path:

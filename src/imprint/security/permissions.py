@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imprint.security.trust import Outcome, Passage, Tier
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 
 _TOOL = re.compile(r"([A-Za-z_][\w-]*)(?:\(([^()]*)\))?")
 # What a shell does by itself and that reaches nothing outside of it.
@@ -69,7 +69,7 @@ def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> Pas
     if observed.scripts and not shells:
         missing += list(observed.scripts)
     if missing:
-        told = ", ".join(shown(name, 40) for name in missing[:LONGEST]) + (" ..." if len(missing) > LONGEST else "")
+        told = ", ".join(printable(name, 40) for name in missing[:LONGEST]) + (" ..." if len(missing) > LONGEST else "")
         return Passage(Outcome.FAILED, f"runs what allowed-tools does not declare: {told}")
     if "" in shells and not observed.commands and not observed.scripts:
         return Passage(Outcome.FAILED, "declares Bash without limits, and nothing of it is seen to be needed")

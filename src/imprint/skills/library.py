@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imprint.errors import LibraryError
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.group_file import with_groups
 from imprint.skills.installed import claims_a_skill, library_folder
 from imprint.skills.lenient import read_lenient
@@ -102,7 +102,7 @@ def _task_problems(skill: Skill, categories: Sequence[str]) -> list[str]:
     for task in skill.tasks:
         if task != EVERY_TASK and task not in categories:
             near = _nearest(task, categories)
-            problems.append(f"no task is called {shown(task)!r}" + (f" (did you mean {near!r}?)" if near else ""))
+            problems.append(f"no task is called {printable(task)!r}" + (f" (did you mean {near!r}?)" if near else ""))
     return problems
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from imprint.errors import SkillError
-from imprint.skills.front import parse_front, shown
+from imprint.skills.front import parse_front, printable
 from imprint.support.files import atomic_write
 
 FILE_NAMES = ("SKILL.md", "skill.md")
@@ -98,7 +98,7 @@ class Skill:
             raise SkillError(text, where=parent, key=key, hint=hint)
         if self.name != normal_name(self.name):
             text, hint = "is not in the form in which names are compared", f"call it '{normal_name(self.name)}'"
-            raise SkillError(f"'{shown(self.name)}' {text}", where=parent, key="name", hint=hint)
+            raise SkillError(f"'{printable(self.name)}' {text}", where=parent, key="name", hint=hint)
         folder = Path(parent) / self.name
         front = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000)
         data = f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
@@ -131,7 +131,7 @@ def broken_name(name: str) -> list[str]:
         broken.append(f"has {len(name):,} characters, over {MAX_NAME}")
     hyphens = name.startswith("-") or name.endswith("-") or "--" in name
     if not name or name != name.lower() or hyphens or not all(c.isalnum() or c == "-" for c in name):
-        broken.append(f"'{shown(name)}' is not a valid name")
+        broken.append(f"'{printable(name)}' is not a valid name")
     return broken
 
 
@@ -200,7 +200,7 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     folder = Path(os.path.abspath(path.parent)).name  # noqa: PTH100 - `absolute` keeps `..`
     problems = [
         SkillError(
-            text, where=path, key=shown(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), hint=hint
+            text, where=path, key=printable(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), hint=hint
         )
         for key, text, hint in _broken_rules(values, folder)
     ]
@@ -267,7 +267,7 @@ def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[
         hint = "use lowercase letters, digits and single hyphens between"
         broken += [("name", problem, hint) for problem in broken_name(name)]
         if folder is not None and normal_name(name) != normal_name(folder, strip=False):
-            problem = f"'{shown(name)}' differs from its folder '{shown(folder)}'"
+            problem = f"'{printable(name)}' differs from its folder '{printable(folder)}'"
             broken.append(("name", problem, "give both the same name"))
     return broken + _metadata_rules(values.get("metadata"))
 

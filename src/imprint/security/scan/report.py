@@ -7,7 +7,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 
 LONGEST_EVIDENCE = 200
 
@@ -100,7 +100,7 @@ class SkillReport:
 
 def evidence(text: str) -> str:
     """Untrusted text as evidence: one short line, nothing that a terminal obeys."""
-    return shown(" ".join(text[: 4 * LONGEST_EVIDENCE].split()), LONGEST_EVIDENCE)
+    return printable(" ".join(text[: 4 * LONGEST_EVIDENCE].split()), LONGEST_EVIDENCE)
 
 
 def ordered(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from imprint.skills.front import shown
-from imprint.skills.validate.finding import Finding, finding
+from imprint.skills.front import printable
+from imprint.skills.validate.issue import Issue, issue
 
 MAX_TOLD = 20  # of one kind
 MAX_MENTIONS, MAX_REFERENCES = 20_000, 2_000
@@ -32,9 +32,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//|#|\?")
 _PLACEHOLDER = re.compile(r"[{}<>$*|\\]|\.\.\.")
 
 
-def check_references(body: str, first_line: int, page: Path, folder: Path) -> list[Finding]:
+def check_references(body: str, first_line: int, page: Path, folder: Path) -> list[Issue]:
     """What is amiss with the files that a page links to, or names in the usual folders."""
-    told: list[Finding] = []
+    told: list[Issue] = []
     counts: dict[str, int] = {}
     for path, at in _references(body, folder):
         found = _amiss(path, folder)
@@ -43,13 +43,13 @@ def check_references(body: str, first_line: int, page: Path, folder: Path) -> li
         rule, problem, hint = found
         counts[rule] = counts.get(rule, 0) + 1
         if counts[rule] <= MAX_TOLD:
-            told.append(finding(rule, problem, page, first_line + body.count("\n", 0, at), hint=hint))
+            told.append(issue(rule, problem, page, first_line + body.count("\n", 0, at), hint=hint))
     return told
 
 
-def check_links(folder: Path) -> list[Finding]:
+def check_links(folder: Path) -> list[Issue]:
     """The symbolic links in a skill's folder, and whether it holds more than can be looked through."""
-    told: list[Finding] = []
+    told: list[Issue] = []
     waiting, seen = [folder], 0
     while waiting:
         here = waiting.pop()
@@ -59,14 +59,14 @@ def check_links(folder: Path) -> list[Finding]:
                     seen += 1
                     if seen > MAX_ENTRIES:
                         problem = f"holds over {MAX_ENTRIES:,} files, and they were not all looked at"
-                        return [*told, finding("folder-large", problem, folder, hint="a skill is a few files")]
+                        return [*told, issue("folder-large", problem, folder, hint="a skill is a few files")]
                     if entry.is_symlink():
                         told += _link(Path(entry.path), folder) if len(told) < MAX_TOLD else []
                     elif entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
         except OSError as error:
             problem = f"cannot be looked into: {error.strerror}"
-            told.append(finding("folder-large", problem, here, hint="check its permissions"))
+            told.append(issue("folder-large", problem, here, hint="check its permissions"))
     return told
 
 
@@ -143,7 +143,7 @@ def _without_code(body: str) -> str:
 def _amiss(path: str, folder: Path) -> tuple[str, str, str] | None:
     name = unquote(path)
     normal = posixpath.normpath(name)
-    quoted = f"'{shown(path)}'"
+    quoted = f"'{printable(path)}'"
     if "\0" in name:
         return "reference-missing", f"{quoted} is no path", "fix the path"
     if normal.startswith(("/", "~", "../")) or normal == "..":
@@ -158,9 +158,9 @@ def _amiss(path: str, folder: Path) -> tuple[str, str, str] | None:
     return None
 
 
-def _link(path: Path, folder: Path) -> list[Finding]:
+def _link(path: Path, folder: Path) -> list[Issue]:
     place = place_of(str(path.relative_to(folder)).replace(os.sep, "/"), folder)
     if place == "outside":
-        return [finding("link-outside", "is a link that leads out of the skill", path, hint="put the file itself here")]
+        return [issue("link-outside", "is a link that leads out of the skill", path, hint="put the file itself here")]
     problem = "is a link" if place == "there" else "is a link that leads nowhere"
-    return [finding("link", problem, path, hint="put the file itself here")]
+    return [issue("link", problem, path, hint="put the file itself here")]
