@@ -14,12 +14,12 @@ from imprint.commands.find import Json
 from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
 from imprint.commands.shared import Folder, Lenient, console, grid, say
 from imprint.errors import TrustError
-from imprint.security.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
+from imprint.security.trust import NEEDED, Gate, GateStatus, Tier, permissions, promote, revoke
 
 if TYPE_CHECKING:
     from imprint.security.judge import Judge
     from imprint.security.lock_file import Entry, Lock, Standing
-    from imprint.security.trust import Passage
+    from imprint.security.trust import GateResult
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
 
@@ -137,8 +137,8 @@ def _moved(
         else:
             needed = {gate: why for gate, why in words.items() if gate in NEEDED[to]}
             asked = judge if Gate.G2 in NEEDED[to] else None
-            passages = gates(skill, standing.trust.fingerprint, to, needed, asked)
-            moved = promote(standing.trust, to, passages, because=because, on=_today())
+            results = gates(skill, standing.trust.fingerprint, to, needed, asked)
+            moved = promote(standing.trust, to, results, because=because, on=_today())
     except TrustError as error:
         raise TrustError(error.problem, where=skill.path, key=error.key, hint=error.hint) from error
     return Entry(standing.files, moved)
@@ -147,41 +147,41 @@ def _moved(
 def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool, judge: Judge | None) -> None:
     from imprint.security.gates import gates
 
-    rows: list[tuple[Standing, dict[Gate, Passage]]] = []
+    rows: list[tuple[Standing, dict[Gate, GateResult]]] = []
     for one in found:
         live = gates(library[one.skill], one.trust.fingerprint, max(one.trust.tier, Tier.T3), judge=judge)
-        said = {  # what was said for these very files: by a person, or by a judge who is not asked again now
-            gate: way
-            for gate, way in one.trust.gates.items()
-            if not live[gate].open and (way.outcome is Outcome.VOUCHED or live[gate].outcome is Outcome.NOT_RUN)
+        recorded = {  # for these very files, by a person or by a judge that is not asked again now
+            gate: result
+            for gate, result in one.trust.gates.items()
+            if not live[gate].open and (result.status is GateStatus.VOUCHED or live[gate].status is GateStatus.NOT_RUN)
         }
-        rows.append((one, live | said))
+        rows.append((one, live | recorded))
     if as_json:
-        say(json.dumps([_record(one, passages) for one, passages in rows], indent=1))
+        say(json.dumps([_record(one, results) for one, results in rows], indent=1))
         return
     cells = [
-        [one.skill, one.trust.tier.name, *(passages[gate].outcome.value for gate in Gate), one.why or "as locked"]
-        for one, passages in rows
+        [one.skill, one.trust.tier.name, *(results[gate].status.value for gate in Gate), one.why or "as locked"]
+        for one, results in rows
     ]
     header = ["skill", "tier", "G1 scan", "G2 meaning", "G3 sandbox", "G4 permissions", "files"]
     console().print(grid(f"Trust in {len(rows)} skills", header, cells, words=len(header)))
     if len(rows) == 1:
-        one, passages = rows[0]
+        one, results = rows[0]
         for gate in Gate:
-            say(f"{gate}: {passages[gate].outcome}: {passages[gate].why}")
-        say(f"may: {'; '.join(rights(one.trust.tier))}")
+            say(f"{gate}: {results[gate].status}: {results[gate].why}")
+        say(f"may: {'; '.join(permissions(one.trust.tier))}")
         for step in one.trust.history:
             say(f"{step.on} {step.tier.name}: {step.because}")
 
 
-def _record(one: Standing, passages: dict[Gate, Passage]) -> dict[str, Any]:
+def _record(one: Standing, results: dict[Gate, GateResult]) -> dict[str, Any]:
     return {
         "skill": one.skill,
         "tier": one.trust.tier.name,
         "fingerprint": one.trust.fingerprint,
         "why": one.why,
-        "gates": {gate: {"outcome": passages[gate].outcome, "why": passages[gate].why} for gate in Gate},
-        "may": rights(one.trust.tier),
+        "gates": {gate: {"outcome": results[gate].status, "why": results[gate].why} for gate in Gate},
+        "may": permissions(one.trust.tier),
         "history": [{"on": step.on, "tier": step.tier.name, "because": step.because} for step in one.trust.history],
     }
 

@@ -51,7 +51,7 @@ def validate(
 ) -> None:
     """Check skills against the agentskills.io specification: its reference library's verdict, and more as warnings.
 
-    Status 0: right; 1: something is wrong; 2: a path cannot be read or an option is mistaken.
+    Status 0: valid; 1: there are errors; 2: a path cannot be read or an option is mistaken.
 
     Example: `imprint skills validate my-skills .claude/skills --format sarif --output skills.sarif`
     """
@@ -131,7 +131,7 @@ def _text(reports: Sequence[ValidationReport], issues: Sequence[Issue]) -> str:
     for report in reports:
         lines += [issue.describe() for issue in report.issues]
         if report.valid:
-            lines.append(f"{printable(Path(os.path.abspath(report.folder)).name)}: right")  # noqa: PTH100 - as it is called
+            lines.append(f"{printable(Path(os.path.abspath(report.folder)).name)}: valid")  # noqa: PTH100 - as it is called
     lines += [issue.describe() for issue in issues if id(issue) not in own]
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imprint.errors import TrustError
 from imprint.security.permissions import observe, permission_gate
 from imprint.security.scanned import scanned
-from imprint.security.trust import Gate, Outcome, Passage, Tier
+from imprint.security.trust import Gate, GateResult, GateStatus, Tier
 from imprint.skills.front import printable
 from imprint.skills.skill import Skill
 
@@ -23,7 +23,7 @@ def gates(
     tier: Tier,
     vouched: Mapping[Gate, str] | None = None,
     judge: Judge | None = None,
-) -> dict[Gate, Passage]:
+) -> dict[Gate, GateResult]:
     """What each gate says to this skill at this tier.
 
     G1 and G4 are run. G2 needs somebody who understands the text, a judge or a person; G3 needs a sandbox that runs
@@ -42,7 +42,7 @@ def gates(
     found = {
         Gate.G1: _scan_gate(skill, fingerprint),
         Gate.G2: _meaning_gate(skill, judge),
-        Gate.G3: Passage(Outcome.NOT_RUN, "Imprint runs no scripts of skills"),
+        Gate.G3: GateResult(GateStatus.NOT_RUN, "Imprint runs no scripts of skills"),
         Gate.G4: permission_gate(skill.allowed_tools, observe(skill.path), tier),
     }
     for gate, why in (vouched or {}).items():
@@ -54,25 +54,25 @@ def gates(
                 where=skill.path,
                 hint=f"see `imprint skills scan {skill.path}`, and fix the skill",
             )
-        found[gate] = Passage(Outcome.VOUCHED, f"{why} (instead of: {found[gate].outcome}, {found[gate].why})")
+        found[gate] = GateResult(GateStatus.VOUCHED, f"{why} (instead of: {found[gate].status}, {found[gate].why})")
     return found
 
 
-def _scan_gate(skill: Skill, fingerprint: str) -> Passage:
+def _scan_gate(skill: Skill, fingerprint: str) -> GateResult:
     from imprint.security.scan import Severity
 
     assert skill.path is not None
     report = scanned(skill.path, fingerprint)
     if report.severity >= Severity.HIGH:
-        return Passage(Outcome.FAILED, _gravest(report))
+        return GateResult(GateStatus.FAILED, _gravest(report))
     unread = f", {len(report.errors)} not parsed" if report.errors else ""
-    return Passage(Outcome.PASSED, _mildly(report) + unread)
+    return GateResult(GateStatus.PASSED, _mildly(report) + unread)
 
 
-def _meaning_gate(skill: Skill, judge: Judge | None) -> Passage:
+def _meaning_gate(skill: Skill, judge: Judge | None) -> GateResult:
     """What a judge says who was shown all of it; half a reading or an answer that counts for nothing opens nothing."""
     if judge is None:
-        return Passage(Outcome.NOT_RUN, "nobody has compared what it says with what it does")
+        return GateResult(GateStatus.NOT_RUN, "nobody has compared what it says with what it does")
     from imprint.security.judge import judge_all
     from imprint.security.scan import Severity, SkillReport
 
@@ -80,10 +80,10 @@ def _meaning_gate(skill: Skill, judge: Judge | None) -> Passage:
     (report,) = judge_all([SkillReport(skill.path, skill.name)], judge)
     who = f"{printable(judge.model)} judges: "
     if report.severity >= Severity.HIGH:
-        return Passage(Outcome.FAILED, f"{who}{_gravest(report)}: {report.findings[0].evidence}")
+        return GateResult(GateStatus.FAILED, f"{who}{_gravest(report)}: {report.findings[0].evidence}")
     if report.errors:
-        return Passage(Outcome.NOT_RUN, "; ".join(report.errors))
-    return Passage(Outcome.PASSED, who + _mildly(report))
+        return GateResult(GateStatus.NOT_RUN, "; ".join(report.errors))
+    return GateResult(GateStatus.PASSED, who + _mildly(report))
 
 
 def _gravest(report: SkillReport) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import TrustError
-from imprint.security.trust import Gate, Outcome, Passage, Step, Tier, Trust, changed
+from imprint.security.trust import Gate, GateResult, GateStatus, Step, Tier, Trust, changed
 from imprint.skills.fingerprint import Files, changes, files_of, fingerprint
 from imprint.skills.front import printable
 from imprint.skills.skill import Skill
@@ -110,7 +110,8 @@ def _record(entry: Entry) -> dict[str, Any]:
         "fingerprint": trust.fingerprint,
         "files": dict(sorted(entry.files.items())),
         "gates": {
-            gate.value: {"outcome": way.outcome.value, "why": way.why} for gate, way in sorted(trust.gates.items())
+            gate.value: {"outcome": result.status.value, "why": result.why}
+            for gate, result in sorted(trust.gates.items())
         },
         "history": [{"on": step.on, "tier": step.tier.name, "because": step.because} for step in trust.history],
     }
@@ -118,7 +119,10 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 def _entry(value: Mapping[str, Any]) -> Entry:
     files = {_text(path): _text(line) for path, line in value["files"].items()}
-    gates = {Gate(gate): Passage(Outcome(way["outcome"]), _text(way["why"])) for gate, way in value["gates"].items()}
+    gates = {
+        Gate(gate): GateResult(GateStatus(result["outcome"]), _text(result["why"]))
+        for gate, result in value["gates"].items()
+    }
     history = tuple(Step(_text(step["on"]), Tier[step["tier"]], _text(step["because"])) for step in value["history"])
     trust = Trust(_text(value["fingerprint"]), Tier[value["tier"]], gates, history)
     if fingerprint(files) != trust.fingerprint:

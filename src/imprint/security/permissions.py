@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from imprint.security.trust import Outcome, Passage, Tier
+from imprint.security.trust import GateResult, GateStatus, Tier
 from imprint.skills.front import printable
 
 _TOOL = re.compile(r"([A-Za-z_][\w-]*)(?:\(([^()]*)\))?")
@@ -59,10 +59,10 @@ def observe(folder: Path) -> Observed:
     return Observed(tuple(sorted(commands)), tuple(scripts), network)
 
 
-def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> Passage:
+def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> GateResult:
     """Whether all that was observed is declared, and allowed at `tier`."""
     if observed.network and tier < Tier.T4:
-        return Passage(Outcome.FAILED, "uses the network, which only T4 may")
+        return GateResult(GateStatus.FAILED, "uses the network, which only T4 may")
     tools = _TOOL.findall(declared or "")
     shells = [pattern for tool, pattern in tools if tool == "Bash"]
     missing = sorted({_command_name(command) for command in observed.commands if not _covered(command, shells)})
@@ -70,10 +70,10 @@ def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> Pas
         missing += list(observed.scripts)
     if missing:
         told = ", ".join(printable(name, 40) for name in missing[:LONGEST]) + (" ..." if len(missing) > LONGEST else "")
-        return Passage(Outcome.FAILED, f"runs what allowed-tools does not declare: {told}")
+        return GateResult(GateStatus.FAILED, f"runs what allowed-tools does not declare: {told}")
     if "" in shells and not observed.commands and not observed.scripts:
-        return Passage(Outcome.FAILED, "declares Bash without limits, and nothing of it is seen to be needed")
-    return Passage(Outcome.PASSED, "all that is observed is declared")
+        return GateResult(GateStatus.FAILED, "declares Bash without limits, and nothing of it is seen to be needed")
+    return GateResult(GateStatus.PASSED, "all that is observed is declared")
 
 
 def _covered(command: str, shells: list[str]) -> bool:
