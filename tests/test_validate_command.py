@@ -33,7 +33,7 @@ def test_paths_are_skills_pages_and_trees_each_skill_once(tmp_path):
     one, two = skill(tmp_path, "one"), skill(tmp_path / ".claude" / "skills", "two")
     for paths in ([tmp_path], [one, two], [one / "SKILL.md", two], [tmp_path, one, tmp_path]):
         output = call(*paths).stdout
-        assert sorted(output.split()) == ["one:", "valid", "valid", "two:"]
+        assert sorted(output.split()) == ["one:", "two:", "valid", "valid"]
     assert "household-heat: valid" in call().stdout
 
 

@@ -63,7 +63,7 @@ def build(
     """
     from imprint.errors import RecipeError
     from imprint.retrieval.index import read_facts
-    from imprint.retrieval.open import engine as engine_of
+    from imprint.retrieval.open import index_backend
 
     if (model is not None) != (engine is EngineName.DENSE):
         raise RecipeError("goes with --engine dense, and with no other", key="--model", hint="give both or none")
@@ -71,7 +71,7 @@ def build(
     bad = _Bad()
     with _bars() as progress:
         skipping = {"on_bad": bad} if skip_bad else {}
-        engine_of(engine.value).build(corpus, folder, progress=progress, **skipping, **options)
+        index_backend(engine.value).build(corpus, folder, progress=progress, **skipping, **options)
     bad.tell()
     facts = read_facts(folder)
     say(f'{facts.passages:,} passages in {folder}; ask it: imprint search query {folder} "..."')

@@ -24,7 +24,7 @@ class IndexFacts:
     """What `index.json` holds.
 
     Attributes:
-        kind: the engine, a key of `imprint.retrieval.open.ENGINES`.
+        kind: the engine, a key of `imprint.retrieval.open.BACKENDS`.
         passages: how many.
         corpus: SHA-256 of the passages: two indexes of the same hash are of the same corpus.
         settings: the engine's own.

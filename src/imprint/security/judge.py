@@ -14,11 +14,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imprint.errors import PolicyError
 from imprint.security.scan.files import read_skill, text_of
 from imprint.security.scan.report import Finding, Severity, SkillReport, evidence, ordered
+
+if TYPE_CHECKING:
+    from imprint.models.served.endpoint import Connection
 
 MAX_CHARACTERS = 24_000
 MAX_FINDINGS = 20
@@ -111,23 +114,23 @@ async def _judge_all(reports: Sequence[SkillReport], judge: Judge) -> list[Skill
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise PolicyError(problem, where=judge.endpoint, hint="give the address up to /v1") from error
-    async with Endpoint(config, judge.model).connect() as chat:
+    async with Endpoint(config, judge.model).connect() as connection:
         limit = asyncio.Semaphore(config.concurrency)
 
         async def judged(report: SkillReport) -> SkillReport:
             async with limit:
-                return await _judged(report, chat)
+                return await _judged(report, connection)
 
         return list(await asyncio.gather(*(judged(report) for report in reports)))
 
 
-async def _judged(report: SkillReport, chat: Any) -> SkillReport:
+async def _judged(report: SkillReport, connection: Connection) -> SkillReport:
     from imprint.models.sampling import Sampling
     from imprint.models.served.server import ContextFullError
 
     question = ask(report.path)
     try:
-        reply = await chat.answer(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
+        reply = await connection.answer(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
         findings, problem = read_answer(question, reply.text)
     except ContextFullError:
         findings, problem = [], "the skill does not fit into the judge's context"

@@ -30,11 +30,11 @@ class Reply:
 
     Attributes:
         text: all that the model said, its reasoning included where the server keeps that apart.
-        spoken: what stands in the conversation from now on.
+        answer: the text without reasoning, which stands in the conversation from now on.
     """
 
     text: str
-    spoken: str
+    answer: str
     usage: Usage
 
 
@@ -64,14 +64,14 @@ def read_reply(body: bytes, messages: Sequence[Mapping[str, str]]) -> Reply:
         content = json.loads(body)
         choice = content["choices"][0]
         message = choice["message"]
-        spoken, reasoning = _text(message, "content", "refusal"), _text(message, "reasoning_content", "reasoning")
+        answer, reasoning = _text(message, "content", "refusal"), _text(message, "reasoning_content", "reasoning")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TransientError("the answer is not a chat completion") from error
     # A server that takes the thoughts out of the answer would make every answer break the format.
-    text = f"<think>{reasoning}</think>{spoken}" if reasoning and "<think>" not in spoken else spoken
+    text = f"<think>{reasoning}</think>{answer}" if reasoning and "<think>" not in answer else answer
     usage = _usage(content.get("usage"), sum(len(said["content"]) for said in messages), len(text))
-    usage.empty, usage.cut = int(not spoken.strip()), int(choice.get("finish_reason") == "length")
-    return Reply(text, spoken, usage)
+    usage.empty, usage.cut = int(not answer.strip()), int(choice.get("finish_reason") == "length")
+    return Reply(text, answer, usage)
 
 
 def _text(message: Mapping[str, Any], *names: str) -> str:
