@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import CheckpointError
-from imprint.security.vetting import FINE, Verdict
+from imprint.security.vetting import FINE, Clearance
 from imprint.support.files import atomic_write, read_text
 
 FILE_NAME = "trust.json"
@@ -37,7 +37,7 @@ class TrustRow:
         return self.decision != FINE
 
 
-def record_trust(run: Path, refuse: str, verdicts: Sequence[Verdict]) -> list[str]:
+def record_trust(run: Path, refuse: str, clearances: Sequence[Clearance]) -> list[str]:
     """Write what was decided now, keeping what the skills were when the run began.
 
     Returns:
@@ -48,10 +48,10 @@ def record_trust(run: Path, refuse: str, verdicts: Sequence[Verdict]) -> list[st
     """
     first = {row["skill"]: row.get("began", row["fingerprint"]) for row in _rows(run)}
     rows = []
-    for verdict in verdicts:
-        row = verdict.to_record()
-        began = first.get(verdict.skill, verdict.fingerprint)
-        rows.append(row if began == verdict.fingerprint else {**row, "began": began})
+    for clearance in clearances:
+        row = clearance.to_record()
+        began = first.get(clearance.skill, clearance.fingerprint)
+        rows.append(row if began == clearance.fingerprint else {**row, "began": began})
     content = json.dumps({"refuse": refuse, "skills": rows}, indent=1) + "\n"
     path = run / FILE_NAME
     if not path.exists() or read_text(path) != content:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 
 from imprint.errors import LibraryError
@@ -16,7 +20,7 @@ from imprint.skills.skill import EVERY_TASK, Skill, skill_file
 
 
 class SkillLibrary:
-    """Skills by name: general ones first, then by name.
+    """Skills by name: general ones first, then by name. It never changes: a `LibraryEdit` makes another.
 
     Raises:
         LibraryError: two skills share a name.
@@ -59,6 +63,14 @@ class SkillLibrary:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._by_name)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """One hash of the skills: libraries with equal skills have the same, wherever they were read from."""
+        keys = [field.name for field in fields(Skill) if field.compare]
+        rows = [{key: getattr(skill, key) for key in keys} for skill in sorted(self.skills, key=lambda one: one.name)]
+        text = json.dumps([{**row, "metadata": dict(row["metadata"])} for row in rows], sort_keys=True)
+        return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def __len__(self) -> int:
         return len(self.skills)

@@ -32,7 +32,7 @@ class Skill:
         description: what it does and when to use it.
         body: the page itself, Markdown.
         metadata: strings by string; `tasks` says which task categories it serves (`*`: all of them).
-        path: the folder it was read from.
+        path: the folder it was read from; None for text that no file holds, such as what a model wrote.
     """
 
     name: str
@@ -92,16 +92,13 @@ class Skill:
             SkillError: the skill breaks a rule; nothing is written.
             CheckpointError: the folder cannot be written.
         """
-        values: dict[str, Any] = {"name": self.name, "description": self.description}
-        values |= {key: value for key, value in self._optional().items() if value not in (None, {})}
-        for key, text, hint in _broken_rules(values):
+        for key, text, hint in _broken_rules(self._front()):
             raise SkillError(text, where=parent, key=key, hint=hint)
         if self.name != normal_name(self.name):
             text, hint = "is not in the form in which names are compared", f"call it '{normal_name(self.name)}'"
             raise SkillError(f"'{printable(self.name)}' {text}", where=parent, key="name", hint=hint)
         folder = Path(parent) / self.name
-        front = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000)
-        data = f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
+        data = self.page()
         # The reader has the last word: what it would refuse, or read as another skill, never reaches the disk.
         _, problems = _parse(data, folder / FILE_NAMES[0])
         for problem in problems:
@@ -109,13 +106,20 @@ class Skill:
         atomic_write(folder / FILE_NAMES[0], data)
         return folder
 
-    def _optional(self) -> dict[str, Any]:
-        return {
+    def page(self) -> bytes:
+        """The SKILL.md of this skill, whether it keeps the rules or not."""
+        front = yaml.safe_dump(self._front(), sort_keys=False, allow_unicode=True, width=10_000)
+        return f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
+
+    def _front(self) -> dict[str, Any]:
+        optional = {
             "license": self.license,
             "compatibility": self.compatibility,
             "metadata": dict(self.metadata),
             "allowed-tools": self.allowed_tools,
         }
+        given = {key: value for key, value in optional.items() if value not in (None, {})}
+        return {"name": self.name, "description": self.description, **given}
 
 
 def normal_name(name: str, *, strip: bool = True) -> str:
@@ -192,7 +196,7 @@ def _read_bytes(path: Path) -> bytes:
 def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     """A skill, or all that is wrong with it; `path` is the file that `data` is or will be in."""
     try:
-        front, body, body_line = _split(path, _decode(path, data))
+        front, body, body_line = _split(path, decode_page(path, data))
         values, lines = parse_front(path, front, first_line=2)
     except SkillError as problem:
         return None, [problem]
@@ -222,7 +226,12 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     return skill, []
 
 
-def _decode(path: Path, data: bytes) -> str:
+def decode_page(path: Path, data: bytes) -> str:
+    """The text of a SKILL.md.
+
+    Raises:
+        SkillError: it is too large, not UTF-8, or holds a NUL character.
+    """
     if len(data) > MAX_BYTES:
         raise SkillError(f"is over {MAX_BYTES:,} bytes", where=path, hint="move long material to references/")
     try:
