@@ -151,7 +151,7 @@ def _check_told(reports: list) -> None:
             assert told.count("\n") == (issue.hint is not None), told
             assert issue.line is None or issue.line >= 1
             results.append(Result(issue.rule, issue.level, issue.problem, uri(issue.file), issue.line or 1))
-    json.dumps(sarif("fuzz", list(RULES.values()), results), ensure_ascii=False).encode()
+    json.dumps(sarif("fuzz", "0", list(RULES.values()), results), ensure_ascii=False).encode()
 
 
 def random_skill(source: random.Random) -> bytes:

@@ -142,6 +142,7 @@ def _json(reports: list[SkillReport]) -> str:
 
 
 def _sarif(reports: list[SkillReport]) -> str:
+    from imprint import __version__
     from imprint.security.scan.report import Severity
     from imprint.security.scan.rules import all_rules
     from imprint.support.sarif import Result, Rule, sarif, uri
@@ -170,4 +171,4 @@ def _sarif(reports: list[SkillReport]) -> str:
         for report in reports
         for finding in report.findings
     ]
-    return json.dumps(sarif("imprint-skills-scan", rules, results), indent=1)
+    return json.dumps(sarif("imprint-skills-scan", __version__, rules, results), indent=1)

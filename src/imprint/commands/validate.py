@@ -184,6 +184,7 @@ def _sound(text: str | None) -> str | None:
 
 
 def _sarif(issues: Sequence[Issue]) -> dict[str, Any]:
+    from imprint import __version__
     from imprint.skills.validate.rules import RULES
     from imprint.support.sarif import Result, sarif, uri
 
@@ -203,7 +204,7 @@ def _sarif(issues: Sequence[Issue]) -> dict[str, Any]:
         )
         for issue in issues
     ]
-    return sarif(TOOL, list(RULES.values()), results)
+    return sarif(TOOL, __version__, list(RULES.values()), results)
 
 
 def _count(number: int, what: str) -> str:
