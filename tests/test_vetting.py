@@ -233,7 +233,7 @@ def test_an_override_is_in_the_run_in_its_report_and_lasts_while_the_skill_is_th
     assert json.loads((run / "trust.json").read_text()) == kept
 
     report = (run / "report.html").read_text()
-    assert "Skills used on somebody" in report and COMMAND in report and "SC2-" in report
+    assert "Skills allowed in spite of their findings" in report and COMMAND in report and "SC2-" in report
     assert "x.test/<b>" not in report and "x.test/&lt;b&gt;a.sh" in report
     call("eval", run, "--quiet", "--arm", "with")  # the run's word counts for its model too
     call("train", recipe, "--out", run, "--quiet", "--fresh", "--trust", "evil")  # trust.json is a run's file

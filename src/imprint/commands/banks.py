@@ -70,7 +70,7 @@ def export_bank(
 
 
 def _bank_tasks(env: str) -> Mapping[str, Sequence[str]]:
-    """What a world says of the banks that were published for it; nothing of most."""
+    """Which tasks the categories of a world's published banks serve; empty for most worlds."""
     from imprint.envs.base import GROUP
     from imprint.support import plugins
 

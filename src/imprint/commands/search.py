@@ -25,7 +25,7 @@ app = typer.Typer(
     "Example: `imprint search build wiki-18.jsonl.gz wiki --engine tantivy`, then `imprint search serve wiki`",
 )
 app.command("serve")(serve)
-_SHOWN = 5  # bad rows that are told one by one
+_SHOWN = 5  # bad rows that are listed one by one
 
 
 class EngineName(StrEnum):
@@ -72,7 +72,7 @@ def build(
     with _bars() as progress:
         skipping = {"on_bad": bad} if skip_bad else {}
         index_backend(engine.value).build(corpus, folder, progress=progress, **skipping, **options)
-    bad.tell()
+    bad.report()
     facts = read_facts(folder)
     say(f'{facts.passages:,} passages in {folder}; ask it: imprint search query {folder} "..."')
 
@@ -102,7 +102,7 @@ def query(
 
 
 class _Bad:
-    """Bad rows that are left out: the first are told, all are counted."""
+    """Bad rows that are left out: the first are listed, all are counted."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -112,7 +112,7 @@ class _Bad:
         if self.count <= _SHOWN:
             say(f"left out: {error.where}:{error.line}: {error.problem}", stderr=True)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if self.count:
             say(f"{self.count:,} bad rows were left out", stderr=True)
 

@@ -35,7 +35,7 @@ def trust(
         list[str] | None,
         typer.Option(
             metavar="GATE=WHY",
-            help='Open a gate on your word, e.g. "G2=I read it all". May be repeated.',
+            help='Vouch for a gate with a reason, e.g. "G2=I read it all". May be repeated.',
             show_default=False,
         ),
     ] = None,
@@ -46,11 +46,11 @@ def trust(
     lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
-    """Show the tier of each skill and what its gates say; promote or revoke the named ones.
+    """Show the tier of each skill and the results of its gates; promote or revoke the named ones.
 
     T1 is shown and practised in worlds without tools; T2 may have its files read; T3 its scripts run in a sandbox; T4
     may use the network. Imprint itself runs no scripts. A skill whose files change falls back to T1. With a judge, G2
-    is what it says of the skill.
+    is the judge's verdict.
 
     Example: `imprint skills trust my-skills pdf-forms --promote T2 --because "read it, 24 November"`
     """
@@ -68,7 +68,7 @@ def trust(
         _show(library, list(now.values()), as_json, judge)
         return
     if to is not None and back:
-        raise TrustError("says the opposite of --promote", key="--revoke", hint="leave one of them out")
+        raise TrustError("is the opposite of --promote", key="--revoke", hint="leave one of them out")
     if not names:
         raise TrustError("names no skill", key="--promote" if to else "--revoke", hint="name the skills, one by one")
     words = _words(vouch or [])
@@ -99,17 +99,17 @@ def lock(
     root = _root(library, folder)
     before = read_lock(root)
     now = [_standing(skill, before) for skill in library.skills]
-    told = [f"{one.skill}: {one.why}" for one in now if one.why]
-    told += [f"{name}: is locked, and not in the library" for name in sorted(before) if name not in library]
-    for line in told:
+    differences = [f"{one.skill}: {one.why}" for one in now if one.why]
+    differences += [f"{name}: is locked, and not in the library" for name in sorted(before) if name not in library]
+    for line in differences:
         say(line)
     if check:
         say(
-            f"{len(told)} difference{'' if len(told) == 1 else 's'} from skills.lock"
-            if told
+            f"{len(differences)} difference{'' if len(differences) == 1 else 's'} from skills.lock"
+            if differences
             else f"{len(now)} skills are as they are locked"
         )
-        if told:
+        if differences:
             raise typer.Exit(1)
         return
     fresh = locked(now)

@@ -65,15 +65,15 @@ def validate(
     issues = [issue for report in reports for issue in report.issues]
     if env is not None and all(report.valid for report in reports):
         issues += _unfit(folders, roots, env)
-    told = {
+    text = {
         Format.TEXT: lambda: _text(reports, issues),
         Format.JSON: lambda: json.dumps(_json(reports, issues, lenient=lenient), indent=1) + "\n",
         Format.SARIF: lambda: json.dumps(_sarif(issues), indent=1) + "\n",
     }[format]()
     if output is None:
-        say(told.rstrip("\n"))
+        say(text.rstrip("\n"))
     else:
-        atomic_write(output, told)
+        atomic_write(output, text)
     errors = sum(issue.level == "error" for issue in issues)
     warnings = len(issues) - errors
     if format is not Format.TEXT or output is not None or issues:

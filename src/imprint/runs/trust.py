@@ -1,4 +1,4 @@
-"""What a run was told about its skills before it began: `trust.json` in its folder, and its reading for the report."""
+"""The findings about a run's skills before it began: `trust.json` in its folder, and its reading for the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE_NAME = "trust.json"
 
 @dataclass(frozen=True, slots=True)
 class TrustRow:
-    """One skill as the report shows it: all of it text that nobody vouches for.
+    """One skill as the report shows it: all of it untrusted text.
 
     Attributes:
         findings: (rule, place, why and evidence) of each that would have refused it.
@@ -33,7 +33,7 @@ class TrustRow:
 
     @property
     def overridden(self) -> bool:
-        """Whether it was used on somebody's word."""
+        """Whether it was allowed in spite of its findings."""
         return self.decision != FINE
 
 
@@ -60,7 +60,7 @@ def record_trust(run: Path, refuse: str, clearances: Sequence[Clearance]) -> lis
 
 
 def overridden(run: Path) -> dict[str, tuple[str, str]]:
-    """The skills that the run uses on somebody's word: the fingerprint that the word was given for, and whose it was.
+    """The skills that are allowed in spite of their findings: the fingerprint that was allowed, and by whom.
 
     Raises:
         CheckpointError: the record is damaged.

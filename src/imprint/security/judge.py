@@ -55,7 +55,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: the messages, and what an honest answer repeats or never says."""
+    """One call: the messages, and what an honest answer repeats and what it never holds."""
 
     messages: tuple[Mapping[str, str], ...]
     nonce: str
@@ -82,15 +82,15 @@ def read_answer(question: Question, answer: str) -> tuple[list[Finding], str | N
     """The findings in an answer, and why it counts for nothing, if it does."""
     found = re.search(r"\{.*\}", answer, re.DOTALL)
     try:
-        said = json.loads(found.group()) if found else None
+        read = json.loads(found.group()) if found else None
     except (ValueError, RecursionError):
-        said = None
-    if isinstance(said, dict) and said.get("nonce") == question.bait:
+        read = None
+    if isinstance(read, dict) and read.get("nonce") == question.bait:
         return [], "the judge obeyed the text it was to judge"
-    if not isinstance(said, dict) or said.get("nonce") != question.nonce or not isinstance(said.get("findings"), list):
+    if not isinstance(read, dict) or read.get("nonce") != question.nonce or not isinstance(read.get("findings"), list):
         return [], "the judge's answer does not have the form that was asked for"
-    read = [_finding(entry, question) for entry in said["findings"][:MAX_FINDINGS]]
-    return [finding for finding in read if finding is not None], None
+    entries = [_finding(entry, question) for entry in read["findings"][:MAX_FINDINGS]]
+    return [finding for finding in entries if finding is not None], None
 
 
 def judge_all(reports: Sequence[SkillReport], judge: Judge) -> list[SkillReport]:
@@ -164,11 +164,11 @@ def _finding(entry: Any, question: Question) -> Finding | None:
     """One finding of the judge; None if its evidence is not in the skill."""
     if not isinstance(entry, dict) or entry.get("pattern") not in PATTERNS:
         return None
-    file, said, why = (str(entry.get(key, "")) for key in ("file", "evidence", "why"))
+    file, quoted, why = (str(entry.get(key, "")) for key in ("file", "evidence", "why"))
     text = question.texts.get(file, "")
-    place = text.find(said.strip()) if said.strip() else -1
+    place = text.find(quoted.strip()) if quoted.strip() else -1
     if place < 0 or entry.get("severity") not in ("low", "medium", "high"):
         return None
     line = text.count("\n", 0, place) + 1
     severity = Severity.of(entry["severity"])
-    return Finding(f"{entry['pattern']}-judge", severity, file, line, evidence(said), evidence(f"a judge says: {why}"))
+    return Finding(f"{entry['pattern']}-judge", severity, file, line, evidence(quoted), evidence(f"the judge: {why}"))

@@ -1,6 +1,6 @@
 """`skills.lock`, beside the skills of a library: what was trusted, how far, and why.
 
-The file is yours, like any list of what you trust: one that comes with somebody else's library says what they trust, so
+The file is yours, like any list of what you trust: one that comes with another's library records what they trust, so
 read it or remove it before you use theirs.
 """
 

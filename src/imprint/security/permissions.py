@@ -1,4 +1,4 @@
-"""Gate G4: what a skill says it needs (`allowed-tools`) against what its code is seen to do; nothing is ever run."""
+"""Gate G4: what a skill declares (`allowed-tools`) against what its code is seen to do; nothing is ever run."""
 
 from __future__ import annotations
 
@@ -69,8 +69,9 @@ def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> Gat
     if observed.scripts and not shells:
         missing += list(observed.scripts)
     if missing:
-        told = ", ".join(printable(name, 40) for name in missing[:LONGEST]) + (" ..." if len(missing) > LONGEST else "")
-        return GateResult(GateStatus.FAILED, f"runs what allowed-tools does not declare: {told}")
+        more = " ..." if len(missing) > LONGEST else ""
+        listed = ", ".join(printable(name, 40) for name in missing[:LONGEST])
+        return GateResult(GateStatus.FAILED, f"runs what allowed-tools does not declare: {listed}{more}")
     if "" in shells and not observed.commands and not observed.scripts:
         return GateResult(GateStatus.FAILED, "declares Bash without limits, and nothing of it is seen to be needed")
     return GateResult(GateStatus.PASSED, "all that is observed is declared")

@@ -41,7 +41,7 @@ class Gate(StrEnum):
 
 
 class GateStatus(StrEnum):
-    """What came of a gate."""
+    """The result of a gate."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -67,7 +67,7 @@ NEEDED: Mapping[Tier, tuple[Gate, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """What came of one gate, and why."""
+    """The result of one gate, and why."""
 
     status: GateStatus
     why: str = ""
@@ -95,7 +95,7 @@ class Trust:
 
     Attributes:
         fingerprint: of the content that the tier was given for.
-        gates: what they said when the tier was given; empty at T1.
+        gates: their results when the tier was given; empty at T1.
         history: every change, oldest first.
     """
 
@@ -122,7 +122,7 @@ def closed_gates(tier: Tier, gates: Gates) -> list[tuple[Gate, GateResult]]:
 
 
 def promote(trust: Trust, to: Tier, gates: Gates, *, because: str, on: str) -> Trust:
-    """The skill at a higher tier, on somebody's word and with its gates open.
+    """The skill at a higher tier, for a reason, and with its gates open.
 
     Raises:
         TrustError: it is there already, no reason is given, or a gate is closed (each is named).
@@ -132,11 +132,11 @@ def promote(trust: Trust, to: Tier, gates: Gates, *, because: str, on: str) -> T
         raise TrustError(f"is at {trust.tier.name} already", hint="use --revoke to go back to T1")
     closed = closed_gates(to, gates)
     if closed:
-        told = "; ".join(
+        listed = "; ".join(
             f"{gate} {result.status}" + (f": {result.why}" if result.why else "") for gate, result in closed
         )
         raise TrustError(
-            f"{to.name} needs {', '.join(NEEDED[to])}: {told}",
+            f"{to.name} needs {', '.join(NEEDED[to])}: {listed}",
             hint='fix the skill, or vouch for a gate by name: --vouch "G2=I read it all"',
         )
     used = {gate: gates[gate] for gate in NEEDED[to]}

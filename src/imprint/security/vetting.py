@@ -123,7 +123,7 @@ class Vetting:
         return cleared
 
     def unnamed(self) -> Vetting:
-        """The door without the names that are allowed: for text that nobody has read yet."""
+        """The door without the names that are allowed: for text that has not been read by a person yet."""
         return Vetting(self.config.model_copy(update={"allow": []}), replace(self.override, names=()))
 
     def _look_at(self, skill: Skill, lock: Mapping[str, Entry]) -> tuple[Clearance | None, Sequence[Finding]]:

@@ -64,7 +64,7 @@ def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
     """The skills, those that the file names with its groups as their tasks.
 
     Raises:
-        LibraryError: the file is broken, or names a skill that is not here or says its tasks by itself.
+        LibraryError: the file is broken, or names a skill that is not here or names its own tasks.
     """
     tasks: dict[str, list[str]] = {}
     for group, names in read_groups(library).items():
@@ -76,7 +76,7 @@ def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
             problem, hint = f"no skill is called {printable(name)!r}", "take the name out"
         elif known[name].tasks:
             problem, hint = (
-                f"{name!r} says its tasks in its own front matter",
+                f"{name!r} names its tasks in its own front matter",
                 "take the name out here, or `tasks` there",
             )
         else:

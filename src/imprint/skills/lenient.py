@@ -64,7 +64,7 @@ def _name(given: Any, folder: Path) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """A value as one text; None for one that says nothing."""
+    """A value as one text; None for one that is empty."""
     if isinstance(value, list):
         value = " ".join(_text(item) or "" for item in value)
     return (_clean(value).strip() or None) if isinstance(value, str) else None

@@ -93,14 +93,14 @@ class SkillLibrary:
         """Every category is served by a skill, and every skill serves a category.
 
         Raises:
-            LibraryError: all that is amiss, with the file and the key for each skill.
+            LibraryError: all problems, with the file and the key for each skill.
         """
-        amiss = [f"no skill serves the tasks {category!r}" for category in categories if not self.serving(category)]
+        problems = [f"no skill serves the tasks {category!r}" for category in categories if not self.serving(category)]
         for skill in self.skills:
-            amiss += [f"{_place(skill)}: metadata.tasks: {text}" for text in _task_problems(skill, categories)]
-        if amiss:
+            problems += [f"{_place(skill)}: metadata.tasks: {text}" for text in _task_problems(skill, categories)]
+        if problems:
             raise LibraryError(
-                "; ".join(amiss),
+                "; ".join(problems),
                 where=self.where,
                 key="metadata.tasks",
                 hint=f'name task categories, or "*" for all; the categories are: {", ".join(categories)}',

@@ -31,7 +31,7 @@ class Skill:
         name: lowercase letters (of any script), digits and single hyphens; the folder has the same name.
         description: what it does and when to use it.
         body: the page itself, Markdown.
-        metadata: strings by string; `tasks` says which task categories it serves (`*`: all of them).
+        metadata: strings by string; `tasks` names the task categories it serves (`*`: all of them).
         path: the folder it was read from; None for text that no file holds, such as what a model wrote.
     """
 
@@ -46,7 +46,7 @@ class Skill:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The task categories this skill serves: `("*",)` for all, `()` when it does not say."""
+        """The task categories this skill serves: `("*",)` for all, `()` when it names none."""
         return tuple(part.strip() for part in self.metadata.get("tasks", "").split(",") if part.strip())
 
     @property

@@ -20,7 +20,7 @@ class Rule:
     Attributes:
         id: what results refer to, e.g. `name-folder`; never changes its meaning.
         name: a few words, in CamelCase by custom.
-        short: one sentence that says what is wrong.
+        short: one sentence: what is wrong.
         help: what it means and how to fix it, Markdown.
         level: of its results, unless they say otherwise.
         properties: what a service wants beside (`tags`, `precision`, `security-severity`).

@@ -18,7 +18,7 @@ import yaml
 if TYPE_CHECKING:
     import ast
 
-# Labels. One with a name after a colon says which: `secret:OPENAI_API_KEY`, `credential-file:~/.ssh/id_rsa`.
+# Labels. One with a name after a colon is more specific: `secret:OPENAI_API_KEY`, `credential-file:~/.ssh/id_rsa`.
 SECRET: Final = "secret"
 ENVIRONMENT: Final = "environment"  # all of it
 CREDENTIAL_FILE: Final = "credential-file"
@@ -94,7 +94,7 @@ class Trace:
             self.files[key] = self.files.get(key, NO_LABELS) | labels
 
     def read(self, path: str) -> frozenset[str]:
-        """The labels of a file's content: what was written there, or what the path's name tells."""
+        """The labels of a file's content: what was written there, or what the path's name shows."""
         found = self.files.get(path.removeprefix("./"), NO_LABELS)
         if not path:
             return NO_LABELS
@@ -191,7 +191,7 @@ def _names() -> tuple[frozenset[str], dict[str, str]]:
 
 
 def owners(name: str) -> set[str]:
-    """Whose secret it is, as far as its name tells: `SLACK_BOT_TOKEN` is Slack's."""
+    """Whose secret it is, as far as its name shows: `SLACK_BOT_TOKEN` is Slack's."""
     generic, _ = _names()
     return {word for word in re.split(r"[^a-z0-9]+", name.lower()) if len(word) > 1 and word not in generic}
 

@@ -304,7 +304,7 @@ def _xargs(call: Call) -> Value:
 
 
 def _find(call: Call) -> Value:
-    """`find`: what it looks for tells what it will find."""
+    """`find`: what it looks for is what it will find."""
     words = call.words
     for at, word in enumerate(words):
         if word.text in ("-exec", "-execdir") and at + 1 < len(words):

@@ -1,4 +1,4 @@
-"""What is found about skill folders, and how it is told."""
+"""What is found about skill folders, and how it is described."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Issue:
     hint: str | None = None
 
     def describe(self) -> str:
-        """As errors are told: `level[rule] file:line: key: problem`, and below it the hint."""
+        """As errors are described: `level[rule] file:line: key: problem`, and below it the hint."""
         where = printable(str(self.file), 4_096)  # on one line, whatever the name of the file holds
-        told = ImprintError(self.problem, where=where, key=self.key, line=self.line, hint=self.hint)
-        return f"{self.level}[{self.rule}] {told.describe()}"
+        error = ImprintError(self.problem, where=where, key=self.key, line=self.line, hint=self.hint)
+        return f"{self.level}[{self.rule}] {error.describe()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from imprint.skills.skill import (
 from imprint.skills.validate.issue import Issue, ValidationReport, issue
 from imprint.skills.validate.loose import read_loose
 from imprint.skills.validate.page import check_body, check_characters
-from imprint.skills.validate.references import MAX_TOLD, check_links
+from imprint.skills.validate.references import MAX_LISTED, check_links
 from imprint.skills.validate.rules import LENIENT
 from imprint.skills.validate.strict import StrictError, Value, read_strict
 
@@ -36,7 +36,7 @@ _BOM = "\ufeff"
 
 
 def validate(folder: str | Path, *, lenient: bool = False) -> ValidationReport:
-    """Everything there is to say about a skill folder; nothing that is in it makes this raise.
+    """All issues of a skill folder; nothing that is in it makes this raise.
 
     Args:
         folder: the folder that holds SKILL.md.
@@ -82,18 +82,18 @@ def page_parts(folder: Path) -> tuple[Path, str, str]:
 def same_names(reports: Sequence[ValidationReport]) -> list[ValidationReport]:
     """The reports, with a warning at each skill whose name an earlier one has."""
     first: dict[str, Path] = {}
-    told = []
+    checked = []
     for report in reports:
         name = report.name
         if name is not None and name in first:
             problem = f"'{printable(name)}' is the name of the skill in {printable(str(first[name]), 200)} too"
             twice = issue("name-twice", problem, report.folder, key="name", hint="rename one of them")
-            told.append(replace(report, issues=(*report.issues, twice)))
+            checked.append(replace(report, issues=(*report.issues, twice)))
             continue
         if name is not None:
             first[name] = report.folder
-        told.append(report)
-    return told
+        checked.append(report)
+    return checked
 
 
 class _StopError(Exception):
@@ -192,7 +192,7 @@ class _Page:
         self._compatibility(root)
         self._kinds(root)
 
-    def _tell(
+    def _add(
         self,
         rule: str,
         problem: str,
@@ -209,25 +209,25 @@ class _Page:
             found = replace(found, level="warning")
         self.issues.append(found)
 
-    def _tell_of(self, rule: str, key: str, value: Value, problem: str, hint: str) -> None:
-        self._tell(rule, problem, self.front_start + value.key_index, printable(key), hint)
+    def _add_at(self, rule: str, key: str, value: Value, problem: str, hint: str) -> None:
+        self._add(rule, problem, self.front_start + value.key_index, printable(key), hint)
 
     def split(self) -> str | None:
         """The front matter as the reference cuts it out: what is between the first two `---`, wherever they stand."""
         start = len(_BOM) if self.lenient and self.text.startswith(_BOM) else 0
         if not self.text.startswith(_DASHES, start):
             mark = "a byte order mark stands before it" if self.text.startswith(_BOM) else "begin with a line ---"
-            self._tell("front-missing", "does not start with front matter", hint=mark)
+            self._add("front-missing", "does not start with front matter", hint=mark)
             return None
         self.front_start = start + len(_DASHES)
         end = self.text.find(_DASHES, self.front_start)
         by_line = _line_of_dashes(self.text, self.front_start)
         if end < 0:
-            self._tell("front-missing", "the front matter has no end", hint="end it with a line ---")
+            self._add("front-missing", "the front matter has no end", hint="end it with a line ---")
             return None
         if end != by_line or self.text[self.front_start : self.text.find("\n", self.front_start)].strip():
             problem = "a --- that is not a line of its own ends the front matter for the reference library"
-            self._tell("front-dashes", problem, end, hint="write the value without three dashes in a row")
+            self._add("front-dashes", problem, end, hint="write the value without three dashes in a row")
         if self.lenient and by_line is not None:
             end = by_line
         self.body_start = end + len(_DASHES)
@@ -239,54 +239,54 @@ class _Page:
         except StrictError as error:
             rule, at = "front-limit" if error.limit else "front-yaml", self.front_start + error.index
             loose = read_loose(front) if self.lenient else None
-            self._tell(rule, error.problem, at, hint=error.hint, kept=loose is None)
+            self._add(rule, error.problem, at, hint=error.hint, kept=loose is None)
             return loose
 
     def _keys(self, root: Value) -> None:
         unknown = [(key, value) for key, value in root.entries.items() if key not in FIELDS]
-        for key, value in unknown[:MAX_TOLD]:
+        for key, value in unknown[:MAX_LISTED]:
             hint = f"use one of: {', '.join(FIELDS)}; anything else goes under metadata"
-            self._tell_of("key-unknown", key, value, "unknown key", hint)
+            self._add_at("key-unknown", key, value, "unknown key", hint)
 
     def _name(self, root: Value, folder_name: str) -> None:
         value = root.entries.get("name")
         if value is None:
-            self._tell("name-missing", "is missing", key="name", hint="add `name: ...`")
+            self._add("name-missing", "is missing", key="name", hint="add `name: ...`")
             return
         if value.kind != "text" or not value.text.strip():
             problem = "is empty" if value.kind == "text" else "is not text"
-            self._tell_of("name-missing", "name", value, problem, "give it text")
+            self._add_at("name-missing", "name", value, problem, "give it text")
             return
         self.name = normal_name(value.text)
         for problem in broken_name(value.text):
             hint = "use lowercase letters, digits and single hyphens between"
-            self._tell_of("name-format", "name", value, problem, hint)
+            self._add_at("name-format", "name", value, problem, hint)
         if self.name != normal_name(folder_name, strip=False):
             problem = f"'{printable(self.name)}' differs from its folder '{printable(folder_name)}'"
-            self._tell_of("name-folder", "name", value, problem, "give both the same name")
+            self._add_at("name-folder", "name", value, problem, "give both the same name")
 
     def _description(self, root: Value) -> None:
         value = root.entries.get("description")
         if value is None:
-            self._tell("description-missing", "is missing", key="description", hint="add `description: ...`")
+            self._add("description-missing", "is missing", key="description", hint="add `description: ...`")
         elif value.kind != "text" or not value.text.strip():
             problem = "is empty" if value.kind == "text" else "is not text"
-            self._tell_of("description-missing", "description", value, problem, "say what it does and when to use it")
+            self._add_at("description-missing", "description", value, problem, "say what it does and when to use it")
         elif len(value.text) > MAX_DESCRIPTION:
             problem = f"has {len(value.text):,} characters, over {MAX_DESCRIPTION:,}"
-            self._tell_of("description-long", "description", value, problem, "shorten it")
+            self._add_at("description-long", "description", value, problem, "shorten it")
 
     def _compatibility(self, root: Value) -> None:
         value = root.entries.get("compatibility")
         if value is None:
             return
         if value.kind != "text":
-            self._tell_of("compatibility-format", "compatibility", value, "is not text", "write it as one text")
+            self._add_at("compatibility-format", "compatibility", value, "is not text", "write it as one text")
         elif len(value.text) > MAX_COMPATIBILITY:
             problem = f"has {len(value.text):,} characters, over {MAX_COMPATIBILITY}"
-            self._tell_of("compatibility-format", "compatibility", value, problem, "shorten it")
+            self._add_at("compatibility-format", "compatibility", value, problem, "shorten it")
         elif not value.text.strip():
-            self._tell_of("value-format", "compatibility", value, "is empty", "give it text or remove it")
+            self._add_at("value-format", "compatibility", value, "is empty", "give it text or remove it")
 
     def _kinds(self, root: Value) -> None:
         """What the specification says of the other fields, and the reference does not check."""
@@ -294,16 +294,14 @@ class _Page:
             value = root.entries.get(key)
             if value is not None and (value.kind != "text" or not value.text.strip()):
                 problem = "is empty" if value.kind == "text" else "is not one text"
-                self._tell_of("value-format", key, value, problem, "write one text, or remove it")
+                self._add_at("value-format", key, value, problem, "write one text, or remove it")
         metadata = root.entries.get("metadata")
         if metadata is not None and metadata.kind != "map":
-            self._tell_of(
-                "value-format", "metadata", metadata, "is not a map", "write one `key: value` a line below it"
-            )
+            self._add_at("value-format", "metadata", metadata, "is not a map", "write one `key: value` a line below it")
         elif metadata is not None:
             nested = [(key, value) for key, value in metadata.entries.items() if value.kind != "text"]
-            for key, value in nested[:MAX_TOLD]:
-                self._tell_of("value-format", f"metadata.{key}", value, "is not text", "write texts, and nest nothing")
+            for key, value in nested[:MAX_LISTED]:
+                self._add_at("value-format", f"metadata.{key}", value, "is not text", "write texts, and nest nothing")
 
 
 def _line_of_dashes(text: str, start: int) -> int | None:
