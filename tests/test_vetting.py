@@ -134,7 +134,8 @@ def test_a_skill_that_no_file_holds_is_scanned_as_text(tmp_path: Path):
         Skill("made", "d", EVIL),
         Skill("../made", "", EVIL),
         Skill("made", EVIL, "Fine."),
-        Skill("", EVIL[18:], EVIL[:18]),
+        Skill("", EVIL[18:], "Go."),
+        Skill("made", EVIL[18:].replace("\n", "\r"), "Go."),
     ]
     for skill in [*named, Skill("made", "d", "---\n" + EVIL), Skill("made", "d", EVIL, allowed_tools="Bash")]:
         with pytest.raises(TrustError, match="is refused") as caught:

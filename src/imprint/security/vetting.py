@@ -175,7 +175,9 @@ def _on_disk(skill: Skill) -> Iterator[Skill]:
             problem = f"the skill {printable(skill.name)!r} {error.problem}"
             raise TrustError(problem, hint="a skill that comes from no file has to be text as a SKILL.md is") from error
         path.write_bytes(data)
-        if "\n" in skill.description:  # quoted as a value it is no Markdown, and a model is shown it unquoted
+        if (
+            len(skill.description.splitlines()) > 1
+        ):  # quoted as a value it is no Markdown, and a model is shown it unquoted
             (path.parent / "description.md").write_text(skill.description, encoding="utf-8", errors="replace")
         yield replace(skill, path=path.parent)
 
