@@ -104,11 +104,11 @@ def part(options: argparse.Namespace) -> dict[str, Any]:
     folder = options.work / options.engine
     if options.part == "none":
         return {"ask_mib": _mib()}
-    from imprint.retrieval.open import engine, open_retriever
+    from imprint.retrieval.open import index_backend, open_retriever
 
     began = CLOCK()
     if options.part == "build":
-        engine(options.engine).build(options.work / "corpus.jsonl", folder)
+        index_backend(options.engine).build(options.work / "corpus.jsonl", folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         took = round(CLOCK() - began, 1)
         return {"build_s": took, "build_mib": _mib(), "index_mib": round(size / 2**20)}

@@ -19,7 +19,7 @@ from support.common import parser, report, spread, table
 
 from imprint.skills.library import load_library
 from imprint.skills.tree import find_skills
-from imprint.skills.validate.spec import validate
+from imprint.skills.validate import validate
 
 
 def main() -> int:
@@ -45,16 +45,16 @@ def main() -> int:
             valid = None
         theirs.append(time.thread_time() - start)
         start = time.thread_time()
-        verdict = validate(folder)
+        found = validate(folder)
         ours.append(time.thread_time() - start)
         lenient = validate(folder, lenient=True)
         agree["reference: no verdict" if valid is None else f"both {'valid' if valid else 'invalid'}"] += 1
         agree["valid if lenient"] += lenient.valid
-        rules.update({f"{finding.level} {finding.rule}" for finding in verdict.findings})
-        if valid is not None and valid != verdict.valid:
+        rules.update({f"{issue.level} {issue.rule}" for issue in found.issues})
+        if valid is not None and valid != found.valid:
             agree["differ"] += 1
             agree[f"both {'valid' if valid else 'invalid'}"] -= 1
-            print(f"differ: {folder}: reference {valid}, ours {verdict.valid}")
+            print(f"differ: {folder}: reference {valid}, ours {found.valid}")
     table([["skills", "both valid", "both invalid", "differ", "no verdict", "valid if lenient"],
            [len(folders), agree["both valid"], agree["both invalid"], agree["differ"], agree["reference: no verdict"],
             agree["valid if lenient"]]])  # fmt: skip

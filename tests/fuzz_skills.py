@@ -113,12 +113,10 @@ def run_one(data: bytes, parent: Path, *, against_reference: bool = False) -> No
         folder = build(data, root)
         started = time.perf_counter()
         with confined(root):
-            verdict, lenient = validate(folder), validate(folder, lenient=True)
+            report, lenient = validate(folder), validate(folder, lenient=True)
             with contextlib.suppress(ImprintError):
                 skill = Skill.read(folder)
-                assert verdict.valid or any(one.rule in ("front-yaml", "front-missing") for one in verdict.errors), (
-                    skill
-                )
+                assert report.valid or any(one.rule in ("front-yaml", "front-missing") for one in report.errors), skill
             with contextlib.suppress(ImprintError):
                 SkillLibrary.load(root)
             try:
@@ -129,31 +127,31 @@ def run_one(data: bytes, parent: Path, *, against_reference: bool = False) -> No
             assert find_skills(root) == [folder] or not any(p.name.lower() == "skill.md" for p in folder.iterdir())
         spent = time.perf_counter() - started
         assert spent < SECONDS, f"took {spent:.1f} s"
-        assert not verdict.valid or lenient.valid
-        assert SECRET not in repr(verdict) + repr(lenient)
-        _check_told([verdict, lenient])
+        assert not report.valid or lenient.valid
+        assert SECRET not in repr(report) + repr(lenient)
+        _check_told([report, lenient])
         if against_reference:
             theirs = reference_says(folder)
             # Links out of the folder and front matter without measure are refused on purpose.
             apart = any(path.is_symlink() for path in folder.iterdir()) or "front-limit" in {
-                finding.rule for finding in verdict.findings
+                issue.rule for issue in report.issues
             }
-            assert apart or theirs is None or theirs == verdict.valid, (theirs, verdict)
+            assert apart or theirs is None or theirs == report.valid, (theirs, report)
     finally:
         shutil.rmtree(root)
 
 
-def _check_told(verdicts: list) -> None:
+def _check_told(reports: list) -> None:
     """What is told is on lines of its own, and no terminal obeys it."""
     results = []
-    for verdict in same_names(verdicts):
-        for finding in verdict.findings:
-            told = finding.describe()
+    for report in same_names(reports):
+        for issue in report.issues:
+            told = issue.describe()
             assert all(c.isprintable() or c == "\n" for c in told), told
-            assert told.count("\n") == (finding.hint is not None), told
-            assert finding.line is None or finding.line >= 1
-            results.append(Result(finding.rule, finding.level, finding.problem, uri(finding.file), finding.line or 1))
-    json.dumps(sarif("fuzz", list(RULES.values()), results), ensure_ascii=False).encode()
+            assert told.count("\n") == (issue.hint is not None), told
+            assert issue.line is None or issue.line >= 1
+            results.append(Result(issue.rule, issue.level, issue.problem, uri(issue.file), issue.line or 1))
+    json.dumps(sarif("fuzz", "0", list(RULES.values()), results), ensure_ascii=False).encode()
 
 
 def random_skill(source: random.Random) -> bytes:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from conftest import ROOT
 from imprint.cli import app
+from imprint.envs.household.banks import BANK_TASKS
 from imprint.envs.household.maker import write_games
 from imprint.jobs.train import train_run
 from imprint.learning.sample import episode_sample
@@ -79,7 +80,8 @@ def test_the_recipes_are_the_published_settings() -> None:
 
 def test_the_six_pages_are_ours_as_a_bank_and_back(tmp_path: Path) -> None:
     """`imprint skills export household bank.json`, `imprint skills import bank.json recipes/alfworld/skills`."""
-    import_bank(export_bank(load_library("household"))[0], tmp_path / "skills")
+    bank, _ = export_bank(load_library("household"), world_tasks=BANK_TASKS)
+    import_bank(bank, tmp_path / "skills", world_tasks=BANK_TASKS)
     kept = ROOT / "recipes" / "alfworld" / "skills"
     for made in sorted((tmp_path / "skills").rglob("*.*")):
         assert made.read_text() == (kept / made.relative_to(tmp_path / "skills")).read_text(), made.name

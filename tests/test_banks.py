@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from imprint.cli import app
+from imprint.envs.household.banks import BANK_TASKS
 from imprint.envs.household.game import FAMILIES
 from imprint.errors import BankError
 from imprint.skills.banks.bank import export_bank, import_bank, imported_library, read_bank, write_bank
@@ -58,21 +59,21 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def exported(folder: Path) -> dict[str, Any]:
-    return export_bank(imported_library(folder))[0]
+    return export_bank(imported_library(folder), world_tasks=BANK_TASKS)[0]
 
 
 @pytest.mark.parametrize(
     "bank", [ALFWORLD, WEBSHOP, SEARCH, {"general_skills": []}], ids=["alfworld", "webshop", "search", "empty"]
 )
 def test_a_bank_comes_back_equal(tmp_path: Path, bank: dict[str, Any]) -> None:
-    import_bank(bank, tmp_path / "skills")
+    import_bank(bank, tmp_path / "skills", world_tasks=BANK_TASKS)
     write_bank(exported(tmp_path / "skills"), tmp_path / "bank.json")
     assert read_bank(tmp_path / "bank.json") == bank
     assert list(read_bank(tmp_path / "bank.json")) == list(bank)
 
 
 def test_alfworlds_categories_serve_our_families(tmp_path: Path) -> None:
-    library = import_bank(ALFWORLD, tmp_path / "skills")
+    library = import_bank(ALFWORLD, tmp_path / "skills", world_tasks=BANK_TASKS)
     library.check(FAMILIES)
     assert SkillLibrary.load(tmp_path / "skills").names == library.names
     assert {skill.name: skill.tasks for skill in library.skills} == {
@@ -97,7 +98,7 @@ def test_other_categories_stay_and_any_can_be_mapped(tmp_path: Path) -> None:
 
 
 def test_a_page_reads_as_prose(tmp_path: Path) -> None:
-    library = import_bank(ALFWORLD, tmp_path / "skills")
+    library = import_bank(ALFWORLD, tmp_path / "skills", world_tasks=BANK_TASKS)
     assert library["general-skills"].body == (
         "These rules help with every task.\n\n"
         "1. **Look Around.** See it all. When to apply: At the start.\n"
@@ -112,7 +113,7 @@ def test_a_page_reads_as_prose(tmp_path: Path) -> None:
 
 
 def test_edits_of_a_page_are_in_the_bank_and_ids_and_extras_stay(tmp_path: Path) -> None:
-    import_bank(ALFWORLD, tmp_path / "skills")
+    import_bank(ALFWORLD, tmp_path / "skills", world_tasks=BANK_TASKS)
     general = tmp_path / "skills" / "general-skills"
     edit(general, "Take what you need.", "Take it at once. When to apply: On sight.")
     edit(general, "**Look Around.** See it all.", "**Look About.** See it all.")
@@ -125,7 +126,7 @@ def test_edits_of_a_page_are_in_the_bank_and_ids_and_extras_stay(tmp_path: Path)
 
 
 def test_rules_may_be_added_removed_and_moved(tmp_path: Path) -> None:
-    import_bank(ALFWORLD, tmp_path / "skills")
+    import_bank(ALFWORLD, tmp_path / "skills", world_tasks=BANK_TASKS)
     rules = "2. **Take It.** Take what you need.\n3. **Rest.** Sit down.\n   Then wait. When to apply: At the end.\n"
     edit(tmp_path / "skills" / "general-skills", "1. **Look Around.** See it all. When to apply: At the start.\n", "")
     edit(tmp_path / "skills" / "general-skills", "2. **Take It.** Take what you need.\n", rules)
@@ -141,7 +142,7 @@ def test_rules_may_be_added_removed_and_moved(tmp_path: Path) -> None:
 
 
 def test_a_removed_page_removes_its_list_and_a_renamed_one_does_not(tmp_path: Path) -> None:
-    import_bank(ALFWORLD, tmp_path / "skills")
+    import_bank(ALFWORLD, tmp_path / "skills", world_tasks=BANK_TASKS)
     (tmp_path / "skills" / "heat" / "SKILL.md").unlink()
     edit(tmp_path / "skills" / "cool", "name: cool", "name: chill")
     (tmp_path / "skills" / "cool").rename(tmp_path / "skills" / "chill")
@@ -151,9 +152,9 @@ def test_a_removed_page_removes_its_list_and_a_renamed_one_does_not(tmp_path: Pa
 
 
 def test_what_a_bank_has_no_place_for_is_said(tmp_path: Path) -> None:
-    import_bank(ALFWORLD, tmp_path / "skills")
+    import_bank(ALFWORLD, tmp_path / "skills", world_tasks=BANK_TASKS)
     edit(tmp_path / "skills" / "heat", "These rules are for heat.", "Read this twice.")
-    bank, notes = export_bank(imported_library(tmp_path / "skills"))
+    bank, notes = export_bank(imported_library(tmp_path / "skills"), world_tasks=BANK_TASKS)
     assert bank == ALFWORLD
     assert len(notes) == 1 and notes[0].startswith("heat: ")
 
@@ -171,12 +172,12 @@ def test_a_skill_of_another_origin_joins_the_bank(tmp_path: Path) -> None:
 
 
 def test_our_own_library_goes_out_and_comes_back(tmp_path: Path) -> None:
-    bank, notes = export_bank(load_library("household"))
+    bank, notes = export_bank(load_library("household"), world_tasks=BANK_TASKS)
     assert notes == [] and [item["skill_id"] for item in bank["general_skills"]] == ["household-general"]
     heat = bank["task_specific_skills"]["heat"][0]
     assert heat["principle"] == load_library("household")["household-heat"].body
     assert heat["when_to_apply"] == "When the goal asks for a hot thing."
-    library = import_bank(bank, tmp_path / "skills")
+    library = import_bank(bank, tmp_path / "skills", world_tasks=BANK_TASKS)
     library.check(FAMILIES)
     assert len(library) == 6  # as in the paper: `pick_and_place` holds the pages of two families
     assert exported(tmp_path / "skills") == bank
@@ -320,7 +321,7 @@ def test_the_commands_import_validate_and_export(tmp_path: Path) -> None:
     bank.write_text(json.dumps(ALFWORLD))
     listed = call("import", bank, skills, "--tasks", "examine=look_at_obj_in_light,other", "--prefix", "alf").output
     assert "alf-examine" in listed and "look_at_obj_in_light, other" in listed
-    assert "alf-heat: right" in call("validate", skills).output
+    assert "alf-heat: valid" in call("validate", skills).output
     assert "9 entries in 8 lists" in call("export", skills, again).output
     assert json.loads(again.read_text()) == ALFWORLD
     assert "--force" in call("export", skills, again, status=2).stderr

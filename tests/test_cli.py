@@ -413,7 +413,7 @@ def test_skills_list_and_show_ours() -> None:
 
 
 def test_skills_validate_tells_every_problem(tmp_path: Path) -> None:
-    assert "household-heat: right" in call("skills", "validate").output
+    assert "household-heat: valid" in call("skills", "validate").output
     for name, text in {
         "good": '---\nname: good\ndescription: Does.\nmetadata:\n  tasks: "*"\n---\nA page.\n',
         "bad": "---\nname: Worse\n---\nA page.\n",
@@ -421,14 +421,14 @@ def test_skills_validate_tells_every_problem(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "SKILL.md").write_text(text)
     result = call("skills", "validate", tmp_path, status=1)
-    assert "good: right" in result.output
+    assert "good: valid" in result.output
     assert "SKILL.md:2" in result.output and "description" in result.output
     call("skills", "validate", tmp_path / "good")
     call("skills", "validate", tmp_path / "nowhere", status=2)
 
 
 def test_skills_validate_knows_the_tasks_of_a_world(tmp_path: Path) -> None:
-    assert "household-heat: right" in call("skills", "validate", "--env", "household").output
+    assert "household-heat: valid" in call("skills", "validate", "--env", "household").output
     source = Path(__file__).parents[1] / "src/imprint/envs/household/skills/household-heat"
     shutil.copytree(source, tmp_path / "lib" / "household-heat")
     assert call("skills", "validate", tmp_path / "lib").exit_code == 0

@@ -93,7 +93,7 @@ def test_it_is_listed_and_shown_beside_ours(site: Path) -> None:
     assert re.search(r"vending\W+60\W+12\W+12\W+3\W+5\b", cli("envs", "list"))
     assert "A machine of the old kind" in cli("envs", "show", "vending", "--set", "max_turns=9")
     assert "vending-clever" in cli("skills", "list", "vending")
-    assert "right" in cli("skills", "validate", "vending", "--env", "vending")
+    assert ": valid" in cli("skills", "validate", "vending", "--env", "vending")
 
 
 def test_it_is_played_at_a_prompt(site: Path, tmp_path: Path) -> None:

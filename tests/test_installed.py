@@ -80,7 +80,7 @@ def test_commands_take_the_name_where_they_take_a_folder(site: Path) -> None:
     assert "doors-general" in cli("skills", "find", "open doors", "doors")
     assert "doors-general" in cli("skills", "budget", "doors")
     assert "doors-general" in cli("skills", "trust", "doors")
-    assert "doors-general: right" in cli("skills", "validate", "doors")
+    assert "doors-general: valid" in cli("skills", "validate", "doors")
     assert "doors-general" in cli("skills", "scan", "doors")
     assert "1 skills in" in cli("skills", "lock", "doors")
     assert (site / "door_world" / "skills" / "skills.lock").is_file()

@@ -47,19 +47,21 @@ def check_sarif(report):
 
 
 def test_a_report_has_what_services_require():
-    report = sarif("imprint skills validate", [RULE], [Result("name-folder", "error", "differs", "a/SKILL.md", 2)])
+    found = Result("name-folder", "error", "differs", "a/SKILL.md", 2)
+    report = sarif("imprint skills validate", "1.2", [RULE], [found])
+    assert report["runs"][0]["tool"]["driver"]["version"] == "1.2"
     check_sarif(report)
     (result,) = report["runs"][0]["results"]
     assert result["locations"][0]["physicalLocation"] == {
         "artifactLocation": {"uri": "a/SKILL.md"},
         "region": {"startLine": 2},
     }
-    check_sarif(sarif("imprint", [], []))
+    check_sarif(sarif("imprint", "1.2", [], []))
 
 
 def test_properties_and_other_levels_are_kept():
     rule = Rule("x", "X", "s", "h", "note", {"security-severity": "8.0", "tags": ["security"]})
-    report = sarif("imprint", [RULE, rule], [Result("x", "error", "m", "f")])
+    report = sarif("imprint", "1.2", [RULE, rule], [Result("x", "error", "m", "f")])
     check_sarif(report)
     assert report["runs"][0]["tool"]["driver"]["rules"][1]["properties"]["security-severity"] == "8.0"
     assert report["runs"][0]["results"][0]["level"] == "error"
@@ -67,9 +69,9 @@ def test_properties_and_other_levels_are_kept():
 
 def test_a_result_needs_its_rule_and_rules_are_told_apart():
     with pytest.raises(ValueError, match="no rule"):
-        sarif("imprint", [RULE], [Result("other", "error", "m", "f")])
+        sarif("imprint", "1.2", [RULE], [Result("other", "error", "m", "f")])
     with pytest.raises(ValueError, match="share"):
-        sarif("imprint", [RULE, RULE], [])
+        sarif("imprint", "1.2", [RULE, RULE], [])
 
 
 @settings(max_examples=200, deadline=None)
@@ -81,7 +83,7 @@ def test_a_result_needs_its_rule_and_rules_are_told_apart():
 def test_any_name_and_text_make_a_sound_report_and_the_name_comes_back(name, message, line):
     base = Path("/base")
     found = uri(base / "skills" / name / "SKILL.md", base)
-    check_sarif(sarif("imprint", [RULE], [Result("name-folder", "warning", message, found, line)]))
+    check_sarif(sarif("imprint", "1.2", [RULE], [Result("name-folder", "warning", message, found, line)]))
     if name not in (".", ".."):
         assert os.fsencode(unquote(found, errors="surrogateescape")) == b"skills/" + os.fsencode(name) + b"/SKILL.md"
 

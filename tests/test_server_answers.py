@@ -71,11 +71,11 @@ def test_an_answer_in_parts_and_thoughts_kept_apart():
     parts = read_reply(
         body({"content": [{"type": "text", "text": "go "}, {"type": "text", "text": "north"}]}), MESSAGES
     )
-    assert parts.text == parts.spoken == "go north"
+    assert parts.text == parts.answer == "go north"
     apart = read_reply(body({"content": "<action>look</action>", "reasoning_content": "Hm."}), MESSAGES)
-    assert apart.text == "<think>Hm.</think><action>look</action>" and apart.spoken == "<action>look</action>"
+    assert apart.text == "<think>Hm.</think><action>look</action>" and apart.answer == "<action>look</action>"
     both = read_reply(body({"content": "<think>a</think>", "reasoning": "Hm."}), MESSAGES)
-    assert both.text == both.spoken == "<think>a</think>"
+    assert both.text == both.answer == "<think>a</think>"
     assert read_reply(body({"content": "\ud800"}), MESSAGES).text == "?"  # could be sent nowhere
 
 

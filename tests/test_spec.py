@@ -27,12 +27,12 @@ def skill(tmp_path, text=GOOD, name="a"):
 
 
 def told(folder, **options):
-    return [(one.level, one.rule, one.line, one.key) for one in validate(folder, **options).findings]
+    return [(one.level, one.rule, one.line, one.key) for one in validate(folder, **options).issues]
 
 
 def test_a_good_skill_has_no_findings(tmp_path):
-    verdict = validate(skill(tmp_path))
-    assert (verdict.valid, verdict.name, verdict.findings) == (True, "a", ())
+    report = validate(skill(tmp_path))
+    assert (report.valid, report.name, report.issues) == (True, "a", ())
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_every_error_has_its_rule_line_and_key(tmp_path, text, rule, line, key):
     ],
 )
 def test_every_warning_has_its_rule_and_line_and_leaves_the_skill_valid(tmp_path, text, rule, line):
-    verdict = validate(skill(tmp_path, text))
-    assert verdict.valid
-    assert (rule, line) in [(one.rule, one.line) for one in verdict.warnings]
+    report = validate(skill(tmp_path, text))
+    assert report.valid
+    assert (rule, line) in [(one.rule, one.line) for one in report.warnings]
 
 
 def test_references_are_looked_up_in_the_folder(tmp_path):
@@ -105,7 +105,7 @@ def test_references_are_looked_up_in_the_folder(tmp_path):
     (folder / "scripts").mkdir()
     for name in ("references/a.md", "references/x/deep.md", "b.md", "scripts/run.sh"):
         (folder / name).write_text("x")
-    found = {(one.rule, one.line, one.problem.split("'")[1]) for one in validate(folder).findings}
+    found = {(one.rule, one.line, one.problem.split("'")[1]) for one in validate(folder).issues}
     assert found == {  # not assets/none: the skill has no assets, so that they are its user's
         ("reference-missing", 10, "scripts/gone.py"),
         ("reference-deep", 10, "references/x/deep.md"),
@@ -120,7 +120,7 @@ def test_links_are_told_and_none_is_followed_out(tmp_path):
         (folder / name).symlink_to(target)
     (folder / "absolute").symlink_to(tmp_path / "secret")
     with confined(folder):
-        found = validate(folder).findings
+        found = validate(folder).issues
     assert {(one.rule, one.file.name) for one in found} == {
         ("reference-outside", "SKILL.md"),
         ("reference-missing", "SKILL.md"),
@@ -135,14 +135,14 @@ def test_links_are_told_and_none_is_followed_out(tmp_path):
 def test_names_given_twice_are_told_at_the_later_one(tmp_path):
     (tmp_path / "x").mkdir()
     one, other = validate(skill(tmp_path)), validate(skill(tmp_path / "x"))
-    verdicts = same_names([one, other])
-    assert [[finding.rule for finding in verdict.findings] for verdict in verdicts] == [[], ["name-twice"]]
+    reports = same_names([one, other])
+    assert [[issue.rule for issue in report.issues] for report in reports] == [[], ["name-twice"]]
 
 
 def test_what_imprint_would_not_read_is_told(tmp_path):
     folder = skill(tmp_path, HEAD + 'license: "a\\eb"\n---\nx')
-    (finding,) = validate(folder).findings
-    assert (finding.level, finding.rule, finding.key) == ("warning", "imprint-refuses", "license")
+    (issue,) = validate(folder).issues
+    assert (issue.level, issue.rule, issue.key) == ("warning", "imprint-refuses", "license")
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_what_imprint_would_not_read_is_told(tmp_path):
 def test_lenient_takes_what_clients_take_with_a_warning(tmp_path, text, rule):
     folder = skill(tmp_path, text)
     assert not validate(folder).valid
-    verdict = validate(folder, lenient=True)
-    assert verdict.valid
-    assert rule in {one.rule for one in verdict.warnings}
+    report = validate(folder, lenient=True)
+    assert report.valid
+    assert rule in {one.rule for one in report.warnings}
 
 
 @pytest.mark.parametrize("text", ["x", HEAD, "---\nname: a\n---\nx", "---\nno keys\n---\nx", "---\nname: a: b\n---\nx"])
@@ -217,8 +217,8 @@ def test_a_dead_link_counts_as_no_page_and_other_spellings_are_named(tmp_path):
     assert validate(folder).valid == reference_says(folder) is True
     (folder / "SKILL.md").unlink()
     (folder / "skill.md").rename(folder / "Skill.md")
-    (finding,) = validate(folder).findings
-    assert (finding.rule, finding.hint) == ("page-missing", "rename Skill.md to SKILL.md")
+    (issue,) = validate(folder).issues
+    assert (issue.rule, issue.hint) == ("page-missing", "rename Skill.md to SKILL.md")
 
 
 @pytest.mark.parametrize("path", ["absent", "a" * 5_000, "a\0b", "f" * 300])
@@ -256,14 +256,14 @@ def test_what_means_harm_is_told_at_once(tmp_path, name):
     (folder / "scripts").mkdir()
     start = time.thread_time()
     with confined(folder):
-        verdict = validate(folder)
+        report = validate(folder)
         validate(folder, lenient=True)
     assert time.thread_time() - start < 30  # a hang, and not a slow machine
-    assert len(verdict.findings) <= 100
-    assert verdict.findings or name == "paths"
-    for finding in verdict.findings:
-        assert all(c.isprintable() or c == "\n" for c in finding.describe())
-        assert len(finding.problem) < 400
+    assert len(report.issues) <= 100
+    assert report.issues or name == "paths"
+    for issue in report.issues:
+        assert all(c.isprintable() or c == "\n" for c in issue.describe())
+        assert len(issue.problem) < 400
 
 
 @settings(max_examples=80, deadline=None)

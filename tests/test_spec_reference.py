@@ -10,7 +10,7 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from imprint.skills.validate.spec import validate
+from imprint.skills.validate import validate
 from skill_pages import noise, reference_says, skills
 
 HEAD = "---\nname: a\ndescription: d\n"
@@ -27,7 +27,7 @@ def compare(root, folder_name, data):
         shutil.rmtree(folder)
     SEEN[theirs] += 1
     if theirs is not None:  # else it has no verdict: docs/skills.md says what ours is
-        assert ours.valid == theirs, [finding.describe() for finding in ours.findings]
+        assert ours.valid == theirs, [issue.describe() for issue in ours.issues]
     return ours
 
 

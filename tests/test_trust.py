@@ -21,25 +21,25 @@ from imprint.security.scanned import cache_folder, scanned
 from imprint.security.trust import (
     NEEDED,
     Gate,
-    Outcome,
-    Passage,
-    Right,
+    GateResult,
+    GateStatus,
+    Permission,
     Step,
     Tier,
     Trust,
     changed,
     closed_gates,
     may,
+    permissions,
     promote,
     revoke,
-    rights,
 )
 from imprint.skills.fingerprint import changes, files_of, fingerprint
 from imprint.skills.skill import Skill
 
 TODAY = "2026-01-02"
-OPEN = {gate: Passage(Outcome.PASSED) for gate in Gate}
-OUTCOMES = st.dictionaries(st.sampled_from(Gate), st.builds(Passage, st.sampled_from(Outcome), st.just("why")))
+OPEN = {gate: GateResult(GateStatus.PASSED) for gate in Gate}
+RESULTS = st.dictionaries(st.sampled_from(Gate), st.builds(GateResult, st.sampled_from(GateStatus), st.just("why")))
 
 
 def call(*arguments: object, status: int = 0) -> Result:
@@ -66,8 +66,8 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.content, self.trust = "sha256:0", Trust("sha256:0")
 
-    @rule(to=st.sampled_from(Tier), gates=OUTCOMES, because=st.sampled_from(["", " ", "read it"]))
-    def promotes(self, to: Tier, gates: dict[Gate, Passage], because: str) -> None:
+    @rule(to=st.sampled_from(Tier), gates=RESULTS, because=st.sampled_from(["", " ", "read it"]))
+    def promotes(self, to: Tier, gates: dict[Gate, GateResult], because: str) -> None:
         before = self.trust
         allowed = to > before.tier and bool(because.strip()) and not closed_gates(to, gates)
         try:
@@ -102,7 +102,7 @@ class Life(RuleBasedStateMachine):
     def is_trusted_for_what_it_is_and_for_open_gates_only(self) -> None:
         assert self.trust.fingerprint == self.content
         assert set(self.trust.gates) == set(NEEDED[self.trust.tier])
-        assert all(passage.open for passage in self.trust.gates.values())
+        assert all(result.open for result in self.trust.gates.values())
         last = self.trust.history[-1].tier if self.trust.history else Tier.T1
         assert self.trust.tier is last
 
@@ -111,10 +111,13 @@ TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def test_rights_grow_with_the_tier_and_scripts_never_run_below_t3():
-    assert [len(rights(tier)) for tier in Tier] == [2, 3, 4, 5]
-    assert not any(may(tier, right) for tier in (Tier.T1, Tier.T2) for right in (Right.RUN, Right.NETWORK))
-    assert not may(Tier.T3, Right.NETWORK) and all(may(Tier.T1, right) for right in (Right.SHOW, Right.PRACTISE))
+def test_permissions_grow_with_the_tier_and_scripts_never_run_below_t3():
+    assert [len(permissions(tier)) for tier in Tier] == [2, 3, 4, 5]
+    outside = (Permission.RUN, Permission.NETWORK)
+    assert not any(may(tier, permission) for tier in (Tier.T1, Tier.T2) for permission in outside)
+    assert not may(Tier.T3, Permission.NETWORK) and all(
+        may(Tier.T1, permission) for permission in (Permission.SHOW, Permission.PRACTISE)
+    )
     for lower, higher in zip(list(Tier), list(Tier)[1:], strict=False):
         assert set(NEEDED[lower]) < set(NEEDED[higher])
         with pytest.raises(TrustError, match=f"{NEEDED[higher][-1]} not run"):
@@ -122,7 +125,7 @@ def test_rights_grow_with_the_tier_and_scripts_never_run_below_t3():
 
 
 def test_a_closed_gate_is_named_with_its_reason():
-    closed = OPEN | {Gate.G1: Passage(Outcome.FAILED, "high SC2 in a.sh:3")}
+    closed = OPEN | {Gate.G1: GateResult(GateStatus.FAILED, "high SC2 in a.sh:3")}
     with pytest.raises(TrustError, match=r"G1 failed: high SC2 in a\.sh:3"):
         promote(Trust("x"), Tier.T2, closed, because="b", on=TODAY)
 
@@ -188,10 +191,10 @@ def test_the_fingerprint_differs_exactly_where_files_do(one: dict[str, str], oth
 # --- the lock ---
 
 TRUSTS = st.builds(
-    lambda files, tier, passages, history: Entry(files, Trust(fingerprint(files), tier, passages, tuple(history))),
+    lambda files, tier, results, history: Entry(files, Trust(fingerprint(files), tier, results, tuple(history))),
     FILES,
     st.sampled_from(Tier),
-    OUTCOMES,
+    RESULTS,
     st.lists(st.builds(Step, st.text(max_size=4), st.sampled_from(Tier), st.text(max_size=4)), max_size=3),
 )
 
@@ -254,25 +257,25 @@ def test_a_changed_skill_falls_back_and_one_that_is_put_back_stands_again(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("tools", "observed", "tier", "outcome"),
+    ("tools", "observed", "tier", "status"),
     [
-        (None, Observed(), Tier.T3, Outcome.PASSED),
-        (None, Observed(commands=("git status",)), Tier.T3, Outcome.FAILED),
-        ("Read", Observed(commands=("git status",)), Tier.T3, Outcome.FAILED),
-        ("Bash", Observed(commands=("git status",), scripts=("a.py",)), Tier.T3, Outcome.PASSED),
-        ("Bash(git:*) Read", Observed(commands=("git status", "/usr/bin/git add x")), Tier.T3, Outcome.PASSED),
-        ("Bash(git:*)", Observed(commands=("gitx status",)), Tier.T3, Outcome.FAILED),
-        ("Bash(git add:*)", Observed(commands=("git push",)), Tier.T3, Outcome.FAILED),
-        ("Bash(npm test)", Observed(commands=("npm test",)), Tier.T3, Outcome.PASSED),
-        ("Bash(npm test)", Observed(commands=("npm test evil",)), Tier.T3, Outcome.FAILED),
-        ("Read", Observed(scripts=("scripts/a.py",)), Tier.T3, Outcome.FAILED),
-        ("Bash", Observed(), Tier.T3, Outcome.FAILED),
-        ("Bash", Observed(commands=("curl x",), network=True), Tier.T3, Outcome.FAILED),
-        ("Bash", Observed(commands=("curl x",), network=True), Tier.T4, Outcome.PASSED),
+        (None, Observed(), Tier.T3, GateStatus.PASSED),
+        (None, Observed(commands=("git status",)), Tier.T3, GateStatus.FAILED),
+        ("Read", Observed(commands=("git status",)), Tier.T3, GateStatus.FAILED),
+        ("Bash", Observed(commands=("git status",), scripts=("a.py",)), Tier.T3, GateStatus.PASSED),
+        ("Bash(git:*) Read", Observed(commands=("git status", "/usr/bin/git add x")), Tier.T3, GateStatus.PASSED),
+        ("Bash(git:*)", Observed(commands=("gitx status",)), Tier.T3, GateStatus.FAILED),
+        ("Bash(git add:*)", Observed(commands=("git push",)), Tier.T3, GateStatus.FAILED),
+        ("Bash(npm test)", Observed(commands=("npm test",)), Tier.T3, GateStatus.PASSED),
+        ("Bash(npm test)", Observed(commands=("npm test evil",)), Tier.T3, GateStatus.FAILED),
+        ("Read", Observed(scripts=("scripts/a.py",)), Tier.T3, GateStatus.FAILED),
+        ("Bash", Observed(), Tier.T3, GateStatus.FAILED),
+        ("Bash", Observed(commands=("curl x",), network=True), Tier.T3, GateStatus.FAILED),
+        ("Bash", Observed(commands=("curl x",), network=True), Tier.T4, GateStatus.PASSED),
     ],
 )
-def test_what_is_observed_must_be_declared(tools, observed: Observed, tier: Tier, outcome: Outcome):
-    assert permission_gate(tools, observed, tier).outcome is outcome
+def test_what_is_observed_must_be_declared(tools, observed: Observed, tier: Tier, status: GateStatus):
+    assert permission_gate(tools, observed, tier).status is status
 
 
 def test_commands_scripts_and_the_network_are_observed_and_nothing_is_run(tmp_path: Path):
@@ -294,14 +297,14 @@ def test_only_a_persons_word_opens_what_imprint_does_not_run_and_none_opens_a_cr
     skill = make(tmp_path, "one")
     content = fingerprint(files_of(tmp_path / "one"))
     found = gates(skill, content, Tier.T4)
-    assert [found[gate].outcome for gate in Gate] == ["passed", "not run", "not run", "passed"]
+    assert [found[gate].status for gate in Gate] == ["passed", "not run", "not run", "passed"]
     found = gates(skill, content, Tier.T4, {Gate.G1: "needless", Gate.G3: "ran it in a container"})
-    assert found[Gate.G1].outcome is Outcome.PASSED and found[Gate.G3].outcome is Outcome.VOUCHED
+    assert found[Gate.G1].status is GateStatus.PASSED and found[Gate.G3].status is GateStatus.VOUCHED
     assert "ran it in a container" in found[Gate.G3].why and "not run" in found[Gate.G3].why
     for severity, raises in ((Severity.HIGH, False), (Severity.CRITICAL, True)):
         report = SkillReport(tmp_path / "one", "one", (Finding("X-rule", severity, "a.sh", 3, "e", "w"),))
         monkeypatch.setattr(module, "scanned", lambda *_, report=report: report)
-        assert gates(skill, content, Tier.T2)[Gate.G1].outcome is Outcome.FAILED
+        assert gates(skill, content, Tier.T2)[Gate.G1].status is GateStatus.FAILED
         if raises:
             with pytest.raises(TrustError, match=r"critical.*X-rule in a\.sh:3"):
                 gates(skill, content, Tier.T2, {Gate.G1: "I read it"})

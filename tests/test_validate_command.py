@@ -33,8 +33,8 @@ def test_paths_are_skills_pages_and_trees_each_skill_once(tmp_path):
     one, two = skill(tmp_path, "one"), skill(tmp_path / ".claude" / "skills", "two")
     for paths in ([tmp_path], [one, two], [one / "SKILL.md", two], [tmp_path, one, tmp_path]):
         output = call(*paths).stdout
-        assert sorted(output.split()) == ["one:", "right", "right", "two:"]
-    assert "household-heat: right" in call().stdout
+        assert sorted(output.split()) == ["one:", "two:", "valid", "valid"]
+    assert "household-heat: valid" in call().stdout
 
 
 def test_status_1_is_for_errors_and_with_strict_for_warnings(tmp_path):
@@ -85,7 +85,7 @@ def test_sarif_is_sound_and_relative_to_the_current_folder(tmp_path, monkeypatch
 
 
 def test_names_of_files_do_not_reach_the_terminal(tmp_path):
-    skill(tmp_path, "x\x1b[31m\nfake: right", '---\nname: "\\e[0m\\ud800"\ndescription: d\n---\nx')
+    skill(tmp_path, "x\x1b[31m\nfake: valid", '---\nname: "\\e[0m\\ud800"\ndescription: d\n---\nx')
     output = call(tmp_path, status=1).stdout
     assert "\x1b" not in output and "\nfake" not in output
     json.loads(call(tmp_path, "--format", "json", status=1).stdout.encode())

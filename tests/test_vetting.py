@@ -15,7 +15,7 @@ from imprint.errors import CheckpointError, TrustError
 from imprint.recipe import parse_recipe
 from imprint.runs.run import recipe_differences
 from imprint.runs.trust import overridden, record_trust, trust_rows
-from imprint.security.vetting import COMMAND, FINE, RECIPE, Override, TrustConfig, Verdict, vet
+from imprint.security.vetting import COMMAND, FINE, RECIPE, Clearance, Override, TrustConfig, vet
 from imprint.skills.library import SkillLibrary, load_library
 from imprint.skills.skill import Skill
 
@@ -74,8 +74,8 @@ def recipe(model: Path, skills: Path, tmp_path: Path) -> Path:
 
 def test_ours_are_let_through():
     found = vet(load_library("household"))
-    assert [verdict.decision for verdict in found] == [FINE] * 7
-    assert {verdict.tier for verdict in found} == {"T1"} and all(verdict.fingerprint for verdict in found)
+    assert [clearance.clearance for clearance in found] == [FINE] * 7
+    assert {clearance.tier for clearance in found} == {"T1"} and all(clearance.fingerprint for clearance in found)
 
 
 def test_a_refusal_names_skill_rule_file_line_and_hint(skills: Path):
@@ -99,14 +99,14 @@ def test_a_refusal_names_skill_rule_file_line_and_hint(skills: Path):
 
 def test_a_user_overrides_by_name_and_only_for_what_was_named(skills: Path):
     library = SkillLibrary.load(skills)
-    by_recipe = {verdict.skill: verdict for verdict in vet(library, TrustConfig(allow=["evil"]))}
-    assert by_recipe["evil"].decision == RECIPE and by_recipe["kind"].decision == FINE
+    by_recipe = {clearance.skill: clearance for clearance in vet(library, TrustConfig(allow=["evil"]))}
+    assert by_recipe["evil"].clearance == RECIPE and by_recipe["kind"].clearance == FINE
     assert by_recipe["evil"].findings[0]["rule"].startswith("SC2-") and by_recipe["evil"].severity in (
         "high",
         "critical",
     )
-    by_command = {verdict.skill: verdict for verdict in vet(library, override=Override(["evil"]))}
-    assert by_command["evil"].decision == COMMAND
+    by_command = {clearance.skill: clearance for clearance in vet(library, override=Override(["evil"]))}
+    assert by_command["evil"].clearance == COMMAND
     earlier = {"evil": (by_command["evil"].fingerprint, COMMAND)}
     assert vet(library, override=Override((), earlier)) == list(by_command.values())
     (skills / "evil" / "more.md").write_text("And more.")
@@ -114,7 +114,7 @@ def test_a_user_overrides_by_name_and_only_for_what_was_named(skills: Path):
         vet(library, override=Override((), earlier))
     with pytest.raises(TrustError):
         vet(library, TrustConfig(allow=["kind"]))
-    never = {verdict.skill: verdict.decision for verdict in vet(library, TrustConfig(refuse="never"))}
+    never = {clearance.skill: clearance.clearance for clearance in vet(library, TrustConfig(refuse="never"))}
     assert never == {"evil": RECIPE, "kind": FINE}  # not refused, and not passed over in silence either
 
 
@@ -128,8 +128,35 @@ def test_a_name_that_is_no_skills_is_told(skills: Path):
             vet(library, config, override)
 
 
-def test_a_skill_that_no_file_holds_needs_no_scan():
-    assert vet(SkillLibrary([Skill("made", "d", EVIL)])) == []
+def test_a_skill_that_no_file_holds_is_scanned_as_text(tmp_path: Path):
+    """A skill that a model wrote is refused as one on the disk is, whatever its name and wherever the command is."""
+    named = [
+        Skill("made", "d", EVIL),
+        Skill("../made", "", EVIL),
+        Skill("made", EVIL, "Fine."),
+        Skill("", EVIL[18:], "Go."),
+        Skill("made", EVIL[18:].replace("\n", "\r"), "Go."),
+    ]
+    for skill in [*named, Skill("made", "d", "---\n" + EVIL), Skill("made", "d", EVIL, allowed_tools="Bash")]:
+        with pytest.raises(TrustError, match="is refused") as caught:
+            vet(SkillLibrary([skill]))
+        assert "SC2-" in str(caught.value) and "imprint-" not in str(caught.value)
+    for body in (EVIL + "\0", EVIL + "\ud800" * 1000, EVIL + "x" * 1_000_000):  # the scan would not read it
+        with pytest.raises(TrustError, match="the skill 'made'"):
+            vet(SkillLibrary([Skill("made", "d", body)]))
+
+
+def test_a_skill_that_no_file_holds_is_cleared_by_content_and_by_name(tmp_path: Path):
+    made, kind = Skill("made", "d", EVIL), Skill("kind", "Kind.", "Say hello.", metadata={"tasks": "*"})
+    (cleared,) = vet(SkillLibrary([kind]))
+    assert (cleared.clearance, cleared.tier, cleared.severity) == (FINE, "T1", "none")
+    assert vet(SkillLibrary([Skill.read(kind.write(tmp_path))])) == [cleared]  # as if it were on the disk
+    (allowed,) = vet(SkillLibrary([made]), override=Override(["made"]))
+    assert allowed.clearance == COMMAND
+    earlier = Override((), {"made": (allowed.fingerprint, COMMAND)})
+    assert vet(SkillLibrary([made]), override=earlier) == [allowed]
+    with pytest.raises(TrustError):
+        vet(SkillLibrary([Skill("made", "d", EVIL + "More.")]), override=earlier)
 
 
 def test_whom_one_trusts_does_not_make_another_recipe():
@@ -143,22 +170,22 @@ def test_whom_one_trusts_does_not_make_another_recipe():
 # --- what a run keeps ---
 
 
-def verdict(skill: str = "s", content: str = "sha256:a", decision: str = FINE) -> Verdict:
+def clearance(skill: str = "s", content: str = "sha256:a", allowed: str = FINE) -> Clearance:
     finding = {"rule": "R<b>", "severity": "high", "file": "a<b>.sh", "line": 3, "evidence": "<script>x", "why": "bad"}
-    return Verdict(skill, content, "T1", "high", decision, () if decision == FINE else (finding,))
+    return Clearance(skill, content, "T1", "high", allowed, () if allowed == FINE else (finding,))
 
 
 def test_a_record_keeps_what_the_skills_were_when_the_run_began(tmp_path: Path):
     assert overridden(tmp_path) == {} and trust_rows(tmp_path) == []
-    assert record_trust(tmp_path, "high", [verdict(), verdict("t", decision=COMMAND)]) == []
+    assert record_trust(tmp_path, "high", [clearance(), clearance("t", allowed=COMMAND)]) == []
     first = (tmp_path / "trust.json").read_bytes()
-    assert record_trust(tmp_path, "high", [verdict(), verdict("t", decision=COMMAND)]) == []
+    assert record_trust(tmp_path, "high", [clearance(), clearance("t", allowed=COMMAND)]) == []
     assert (tmp_path / "trust.json").read_bytes() == first
     assert overridden(tmp_path) == {"t": ("sha256:a", COMMAND)}
     for _ in range(2):  # also at the second resumption
-        assert record_trust(tmp_path, "high", [verdict(content="sha256:b"), verdict("t", decision=COMMAND)]) == ["s"]
+        assert record_trust(tmp_path, "high", [clearance(content="sha256:b"), clearance("t", allowed=COMMAND)]) == ["s"]
     assert [row.changed for row in trust_rows(tmp_path)] == [True, False]
-    assert record_trust(tmp_path, "high", [verdict(), verdict("t", decision=COMMAND)]) == []  # put back
+    assert record_trust(tmp_path, "high", [clearance(), clearance("t", allowed=COMMAND)]) == []  # put back
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"skills": [1]}', '{"skills": [{"skill": "a"}]}', "[" * 100_000])
@@ -207,7 +234,7 @@ def test_an_override_is_in_the_run_in_its_report_and_lasts_while_the_skill_is_th
     assert json.loads((run / "trust.json").read_text()) == kept
 
     report = (run / "report.html").read_text()
-    assert "Skills used on somebody" in report and COMMAND in report and "SC2-" in report
+    assert "Skills allowed in spite of their findings" in report and COMMAND in report and "SC2-" in report
     assert "x.test/<b>" not in report and "x.test/&lt;b&gt;a.sh" in report
     call("eval", run, "--quiet", "--arm", "with")  # the run's word counts for its model too
     call("train", recipe, "--out", run, "--quiet", "--fresh", "--trust", "evil")  # trust.json is a run's file
@@ -245,6 +272,6 @@ def test_a_report_of_a_run_without_a_record_says_nothing_of_it(tmp_path: Path):
 
     with Run.create(tmp_path / "run", "name: a\n") as run:
         assert "scanned" not in render_report(run)
-        record_trust(run.path, "high", [verdict("<i>s", decision=RECIPE)])
+        record_trust(run.path, "high", [clearance("<i>s", allowed=RECIPE)])
         page = render_report(run)
     assert "<i>s" not in page and "&lt;i&gt;s" in page and "a&lt;b&gt;.sh:3" in page and "<script>x" not in page

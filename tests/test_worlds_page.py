@@ -30,7 +30,7 @@ def test_the_example_is_a_package_that_trains(tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(install(tmp_path, tmp_path / "venv").site))
 
     assert "A red lock is before you" in cli("envs", "show", "my-locks")
-    assert "locks-red: right" in cli("skills", "validate", "my-locks", "--env", "my-locks")
+    assert "locks-red: valid" in cli("skills", "validate", "my-locks", "--env", "my-locks")
     recipe = str(tmp_path / "recipe.yaml")
     assert "solved in 1 turn" in cli("play", "--recipe", recipe, "--family", "blue", said="turn right\n")
     model = saved_policy(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Errors a user can act on: each says what is wrong, where (file and key or line), and how to fix it."""
+"""Errors a user can act on: each names what is wrong, where (file and key or line), and how to fix it."""
 
 from __future__ import annotations
 

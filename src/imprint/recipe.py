@@ -23,6 +23,7 @@ from imprint.learning.rewards import RewardConfig
 from imprint.models.served.config import EndpointConfig
 from imprint.security.vetting import TrustConfig
 from imprint.support import plugins
+from imprint.support.yaml import read_yaml_mapping as read_yaml_mapping
 
 Model = TypeVar("Model", bound=BaseModel)
 METHODS = "imprint.methods"  # the group of entry points
@@ -169,39 +170,6 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for change in overrides:
         override(values, change)
     return parse_recipe(values, path)
-
-
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        RecipeError: it cannot be read, or holds something else.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError("is not UTF-8 text", where=path, hint="save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "cannot be parsed"
-        line = None if mark is None else mark.line + 1
-        raise RecipeError(f"broken YAML: {what}", where=path, line=line, hint="fix that line") from error
-    if not isinstance(values, dict):
-        raise RecipeError("is not a mapping of keys to values", where=path, hint="see recipes/ for examples")
-    return values
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: which of the two was meant?"""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> Recipe:

@@ -48,7 +48,7 @@ def budget(
     library, counter = load_library(folder, lenient=lenient), token_counter(model)
     size = context or counter.context
     if size is None:
-        raise PolicyError("does not say how long its context is", where=model, key="--context", hint="give --context")
+        raise PolicyError("has no known context length", where=model, key="--context", hint="give --context")
     limit = int(size * share)
     found = costs(ordered(library.skills, helpfulness), counter.count, counter.style)
     fit_pages = fitting([cost.pages_so_far for cost in found], limit)

@@ -47,7 +47,7 @@ Trusted = Annotated[
     typer.Option(
         "--trust",
         metavar="SKILL",
-        help="Use this skill although a scan finds something grave in it; you have read it. May be repeated.",
+        help="Use this skill in spite of its severe findings; read it first. May be repeated.",
         show_default=False,
     ),
 ]

@@ -45,7 +45,7 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Say what is installed, which games or questions are found where, how many of each kind, and what is missing.
+    """Show what is installed, which games or questions are found where, how many of each kind, and what is missing.
 
     The status is 0 if all that is published is there, else 1. ALFWorld's packages are not needed to play.
 

@@ -126,7 +126,7 @@ def _show_agreement(questions: PublishedQuestions) -> None:
         header = ["set", "split", "labelled", "agree", "missed", "mistaken"]
         console().print(grid("the wording rule against the sets' own labels", header, rows, words=2))
     else:
-        say("no row has a label of its own: the wording rule alone tells comparisons (FlashRAG's files have labels)")
+        say("no row has a label of its own: the wording rule alone finds comparisons (FlashRAG's files have labels)")
 
 
 def _present(questions: PublishedQuestions, name: str, split: str) -> int:

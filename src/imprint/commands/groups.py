@@ -1,4 +1,4 @@
-"""`imprint skills groups`: which skills belong together, as they say or as clustering proposes."""
+"""`imprint skills groups`: which skills belong together, by their metadata or as clustering proposes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def groups(
 ) -> None:
     """Show the groups of a library, and propose some for skills that name none.
 
-    A group is the category of the tasks that practise its skills. Proposed ones are written on your word only, to
+    A group is the category of the tasks that practise its skills. Proposed ones are written only if you confirm, to
     `groups.json` beside the skills; edit it as you like. Needs `pip install 'imprint[find]'`.
 
     Example: `imprint skills groups my-skills --count 6`

@@ -27,10 +27,11 @@ def pretrain(
     Example: `imprint pretrain recipes/pretrain/imprint-tiny.yaml --out models/my-tiny`
     """
     from imprint.pretrain.train import PretrainRecipe, train_base
-    from imprint.recipe import override, read_yaml_mapping, validated
+    from imprint.recipe import override, validated
     from imprint.security.vetting import Override, vet
     from imprint.skills.library import load_library
     from imprint.support.progress import Progress
+    from imprint.support.yaml import read_yaml_mapping
 
     values = read_yaml_mapping(recipe)
     for change in changes or []:

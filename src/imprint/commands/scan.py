@@ -48,7 +48,7 @@ def scan(
     judge_model: JudgeModel = None,
     judge_key_env: JudgeKey = None,
 ) -> None:
-    """Scan skills for the fourteen published security patterns; status 1 if anything grave is found.
+    """Scan skills for the fourteen published security patterns; status 1 from severity high on (`--fail-on`).
 
     All files are read, archives and Office files too; nothing of a skill is ever run.
 
@@ -120,8 +120,8 @@ def _summary(reports: list[SkillReport]) -> str:
     from imprint.security.scan.report import Severity
 
     counts = [(level, sum(report.severity is level for report in reports)) for level in reversed(Severity)]
-    said = ", ".join(f"{count} {level.word}" for level, count in counts if count)
-    return f"{len(reports)} skill{'' if len(reports) == 1 else 's'}: {said}"
+    counted = ", ".join(f"{count} {level.word}" for level, count in counts if count)
+    return f"{len(reports)} skill{'' if len(reports) == 1 else 's'}: {counted}"
 
 
 def _text(reports: list[SkillReport]) -> str:
@@ -142,6 +142,7 @@ def _json(reports: list[SkillReport]) -> str:
 
 
 def _sarif(reports: list[SkillReport]) -> str:
+    from imprint import __version__
     from imprint.security.scan.report import Severity
     from imprint.security.scan.rules import all_rules
     from imprint.support.sarif import Result, Rule, sarif, uri
@@ -170,4 +171,4 @@ def _sarif(reports: list[SkillReport]) -> str:
         for report in reports
         for finding in report.findings
     ]
-    return json.dumps(sarif("imprint-skills-scan", rules, results), indent=1)
+    return json.dumps(sarif("imprint-skills-scan", __version__, rules, results), indent=1)

@@ -25,7 +25,7 @@ app = typer.Typer(
     "Example: `imprint search build wiki-18.jsonl.gz wiki --engine tantivy`, then `imprint search serve wiki`",
 )
 app.command("serve")(serve)
-_SHOWN = 5  # bad rows that are told one by one
+_SHOWN = 5  # bad rows that are listed one by one
 
 
 class EngineName(StrEnum):
@@ -63,7 +63,7 @@ def build(
     """
     from imprint.errors import RecipeError
     from imprint.retrieval.index import read_facts
-    from imprint.retrieval.open import engine as engine_of
+    from imprint.retrieval.open import index_backend
 
     if (model is not None) != (engine is EngineName.DENSE):
         raise RecipeError("goes with --engine dense, and with no other", key="--model", hint="give both or none")
@@ -71,8 +71,8 @@ def build(
     bad = _Bad()
     with _bars() as progress:
         skipping = {"on_bad": bad} if skip_bad else {}
-        engine_of(engine.value).build(corpus, folder, progress=progress, **skipping, **options)
-    bad.tell()
+        index_backend(engine.value).build(corpus, folder, progress=progress, **skipping, **options)
+    bad.report()
     facts = read_facts(folder)
     say(f'{facts.passages:,} passages in {folder}; ask it: imprint search query {folder} "..."')
 
@@ -102,7 +102,7 @@ def query(
 
 
 class _Bad:
-    """Bad rows that are left out: the first are told, all are counted."""
+    """Bad rows that are left out: the first are listed, all are counted."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -112,7 +112,7 @@ class _Bad:
         if self.count <= _SHOWN:
             say(f"left out: {error.where}:{error.line}: {error.problem}", stderr=True)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if self.count:
             say(f"{self.count:,} bad rows were left out", stderr=True)
 

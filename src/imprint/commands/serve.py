@@ -51,8 +51,8 @@ def serve(
         batch=batch,
         window=window / 1000,
     )
-    told = {"engine": facts.kind, "passages": facts.passages, "corpus": facts.corpus}
-    app = make_app(open_retriever(folder, device=device), limits, told)
+    facts_of_index = {"engine": facts.kind, "passages": facts.passages, "corpus": facts.corpus}
+    app = make_app(open_retriever(folder, device=device), limits, facts_of_index)
     with listening(host, port) as listener:
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server: Any = uvicorn.Server(config)

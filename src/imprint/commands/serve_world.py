@@ -15,7 +15,7 @@ def serve(
     name: Annotated[str, typer.Argument(metavar="WORLD", help="A world's name, see `imprint envs list`.")],
     host: Annotated[str, typer.Option(help="0.0.0.0 for other machines too; anyone can play then.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: at any free port.")] = 8000,
-    split: Annotated[str, typer.Option(help="Whose tasks `reset` chooses from, unless told otherwise.")] = "train",
+    split: Annotated[str, typer.Option(help="Whose tasks `reset` chooses from, unless it names another.")] = "train",
     sessions: Annotated[int, typer.Option(min=1, help="Clients that can play at once.")] = 64,
     changes: Annotated[
         list[str] | None,

@@ -14,12 +14,12 @@ from imprint.commands.console import Folder, Lenient, console, grid, say
 from imprint.commands.find import Json
 from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
 from imprint.errors import TrustError
-from imprint.security.trust import NEEDED, Gate, Outcome, Tier, promote, revoke, rights
+from imprint.security.trust import NEEDED, Gate, GateStatus, Tier, permissions, promote, revoke
 
 if TYPE_CHECKING:
     from imprint.security.judge import Judge
     from imprint.security.lock_file import Entry, Lock, Standing
-    from imprint.security.trust import Passage
+    from imprint.security.trust import GateResult
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
 
@@ -35,7 +35,7 @@ def trust(
         list[str] | None,
         typer.Option(
             metavar="GATE=WHY",
-            help='Open a gate on your word, e.g. "G2=I read it all". May be repeated.',
+            help='Vouch for a gate with a reason, e.g. "G2=I read it all". May be repeated.',
             show_default=False,
         ),
     ] = None,
@@ -46,11 +46,11 @@ def trust(
     lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
-    """Show the tier of each skill and what its gates say; promote or revoke the named ones.
+    """Show the tier of each skill and the results of its gates; promote or revoke the named ones.
 
     T1 is shown and practised in worlds without tools; T2 may have its files read; T3 its scripts run in a sandbox; T4
     may use the network. Imprint itself runs no scripts. A skill whose files change falls back to T1. With a judge, G2
-    is what it says of the skill.
+    is the judge's verdict.
 
     Example: `imprint skills trust my-skills pdf-forms --promote T2 --because "read it, 24 November"`
     """
@@ -68,7 +68,7 @@ def trust(
         _show(library, list(now.values()), as_json, judge)
         return
     if to is not None and back:
-        raise TrustError("says the opposite of --promote", key="--revoke", hint="leave one of them out")
+        raise TrustError("is the opposite of --promote", key="--revoke", hint="leave one of them out")
     if not names:
         raise TrustError("names no skill", key="--promote" if to else "--revoke", hint="name the skills, one by one")
     words = _words(vouch or [])
@@ -99,17 +99,17 @@ def lock(
     root = _root(library, folder)
     before = read_lock(root)
     now = [_standing(skill, before) for skill in library.skills]
-    told = [f"{one.skill}: {one.why}" for one in now if one.why]
-    told += [f"{name}: is locked, and not in the library" for name in sorted(before) if name not in library]
-    for line in told:
+    differences = [f"{one.skill}: {one.why}" for one in now if one.why]
+    differences += [f"{name}: is locked, and not in the library" for name in sorted(before) if name not in library]
+    for line in differences:
         say(line)
     if check:
         say(
-            f"{len(told)} difference{'' if len(told) == 1 else 's'} from skills.lock"
-            if told
+            f"{len(differences)} difference{'' if len(differences) == 1 else 's'} from skills.lock"
+            if differences
             else f"{len(now)} skills are as they are locked"
         )
-        if told:
+        if differences:
             raise typer.Exit(1)
         return
     fresh = locked(now)
@@ -137,8 +137,8 @@ def _moved(
         else:
             needed = {gate: why for gate, why in words.items() if gate in NEEDED[to]}
             asked = judge if Gate.G2 in NEEDED[to] else None
-            passages = gates(skill, standing.trust.fingerprint, to, needed, asked)
-            moved = promote(standing.trust, to, passages, because=because, on=_today())
+            results = gates(skill, standing.trust.fingerprint, to, needed, asked)
+            moved = promote(standing.trust, to, results, because=because, on=_today())
     except TrustError as error:
         raise TrustError(error.problem, where=skill.path, key=error.key, hint=error.hint) from error
     return Entry(standing.files, moved)
@@ -147,41 +147,41 @@ def _moved(
 def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool, judge: Judge | None) -> None:
     from imprint.security.gates import gates
 
-    rows: list[tuple[Standing, dict[Gate, Passage]]] = []
+    rows: list[tuple[Standing, dict[Gate, GateResult]]] = []
     for one in found:
         live = gates(library[one.skill], one.trust.fingerprint, max(one.trust.tier, Tier.T3), judge=judge)
-        said = {  # what was said for these very files: by a person, or by a judge who is not asked again now
-            gate: way
-            for gate, way in one.trust.gates.items()
-            if not live[gate].open and (way.outcome is Outcome.VOUCHED or live[gate].outcome is Outcome.NOT_RUN)
+        recorded = {  # for these very files, by a person or by a judge that is not asked again now
+            gate: result
+            for gate, result in one.trust.gates.items()
+            if not live[gate].open and (result.status is GateStatus.VOUCHED or live[gate].status is GateStatus.NOT_RUN)
         }
-        rows.append((one, live | said))
+        rows.append((one, live | recorded))
     if as_json:
-        say(json.dumps([_record(one, passages) for one, passages in rows], indent=1))
+        say(json.dumps([_record(one, results) for one, results in rows], indent=1))
         return
     cells = [
-        [one.skill, one.trust.tier.name, *(passages[gate].outcome.value for gate in Gate), one.why or "as locked"]
-        for one, passages in rows
+        [one.skill, one.trust.tier.name, *(results[gate].status.value for gate in Gate), one.why or "as locked"]
+        for one, results in rows
     ]
     header = ["skill", "tier", "G1 scan", "G2 meaning", "G3 sandbox", "G4 permissions", "files"]
     console().print(grid(f"Trust in {len(rows)} skills", header, cells, words=len(header)))
     if len(rows) == 1:
-        one, passages = rows[0]
+        one, results = rows[0]
         for gate in Gate:
-            say(f"{gate}: {passages[gate].outcome}: {passages[gate].why}")
-        say(f"may: {'; '.join(rights(one.trust.tier))}")
+            say(f"{gate}: {results[gate].status}: {results[gate].why}")
+        say(f"may: {'; '.join(permissions(one.trust.tier))}")
         for step in one.trust.history:
             say(f"{step.on} {step.tier.name}: {step.because}")
 
 
-def _record(one: Standing, passages: dict[Gate, Passage]) -> dict[str, Any]:
+def _record(one: Standing, results: dict[Gate, GateResult]) -> dict[str, Any]:
     return {
         "skill": one.skill,
         "tier": one.trust.tier.name,
         "fingerprint": one.trust.fingerprint,
         "why": one.why,
-        "gates": {gate: {"outcome": passages[gate].outcome, "why": passages[gate].why} for gate in Gate},
-        "may": rights(one.trust.tier),
+        "gates": {gate: {"outcome": results[gate].status, "why": results[gate].why} for gate in Gate},
+        "may": permissions(one.trust.tier),
         "history": [{"on": step.on, "tier": step.tier.name, "because": step.because} for step in one.trust.history],
     }
 

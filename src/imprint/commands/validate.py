@@ -15,7 +15,7 @@ from imprint.commands.console import say
 from imprint.errors import LibraryError, SkillError
 
 if TYPE_CHECKING:
-    from imprint.skills.validate.finding import Finding, Verdict
+    from imprint.skills.validate.issue import Issue, ValidationReport
 
 OURS = "household"
 TOOL = "imprint skills validate"
@@ -51,33 +51,33 @@ def validate(
 ) -> None:
     """Check skills against the agentskills.io specification: its reference library's verdict, and more as warnings.
 
-    Status 0: right; 1: something is wrong; 2: a path cannot be read or an option is mistaken.
+    Status 0: valid; 1: there are errors; 2: a path cannot be read or an option is mistaken.
 
     Example: `imprint skills validate my-skills .claude/skills --format sarif --output skills.sarif`
     """
     from imprint.skills.validate.spec import same_names
-    from imprint.skills.validate.spec import validate as verdict_of
+    from imprint.skills.validate.spec import validate as report_on
     from imprint.support.files import atomic_write
 
     roots = [_root(path) for path in paths or [OURS]]
     folders = _folders(roots)
-    verdicts = same_names([verdict_of(folder, lenient=lenient) for folder in folders])
-    findings = [finding for verdict in verdicts for finding in verdict.findings]
-    if env is not None and all(verdict.valid for verdict in verdicts):
-        findings += _unfit(folders, roots, env)
-    told = {
-        Format.TEXT: lambda: _text(verdicts, findings),
-        Format.JSON: lambda: json.dumps(_json(verdicts, findings, lenient=lenient), indent=1) + "\n",
-        Format.SARIF: lambda: json.dumps(_sarif(findings), indent=1) + "\n",
+    reports = same_names([report_on(folder, lenient=lenient) for folder in folders])
+    issues = [issue for report in reports for issue in report.issues]
+    if env is not None and all(report.valid for report in reports):
+        issues += _unfit(folders, roots, env)
+    text = {
+        Format.TEXT: lambda: _text(reports, issues),
+        Format.JSON: lambda: json.dumps(_json(reports, issues, lenient=lenient), indent=1) + "\n",
+        Format.SARIF: lambda: json.dumps(_sarif(issues), indent=1) + "\n",
     }[format]()
     if output is None:
-        say(told.rstrip("\n"))
+        say(text.rstrip("\n"))
     else:
-        atomic_write(output, told)
-    errors = sum(finding.level == "error" for finding in findings)
-    warnings = len(findings) - errors
-    if format is not Format.TEXT or output is not None or findings:
-        skills = _count(len(verdicts), "skill")
+        atomic_write(output, text)
+    errors = sum(issue.level == "error" for issue in issues)
+    warnings = len(issues) - errors
+    if format is not Format.TEXT or output is not None or issues:
+        skills = _count(len(reports), "skill")
         say(f"{_count(errors, 'error')} and {_count(warnings, 'warning')} in {skills}", stderr=True)
     if errors or (strict and warnings):
         raise typer.Exit(1)
@@ -108,72 +108,72 @@ def _folders(roots: Sequence[Path]) -> list[Path]:
     return list(folders.values())
 
 
-def _unfit(folders: Sequence[Path], roots: Sequence[Path], env: str) -> list[Finding]:
+def _unfit(folders: Sequence[Path], roots: Sequence[Path], env: str) -> list[Issue]:
     """What does not fit between the skills, as one library, and the tasks of a world."""
     from imprint.envs.base import make_world
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
-    from imprint.skills.validate.finding import finding
+    from imprint.skills.validate.issue import issue
 
     categories = make_world(env).categories
     try:
         SkillLibrary((Skill.read(folder) for folder in folders), roots[0]).check(categories)
     except (LibraryError, SkillError) as error:
-        return [finding("env-tasks", error.problem, roots[0], None, error.key, error.hint)]
+        return [issue("env-tasks", error.problem, roots[0], None, error.key, error.hint)]
     return []
 
 
-def _text(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> str:
-    from imprint.skills.front import shown
+def _text(reports: Sequence[ValidationReport], issues: Sequence[Issue]) -> str:
+    from imprint.skills.front import printable
 
-    own = {id(finding) for verdict in verdicts for finding in verdict.findings}
+    own = {id(issue) for report in reports for issue in report.issues}
     lines = []
-    for verdict in verdicts:
-        lines += [finding.describe() for finding in verdict.findings]
-        if verdict.valid:
-            lines.append(f"{shown(Path(os.path.abspath(verdict.folder)).name)}: right")  # noqa: PTH100 - as it is called
-    lines += [finding.describe() for finding in findings if id(finding) not in own]
+    for report in reports:
+        lines += [issue.describe() for issue in report.issues]
+        if report.valid:
+            lines.append(f"{printable(Path(os.path.abspath(report.folder)).name)}: valid")  # noqa: PTH100 - as it is called
+    lines += [issue.describe() for issue in issues if id(issue) not in own]
     return "\n".join(lines)
 
 
-def _json(verdicts: Sequence[Verdict], findings: Sequence[Finding], *, lenient: bool) -> dict[str, Any]:
+def _json(reports: Sequence[ValidationReport], issues: Sequence[Issue], *, lenient: bool) -> dict[str, Any]:
     from imprint import __version__
 
-    own = {id(finding) for verdict in verdicts for finding in verdict.findings}
-    errors = sum(finding.level == "error" for finding in findings)
+    own = {id(issue) for report in reports for issue in report.issues}
+    errors = sum(issue.level == "error" for issue in issues)
     return {
         "version": 1,
         "tool": {"name": TOOL, "version": __version__},
         "lenient": lenient,
         "summary": {
-            "skills": len(verdicts),
-            "valid": sum(verdict.valid for verdict in verdicts),
+            "skills": len(reports),
+            "valid": sum(report.valid for report in reports),
             "errors": errors,
-            "warnings": len(findings) - errors,
+            "warnings": len(issues) - errors,
         },
         "skills": [
             {
-                "path": _sound(str(verdict.folder)),
-                "name": _sound(verdict.name),
-                "valid": verdict.valid,
-                "findings": [_record(finding) for finding in verdict.findings],
+                "path": _sound(str(report.folder)),
+                "name": _sound(report.name),
+                "valid": report.valid,
+                "findings": [_record(issue) for issue in report.issues],
             }
-            for verdict in verdicts
+            for report in reports
         ],
-        "others": [_record(finding) for finding in findings if id(finding) not in own],
+        "others": [_record(issue) for issue in issues if id(issue) not in own],
     }
 
 
-def _record(finding: Finding) -> dict[str, Any]:
+def _record(issue: Issue) -> dict[str, Any]:
     return {
-        "rule": finding.rule,
-        "level": finding.level,
-        "message": _sound(finding.problem),
-        "hint": _sound(finding.hint),
-        "mend": _sound(finding.hint),  # the key's old name, for one release
-        "file": _sound(str(finding.file)),
-        "line": finding.line,
-        "key": _sound(finding.key),
+        "rule": issue.rule,
+        "level": issue.level,
+        "message": _sound(issue.problem),
+        "hint": _sound(issue.hint),
+        "mend": _sound(issue.hint),  # the key's old name, for one release
+        "file": _sound(str(issue.file)),
+        "line": issue.line,
+        "key": _sound(issue.key),
     }
 
 
@@ -183,27 +183,28 @@ def _sound(text: str | None) -> str | None:
     return None if text is None else unicode_text(text)
 
 
-def _sarif(findings: Sequence[Finding]) -> dict[str, Any]:
+def _sarif(issues: Sequence[Issue]) -> dict[str, Any]:
+    from imprint import __version__
     from imprint.skills.validate.rules import RULES
     from imprint.support.sarif import Result, sarif, uri
 
     results = [
         Result(
-            finding.rule,
-            finding.level,
+            issue.rule,
+            issue.level,
             "".join(
                 [
-                    f"{finding.key}: " if finding.key else "",
-                    finding.problem,
-                    f"; {finding.hint}" if finding.hint else "",
+                    f"{issue.key}: " if issue.key else "",
+                    issue.problem,
+                    f"; {issue.hint}" if issue.hint else "",
                 ]
             ),
-            uri(finding.file),
-            finding.line or 1,
+            uri(issue.file),
+            issue.line or 1,
         )
-        for finding in findings
+        for issue in issues
     ]
-    return sarif(TOOL, list(RULES.values()), results)
+    return sarif(TOOL, __version__, list(RULES.values()), results)
 
 
 def _count(number: int, what: str) -> str:

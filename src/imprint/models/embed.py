@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.served.config import EndpointConfig
-from imprint.models.served.endpoint import Chat, Endpoint
+from imprint.models.served.endpoint import Connection, Endpoint
 from imprint.models.served.server import ContextFullError, FilteredError, TransientError
 
 Vectors = NDArray[np.float32]
@@ -67,8 +67,8 @@ class ServedEmbedder:
 
     async def _embed(self, texts: list[str]) -> Vectors:
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-        async with self.endpoint.connect() as chat:
-            found = [await self._persist(chat, batch) for batch in batches]
+        async with self.endpoint.connect() as connection:
+            found = [await self._persist(connection, batch) for batch in batches]
         if len({part.shape[1] for part in found}) != 1:
             raise PolicyError(
                 "the server gives vectors of different lengths",
@@ -77,9 +77,9 @@ class ServedEmbedder:
             )
         return np.concatenate(found)
 
-    async def _persist(self, chat: Chat, batch: list[str]) -> Vectors:
+    async def _persist(self, connection: Connection, batch: list[str]) -> Vectors:
         try:
-            return await chat.persist(lambda: self._ask(chat, batch))
+            return await connection.persist(lambda: self._ask(connection, batch))
         except (ContextFullError, FilteredError) as error:
             raise PolicyError(
                 f"the server does not take these texts: {error}",
@@ -88,12 +88,12 @@ class ServedEmbedder:
                 hint="name an embedding model that reads 512 tokens",
             ) from error
 
-    async def _ask(self, chat: Chat, batch: list[str]) -> Vectors:
+    async def _ask(self, connection: Connection, batch: list[str]) -> Vectors:
         """One try."""
         body = {"model": self.endpoint.model, "input": batch, **self.endpoint.config.extra}
-        response = await chat.post("embeddings", body, characters=sum(map(len, batch)))
+        response = await connection.post("embeddings", body, characters=sum(map(len, batch)))
         if response.status_code != 200:
-            self.endpoint.refuse(response, chat.served)
+            self.endpoint.refuse(response, connection.served)
         return read_vectors(response.content, len(batch))
 
 

@@ -1,4 +1,4 @@
-"""Search engines behind HTTP that speak as Search-R1's server does: `POST /retrieve`.
+"""Search engines behind HTTP with the API of Search-R1's server: `POST /retrieve`.
 
 Whatever fails is tried again or ends the job with an error; it never becomes an answer.
 """
@@ -29,7 +29,7 @@ LARGEST = 32 << 20  # bytes of an answer
 IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
 _AT_ONCE = 8  # requests
 _TOGETHER = 64  # queries in one request, where a server takes several
-_LONGEST = 300  # characters of a server's message that are told
+_LONGEST = 300  # characters of a server's message that are shown
 _BUSY = (429, 503)  # of a server that is there
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def read_answer(body: bytes, count: int, k: int, where: str) -> list[list[Hit]]:
     """The hits of `count` queries in the body of a 200, at most `k` each.
 
     Raises:
-        RetrievalError: it does not hold them; says which part is wrong.
+        RetrievalError: it does not hold them; names the part that is wrong.
     """
     try:
         content: Any = json.loads(body)

@@ -25,7 +25,7 @@ OnBad = Callable[[RetrievalError], None]
 
 
 def stop(error: RetrievalError) -> None:
-    """What is done about a bad row where nothing else is said."""
+    """What is done about a bad row by default."""
     raise error
 
 

@@ -1,4 +1,4 @@
-"""An index on disk: a folder whose `index.json`, written last, says what it is."""
+"""An index on disk: a folder whose `index.json`, written last, describes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IndexFacts:
     """What `index.json` holds.
 
     Attributes:
-        kind: the engine, a key of `imprint.retrieval.open.ENGINES`.
+        kind: the engine, a key of `imprint.retrieval.open.BACKENDS`.
         passages: how many.
         corpus: SHA-256 of the passages: two indexes of the same hash are of the same corpus.
         settings: the engine's own.
@@ -71,7 +71,7 @@ def open_passages(folder: Path, facts: IndexFacts) -> PassageFile:
     """
     passages = PassageFile(folder)
     if len(passages) != facts.passages:
-        raise damaged(folder, f"{len(passages):,} passages where {NAME} says {facts.passages:,}")
+        raise damaged(folder, f"{len(passages):,} passages where {NAME} has {facts.passages:,}")
     return passages
 
 
@@ -111,7 +111,7 @@ def building(
 
 
 def counted(passages: PassageFile, progress: Progress | None, every: int = 1000) -> Iterator[Passage]:
-    """`passages`, telling how many were taken."""
+    """`passages`, reporting how many were taken."""
     total = len(passages)
     for place, passage in enumerate(passages):
         yield passage
@@ -120,7 +120,7 @@ def counted(passages: PassageFile, progress: Progress | None, every: int = 1000)
 
 
 def _check_target(folder: Path) -> None:
-    """A folder that is replaced must be an index: a mistaken path must not cost somebody's files."""
+    """A folder that is replaced must be an index: a mistaken path must not cost the user's files."""
     if folder.exists() and not (folder / NAME).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise RetrievalError(
             "something else than an index is here", where=folder, hint="name a new folder, or that of an older index"

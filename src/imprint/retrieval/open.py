@@ -13,8 +13,8 @@ from imprint.retrieval.corpus import OnBad
 from imprint.retrieval.index import Progress, read_facts
 
 
-class Engine(Protocol):
-    """What is common to the engines with an index on disk; some take more options."""
+class IndexBackend(Protocol):
+    """What is common to the search engines with an index on disk; some take more options."""
 
     def build(
         self, corpus: Path, folder: Path, *, on_bad: OnBad = ..., progress: Progress | None = ..., **options: Any
@@ -23,26 +23,26 @@ class Engine(Protocol):
     def open(self, folder: Path, **options: Any) -> Retriever: ...
 
 
-ENGINES = {
+BACKENDS = {
     "bm25s": "imprint.retrieval.bm25:Bm25",
     "tantivy": "imprint.retrieval.tantivy:Tantivy",
     "dense": "imprint.retrieval.dense:Dense",
 }
 
 
-def engine(kind: str) -> Engine:
+def index_backend(kind: str) -> IndexBackend:
     """The engine that `index.json` names.
 
     Raises:
         RetrievalError: there is none of this name.
     """
-    if kind not in ENGINES:
+    if kind not in BACKENDS:
         raise RetrievalError(
-            f"there is no engine {kind!r}; there are {', '.join(ENGINES)}",
+            f"there is no engine {kind!r}; there are {', '.join(BACKENDS)}",
             hint="build the index again: `imprint search build`",
         )
-    module, name = ENGINES[kind].split(":")
-    return cast(Engine, getattr(import_module(module), name))
+    module, name = BACKENDS[kind].split(":")
+    return cast(IndexBackend, getattr(import_module(module), name))
 
 
 def open_retriever(
@@ -62,7 +62,7 @@ def open_retriever(
         return SearchClient(str(source), shape=shape, timeout=timeout, attempts=attempts)
     folder = _folder(source)
     kind = read_facts(folder).kind
-    return engine(kind).open(folder, **({"device": device} if kind == "dense" else {}))
+    return index_backend(kind).open(folder, **({"device": device} if kind == "dense" else {}))
 
 
 def _folder(source: str | Path) -> Path:
@@ -90,7 +90,7 @@ def check_retriever(source: str | Path, k: int, *, shape: str = "query") -> None
         finally:
             client.close()
     else:
-        engine(read_facts(_folder(source)).kind)
+        index_backend(read_facts(_folder(source)).kind)
 
 
 def is_address(source: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""A search engine as an HTTP server that speaks as Search-R1's does; see docs/retrieval.md for its API."""
+"""A search engine as an HTTP server with the API of Search-R1's server; see docs/retrieval.md for its API."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def make_app(retriever: Retriever, limits: Limits | None = None, facts: Mapping[
     """The server of one engine.
 
     Args:
-        facts: what `/health` tells about the index.
+        facts: what `/health` reports of the index.
     """
     limits, meters = limits or Limits(), _Meters()
     batcher = Batcher(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from imprint.context.shown import Shown
 from imprint.envs.base import Environment
 from imprint.models.sampling import Sampling
 from imprint.skills.skill import Skill
+from imprint.support.seeds import derive_seed as derive_seed
 from imprint.types import Episode, Exemplar, StepResult, StopReason, Task, Turn
 
 
@@ -117,12 +117,6 @@ class Live:
             admissible=tuple(self.admissible),
             **tokens,
         )
-
-
-def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from anything printable; the same parts give the same seed in every process."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def _stop_reason(result: StepResult) -> StopReason:

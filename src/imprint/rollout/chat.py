@@ -14,7 +14,7 @@ from imprint.context.chat import ChatContext
 from imprint.envs.base import FingerprintedWorld, World
 from imprint.errors import ImprintError, PolicyError
 from imprint.models.sampling import Sampling
-from imprint.models.served.endpoint import Chat, Endpoint
+from imprint.models.served.endpoint import Connection, Endpoint
 from imprint.models.served.server import ContextFullError, Reply
 from imprint.models.served.usage import Usage
 from imprint.rollout.base import Live, Request, derive_seed
@@ -79,22 +79,22 @@ class ChatRollout:
 
         async def play(place: int, request: Request) -> None:
             async with seats:
-                episode, usage = await self._play_one(chat, request, sampling)
+                episode, usage = await self._play_one(connection, request, sampling)
             self.store.add(self._key(request, sampling), episode, usage)
             finish(place, episode)
 
-        async with self.endpoint.connect() as chat, asyncio.TaskGroup() as group:
+        async with self.endpoint.connect() as connection, asyncio.TaskGroup() as group:
             for place, request in missing.items():
                 group.create_task(play(place, request))
 
-    async def _play_one(self, chat: Chat, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
+    async def _play_one(self, connection: Connection, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
         talk = self._open(request)
         said = self.context.start(request.skills, talk.first, request.exemplars)
         while talk.stop is StopReason.RUNNING:
             talk.messages.append({"role": "user", "content": said})
             try:
                 seed = derive_seed(request.seed, len(talk.turns))
-                reply = await chat.answer(talk.messages, sampling, seed)
+                reply = await connection.answer(talk.messages, sampling, seed)
             except ContextFullError as error:
                 if not talk.turns:
                     raise self._does_not_fit(request, error) from error
@@ -121,7 +121,7 @@ class ChatRollout:
             start=start,
             stop=start + usage.completion_tokens,
         )
-        talk.messages.append({"role": "assistant", "content": reply.spoken if reply.spoken.strip() else SILENCE})
+        talk.messages.append({"role": "assistant", "content": reply.answer if reply.answer.strip() else SILENCE})
         return self.context.follow(result)
 
     def _recall(self, request: Request, sampling: Sampling) -> Episode | None:

@@ -1,4 +1,4 @@
-"""What a run was told about its skills before it began: `trust.json` in its folder, and its reading for the report."""
+"""The findings about a run's skills before it began: `trust.json` in its folder, and its reading for the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import CheckpointError
-from imprint.security.vetting import FINE, Verdict
+from imprint.security.vetting import FINE, Clearance
 from imprint.support.files import atomic_write, read_text
 
 FILE_NAME = "trust.json"
@@ -17,7 +17,7 @@ FILE_NAME = "trust.json"
 
 @dataclass(frozen=True, slots=True)
 class TrustRow:
-    """One skill as the report shows it: all of it text that nobody vouches for.
+    """One skill as the report shows it: all of it untrusted text.
 
     Attributes:
         findings: (rule, place, why and evidence) of each that would have refused it.
@@ -33,11 +33,11 @@ class TrustRow:
 
     @property
     def overridden(self) -> bool:
-        """Whether it was used on somebody's word."""
+        """Whether it was allowed in spite of its findings."""
         return self.decision != FINE
 
 
-def record_trust(run: Path, refuse: str, verdicts: Sequence[Verdict]) -> list[str]:
+def record_trust(run: Path, refuse: str, clearances: Sequence[Clearance]) -> list[str]:
     """Write what was decided now, keeping what the skills were when the run began.
 
     Returns:
@@ -48,10 +48,10 @@ def record_trust(run: Path, refuse: str, verdicts: Sequence[Verdict]) -> list[st
     """
     first = {row["skill"]: row.get("began", row["fingerprint"]) for row in _rows(run)}
     rows = []
-    for verdict in verdicts:
-        row = verdict.to_record()
-        began = first.get(verdict.skill, verdict.fingerprint)
-        rows.append(row if began == verdict.fingerprint else {**row, "began": began})
+    for clearance in clearances:
+        row = clearance.to_record()
+        began = first.get(clearance.skill, clearance.fingerprint)
+        rows.append(row if began == clearance.fingerprint else {**row, "began": began})
     content = json.dumps({"refuse": refuse, "skills": rows}, indent=1) + "\n"
     path = run / FILE_NAME
     if not path.exists() or read_text(path) != content:
@@ -60,7 +60,7 @@ def record_trust(run: Path, refuse: str, verdicts: Sequence[Verdict]) -> list[st
 
 
 def overridden(run: Path) -> dict[str, tuple[str, str]]:
-    """The skills that the run uses on somebody's word: the fingerprint that the word was given for, and whose it was.
+    """The skills that are allowed in spite of their findings: the fingerprint that was allowed, and by whom.
 
     Raises:
         CheckpointError: the record is damaged.

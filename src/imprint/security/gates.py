@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from imprint.errors import TrustError
 from imprint.security.permissions import observe, permission_gate
 from imprint.security.scanned import scanned
-from imprint.security.trust import Gate, Outcome, Passage, Tier
-from imprint.skills.front import shown
+from imprint.security.trust import Gate, GateResult, GateStatus, Tier
+from imprint.skills.front import printable
 from imprint.skills.skill import Skill
 
 if TYPE_CHECKING:
@@ -23,26 +23,26 @@ def gates(
     tier: Tier,
     vouched: Mapping[Gate, str] | None = None,
     judge: Judge | None = None,
-) -> dict[Gate, Passage]:
-    """What each gate says to this skill at this tier.
+) -> dict[Gate, GateResult]:
+    """The result of each gate for this skill at this tier.
 
-    G1 and G4 are run. G2 needs somebody who understands the text, a judge or a person; G3 needs a sandbox that runs
-    it, which Imprint has not, so only a person's word opens it.
+    G1 and G4 are run. G2 needs a reader who understands the text, a judge or a person; G3 needs a sandbox that runs
+    it, which Imprint has not, so only a person can open it.
 
     Args:
         fingerprint: of the skill's files, for the scan that is kept by it.
         vouched: gates that a person opens, and why; a gate that passes by itself stays passed.
-        judge: who is asked for G2; nobody by default.
+        judge: who is asked for G2; by default G2 is not run.
 
     Raises:
-        TrustError: a word is given for G1 where the scan found something critical.
+        TrustError: G1 is vouched for where the scan found something critical.
         PolicyError: the judge cannot be reached.
     """
     assert skill.path is not None
     found = {
         Gate.G1: _scan_gate(skill, fingerprint),
         Gate.G2: _meaning_gate(skill, judge),
-        Gate.G3: Passage(Outcome.NOT_RUN, "Imprint runs no scripts of skills"),
+        Gate.G3: GateResult(GateStatus.NOT_RUN, "Imprint runs no scripts of skills"),
         Gate.G4: permission_gate(skill.allowed_tools, observe(skill.path), tier),
     }
     for gate, why in (vouched or {}).items():
@@ -50,47 +50,47 @@ def gates(
             continue
         if gate is Gate.G1 and scanned(skill.path, fingerprint).severity.word == "critical":
             raise TrustError(
-                f"has a critical finding, which nobody can vouch for: {found[gate].why}",
+                f"has a critical finding, which cannot be vouched for: {found[gate].why}",
                 where=skill.path,
                 hint=f"see `imprint skills scan {skill.path}`, and fix the skill",
             )
-        found[gate] = Passage(Outcome.VOUCHED, f"{why} (instead of: {found[gate].outcome}, {found[gate].why})")
+        found[gate] = GateResult(GateStatus.VOUCHED, f"{why} (instead of: {found[gate].status}, {found[gate].why})")
     return found
 
 
-def _scan_gate(skill: Skill, fingerprint: str) -> Passage:
+def _scan_gate(skill: Skill, fingerprint: str) -> GateResult:
     from imprint.security.scan import Severity
 
     assert skill.path is not None
     report = scanned(skill.path, fingerprint)
     if report.severity >= Severity.HIGH:
-        return Passage(Outcome.FAILED, _gravest(report))
+        return GateResult(GateStatus.FAILED, _most_severe(report))
     unread = f", {len(report.errors)} not parsed" if report.errors else ""
-    return Passage(Outcome.PASSED, _mildly(report) + unread)
+    return GateResult(GateStatus.PASSED, _mild(report) + unread)
 
 
-def _meaning_gate(skill: Skill, judge: Judge | None) -> Passage:
-    """What a judge says who was shown all of it; half a reading or an answer that counts for nothing opens nothing."""
+def _meaning_gate(skill: Skill, judge: Judge | None) -> GateResult:
+    """The judge's verdict on the whole skill; a part of it or an invalid answer opens nothing."""
     if judge is None:
-        return Passage(Outcome.NOT_RUN, "nobody has compared what it says with what it does")
+        return GateResult(GateStatus.NOT_RUN, "what it claims has not been compared with what it does")
     from imprint.security.judge import judge_all
     from imprint.security.scan import Severity, SkillReport
 
     assert skill.path is not None
     (report,) = judge_all([SkillReport(skill.path, skill.name)], judge)
-    who = f"{shown(judge.model)} judges: "
+    who = f"{printable(judge.model)} judges: "
     if report.severity >= Severity.HIGH:
-        return Passage(Outcome.FAILED, f"{who}{_gravest(report)}: {report.findings[0].evidence}")
+        return GateResult(GateStatus.FAILED, f"{who}{_most_severe(report)}: {report.findings[0].evidence}")
     if report.errors:
-        return Passage(Outcome.NOT_RUN, "; ".join(report.errors))
-    return Passage(Outcome.PASSED, who + _mildly(report))
+        return GateResult(GateStatus.NOT_RUN, "; ".join(report.errors))
+    return GateResult(GateStatus.PASSED, who + _mild(report))
 
 
-def _gravest(report: SkillReport) -> str:
+def _most_severe(report: SkillReport) -> str:
     first = report.findings[0]
     place = f"{first.file}:{first.line}" if first.line else first.file
     return f"{first.severity.word} {first.rule} in {place}"
 
 
-def _mildly(report: SkillReport) -> str:
+def _mild(report: SkillReport) -> str:
     return f"nothing above {report.severity.word}" if report.findings else "nothing found"

@@ -14,11 +14,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imprint.errors import PolicyError
 from imprint.security.scan.files import read_skill, text_of
 from imprint.security.scan.report import Finding, Severity, SkillReport, evidence, ordered
+
+if TYPE_CHECKING:
+    from imprint.models.served.endpoint import Connection
 
 MAX_CHARACTERS = 24_000
 MAX_FINDINGS = 20
@@ -52,7 +55,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: the messages, and what an honest answer repeats or never says."""
+    """One call: the messages, and what an honest answer repeats and what it never holds."""
 
     messages: tuple[Mapping[str, str], ...]
     nonce: str
@@ -79,15 +82,15 @@ def read_answer(question: Question, answer: str) -> tuple[list[Finding], str | N
     """The findings in an answer, and why it counts for nothing, if it does."""
     found = re.search(r"\{.*\}", answer, re.DOTALL)
     try:
-        said = json.loads(found.group()) if found else None
+        read = json.loads(found.group()) if found else None
     except (ValueError, RecursionError):
-        said = None
-    if isinstance(said, dict) and said.get("nonce") == question.bait:
+        read = None
+    if isinstance(read, dict) and read.get("nonce") == question.bait:
         return [], "the judge obeyed the text it was to judge"
-    if not isinstance(said, dict) or said.get("nonce") != question.nonce or not isinstance(said.get("findings"), list):
+    if not isinstance(read, dict) or read.get("nonce") != question.nonce or not isinstance(read.get("findings"), list):
         return [], "the judge's answer does not have the form that was asked for"
-    read = [_finding(entry, question) for entry in said["findings"][:MAX_FINDINGS]]
-    return [finding for finding in read if finding is not None], None
+    entries = [_finding(entry, question) for entry in read["findings"][:MAX_FINDINGS]]
+    return [finding for finding in entries if finding is not None], None
 
 
 def judge_all(reports: Sequence[SkillReport], judge: Judge) -> list[SkillReport]:
@@ -111,23 +114,23 @@ async def _judge_all(reports: Sequence[SkillReport], judge: Judge) -> list[Skill
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise PolicyError(problem, where=judge.endpoint, hint="give the address up to /v1") from error
-    async with Endpoint(config, judge.model).connect() as chat:
+    async with Endpoint(config, judge.model).connect() as connection:
         limit = asyncio.Semaphore(config.concurrency)
 
         async def judged(report: SkillReport) -> SkillReport:
             async with limit:
-                return await _judged(report, chat)
+                return await _judged(report, connection)
 
         return list(await asyncio.gather(*(judged(report) for report in reports)))
 
 
-async def _judged(report: SkillReport, chat: Any) -> SkillReport:
+async def _judged(report: SkillReport, connection: Connection) -> SkillReport:
     from imprint.models.sampling import Sampling
     from imprint.models.served.server import ContextFullError
 
     question = ask(report.path)
     try:
-        reply = await chat.answer(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
+        reply = await connection.answer(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
         findings, problem = read_answer(question, reply.text)
     except ContextFullError:
         findings, problem = [], "the skill does not fit into the judge's context"
@@ -161,11 +164,11 @@ def _finding(entry: Any, question: Question) -> Finding | None:
     """One finding of the judge; None if its evidence is not in the skill."""
     if not isinstance(entry, dict) or entry.get("pattern") not in PATTERNS:
         return None
-    file, said, why = (str(entry.get(key, "")) for key in ("file", "evidence", "why"))
+    file, quoted, why = (str(entry.get(key, "")) for key in ("file", "evidence", "why"))
     text = question.texts.get(file, "")
-    place = text.find(said.strip()) if said.strip() else -1
+    place = text.find(quoted.strip()) if quoted.strip() else -1
     if place < 0 or entry.get("severity") not in ("low", "medium", "high"):
         return None
     line = text.count("\n", 0, place) + 1
     severity = Severity.of(entry["severity"])
-    return Finding(f"{entry['pattern']}-judge", severity, file, line, evidence(said), evidence(f"a judge says: {why}"))
+    return Finding(f"{entry['pattern']}-judge", severity, file, line, evidence(quoted), evidence(f"the judge: {why}"))

@@ -1,6 +1,6 @@
 """`skills.lock`, beside the skills of a library: what was trusted, how far, and why.
 
-The file is yours, like any list of what you trust: one that comes with somebody else's library says what they trust, so
+The file is yours, like any list of what you trust: one that comes with another's library records what they trust, so
 read it or remove it before you use theirs.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import TrustError
-from imprint.security.trust import Gate, Outcome, Passage, Step, Tier, Trust, changed
+from imprint.security.trust import Gate, GateResult, GateStatus, Step, Tier, Trust, changed
 from imprint.skills.fingerprint import Files, changes, files_of, fingerprint
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.skill import Skill
 from imprint.support.files import atomic_write
 
@@ -88,7 +88,7 @@ def read_lock(library: Path) -> Lock:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         hint = "restore the file, or remove it and promote the skills anew"
-        raise TrustError(f"is damaged: {shown(str(error))}", where=path, line=line, hint=hint) from error
+        raise TrustError(f"is damaged: {printable(str(error))}", where=path, line=line, hint=hint) from error
 
 
 def write_lock(library: Path, lock: Mapping[str, Entry]) -> Path:
@@ -110,7 +110,8 @@ def _record(entry: Entry) -> dict[str, Any]:
         "fingerprint": trust.fingerprint,
         "files": dict(sorted(entry.files.items())),
         "gates": {
-            gate.value: {"outcome": way.outcome.value, "why": way.why} for gate, way in sorted(trust.gates.items())
+            gate.value: {"outcome": result.status.value, "why": result.why}
+            for gate, result in sorted(trust.gates.items())
         },
         "history": [{"on": step.on, "tier": step.tier.name, "because": step.because} for step in trust.history],
     }
@@ -118,7 +119,10 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 def _entry(value: Mapping[str, Any]) -> Entry:
     files = {_text(path): _text(line) for path, line in value["files"].items()}
-    gates = {Gate(gate): Passage(Outcome(way["outcome"]), _text(way["why"])) for gate, way in value["gates"].items()}
+    gates = {
+        Gate(gate): GateResult(GateStatus(result["outcome"]), _text(result["why"]))
+        for gate, result in value["gates"].items()
+    }
     history = tuple(Step(_text(step["on"]), Tier[step["tier"]], _text(step["because"])) for step in value["history"])
     trust = Trust(_text(value["fingerprint"]), Tier[value["tier"]], gates, history)
     if fingerprint(files) != trust.fingerprint:

@@ -1,4 +1,4 @@
-"""Gate G4: what a skill says it needs (`allowed-tools`) against what its code is seen to do; nothing is ever run."""
+"""Gate G4: what a skill declares (`allowed-tools`) against what its code is seen to do; nothing is ever run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from imprint.security.trust import Outcome, Passage, Tier
-from imprint.skills.front import shown
+from imprint.security.trust import GateResult, GateStatus, Tier
+from imprint.skills.front import printable
 
 _TOOL = re.compile(r"([A-Za-z_][\w-]*)(?:\(([^()]*)\))?")
 # What a shell does by itself and that reaches nothing outside of it.
@@ -59,21 +59,22 @@ def observe(folder: Path) -> Observed:
     return Observed(tuple(sorted(commands)), tuple(scripts), network)
 
 
-def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> Passage:
+def permission_gate(declared: str | None, observed: Observed, tier: Tier) -> GateResult:
     """Whether all that was observed is declared, and allowed at `tier`."""
     if observed.network and tier < Tier.T4:
-        return Passage(Outcome.FAILED, "uses the network, which only T4 may")
+        return GateResult(GateStatus.FAILED, "uses the network, which only T4 may")
     tools = _TOOL.findall(declared or "")
     shells = [pattern for tool, pattern in tools if tool == "Bash"]
     missing = sorted({_command_name(command) for command in observed.commands if not _covered(command, shells)})
     if observed.scripts and not shells:
         missing += list(observed.scripts)
     if missing:
-        told = ", ".join(shown(name, 40) for name in missing[:LONGEST]) + (" ..." if len(missing) > LONGEST else "")
-        return Passage(Outcome.FAILED, f"runs what allowed-tools does not declare: {told}")
+        more = " ..." if len(missing) > LONGEST else ""
+        listed = ", ".join(printable(name, 40) for name in missing[:LONGEST])
+        return GateResult(GateStatus.FAILED, f"runs what allowed-tools does not declare: {listed}{more}")
     if "" in shells and not observed.commands and not observed.scripts:
-        return Passage(Outcome.FAILED, "declares Bash without limits, and nothing of it is seen to be needed")
-    return Passage(Outcome.PASSED, "all that is observed is declared")
+        return GateResult(GateStatus.FAILED, "declares Bash without limits, and nothing of it is seen to be needed")
+    return GateResult(GateStatus.PASSED, "all that is observed is declared")
 
 
 def _covered(command: str, shells: list[str]) -> bool:

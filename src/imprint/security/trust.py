@@ -21,7 +21,7 @@ class Tier(IntEnum):
     T4 = 4
 
 
-class Right(StrEnum):
+class Permission(StrEnum):
     """What a skill may be used for. Imprint itself uses the first two; the others are for what runs beside it."""
 
     SHOW = "be shown to a model that acts in a world without tools"
@@ -40,14 +40,22 @@ class Gate(StrEnum):
     G4 = "G4"  # permissions: declared against observed
 
 
-class Outcome(StrEnum):
+class GateStatus(StrEnum):
+    """The result of a gate."""
+
     PASSED = "passed"
     FAILED = "failed"
     NOT_RUN = "not run"
     VOUCHED = "vouched for"  # by a person, who says why
 
 
-_FIRST = {Right.SHOW: Tier.T1, Right.PRACTISE: Tier.T1, Right.READ: Tier.T2, Right.RUN: Tier.T3, Right.NETWORK: Tier.T4}
+_FIRST = {
+    Permission.SHOW: Tier.T1,
+    Permission.PRACTISE: Tier.T1,
+    Permission.READ: Tier.T2,
+    Permission.RUN: Tier.T3,
+    Permission.NETWORK: Tier.T4,
+}
 # A tier needs the gates of the tiers below it too.
 NEEDED: Mapping[Tier, tuple[Gate, ...]] = {
     Tier.T1: (),
@@ -58,18 +66,18 @@ NEEDED: Mapping[Tier, tuple[Gate, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """What came of one gate, and why."""
+class GateResult:
+    """The result of one gate, and why."""
 
-    outcome: Outcome
+    status: GateStatus
     why: str = ""
 
     @property
     def open(self) -> bool:
-        return self.outcome in (Outcome.PASSED, Outcome.VOUCHED)
+        return self.status in (GateStatus.PASSED, GateStatus.VOUCHED)
 
 
-Gates = Mapping[Gate, Passage]
+Gates = Mapping[Gate, GateResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ class Trust:
 
     Attributes:
         fingerprint: of the content that the tier was given for.
-        gates: what they said when the tier was given; empty at T1.
+        gates: their results when the tier was given; empty at T1.
         history: every change, oldest first.
     """
 
@@ -97,24 +105,24 @@ class Trust:
     history: tuple[Step, ...] = ()
 
 
-def may(tier: Tier, right: Right) -> bool:
-    """Whether a skill of this tier has this right."""
-    return tier >= _FIRST[right]
+def may(tier: Tier, permission: Permission) -> bool:
+    """Whether a skill of this tier has this permission."""
+    return tier >= _FIRST[permission]
 
 
-def rights(tier: Tier) -> list[Right]:
+def permissions(tier: Tier) -> list[Permission]:
     """All that a skill of this tier may do."""
-    return [right for right in Right if may(tier, right)]
+    return [permission for permission in Permission if may(tier, permission)]
 
 
-def closed_gates(tier: Tier, gates: Gates) -> list[tuple[Gate, Passage]]:
+def closed_gates(tier: Tier, gates: Gates) -> list[tuple[Gate, GateResult]]:
     """The gates that keep a skill from this tier."""
-    found = [(gate, gates.get(gate, Passage(Outcome.NOT_RUN))) for gate in NEEDED[tier]]
-    return [(gate, passage) for gate, passage in found if not passage.open]
+    found = [(gate, gates.get(gate, GateResult(GateStatus.NOT_RUN))) for gate in NEEDED[tier]]
+    return [(gate, result) for gate, result in found if not result.open]
 
 
 def promote(trust: Trust, to: Tier, gates: Gates, *, because: str, on: str) -> Trust:
-    """The skill at a higher tier, on somebody's word and with its gates open.
+    """The skill at a higher tier, for a reason, and with its gates open.
 
     Raises:
         TrustError: it is there already, no reason is given, or a gate is closed (each is named).
@@ -124,11 +132,11 @@ def promote(trust: Trust, to: Tier, gates: Gates, *, because: str, on: str) -> T
         raise TrustError(f"is at {trust.tier.name} already", hint="use --revoke to go back to T1")
     closed = closed_gates(to, gates)
     if closed:
-        told = "; ".join(
-            f"{gate} {passage.outcome}" + (f": {passage.why}" if passage.why else "") for gate, passage in closed
+        listed = "; ".join(
+            f"{gate} {result.status}" + (f": {result.why}" if result.why else "") for gate, result in closed
         )
         raise TrustError(
-            f"{to.name} needs {', '.join(NEEDED[to])}: {told}",
+            f"{to.name} needs {', '.join(NEEDED[to])}: {listed}",
             hint='fix the skill, or vouch for a gate by name: --vouch "G2=I read it all"',
         )
     used = {gate: gates[gate] for gate in NEEDED[to]}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imprint.errors import TrustError
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 
 MAX_FILES = 20_000
 MAX_BYTES = 1_000_000_000
@@ -59,10 +59,10 @@ def fingerprint(files: Mapping[str, str]) -> str:
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What is different, one phrase a file: `scripts/run.sh changed`, `a.py added`, `b.py missing`."""
-    told = {path: "added" for path in now if path not in before}
-    told |= {path: "missing" for path in before if path not in now}
-    told |= {path: _how(before[path], now[path]) for path in before if path in now and before[path] != now[path]}
-    return [f"{shown(path)} {told[path]}" for path in sorted(told)]
+    kinds = {path: "added" for path in now if path not in before}
+    kinds |= {path: "missing" for path in before if path not in now}
+    kinds |= {path: _how(before[path], now[path]) for path in before if path in now and before[path] != now[path]}
+    return [f"{printable(path)} {kinds[path]}" for path in sorted(kinds)]
 
 
 def _line(path: Path, mode: int) -> str:

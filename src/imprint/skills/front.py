@@ -43,7 +43,7 @@ def parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any]
         values = {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
     except (ValueError, OverflowError) as error:  # an escape that is no character
         raise SkillError(
-            f"broken YAML: {shown(str(error))}", where=path, line=first_line, hint="fix the escapes in quotes"
+            f"broken YAML: {printable(str(error))}", where=path, line=first_line, hint="fix the escapes in quotes"
         ) from error
     except _RefusedError as error:
         line = _line(front, first_line, error.index)
@@ -57,7 +57,7 @@ def parse_front(path: Path, front: str, first_line: int) -> tuple[dict[str, Any]
     return values, {key: _line(front, first_line, index) for key, index in marks.items()}
 
 
-def shown(text: str, longest: int = 80) -> str:
+def printable(text: str, longest: int = 80) -> str:
     """Untrusted text as a message may show it: short, and without characters that a terminal obeys."""
     text = text if len(text) <= longest else text[:longest] + "..."
     return text if text.isprintable() else ascii(text)[1:-1]
@@ -98,9 +98,9 @@ def _marks(node: yaml.MappingNode, prefix: str = "") -> dict[str, int]:
             raise _RefusedError("a key is not a word", key.start_mark, "write `name: ...`")
         name = prefix + key.value
         if key.value == _MERGE and key.style is None:
-            raise _RefusedError("merged maps are not allowed", key.start_mark, "write the values out", shown(name))
+            raise _RefusedError("merged maps are not allowed", key.start_mark, "write the values out", printable(name))
         if name in marks:
-            raise _RefusedError("is given twice", key.start_mark, "keep one of them", shown(name))
+            raise _RefusedError("is given twice", key.start_mark, "keep one of them", printable(name))
         marks[name] = key.start_mark.index
         if isinstance(value, yaml.MappingNode):
             marks |= _marks(value, f"{name}.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import LibraryError
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.skill import EVERY_TASK, Skill
 from imprint.support.files import atomic_write
 
@@ -40,7 +40,7 @@ def read_groups(library: Path) -> Groups:
     except (OSError, ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         raise LibraryError(
-            f"cannot be read: {shown(str(error))}", where=path, line=line, hint="fix the file, or make it anew"
+            f"cannot be read: {printable(str(error))}", where=path, line=line, hint="fix the file, or make it anew"
         ) from error
     if not isinstance(content, dict) or not all(_is_group(name, names) for name, names in content.items()):
         hint = "write {GROUP: [SKILL, ...]}; a group's name has no comma, and is not *"
@@ -64,7 +64,7 @@ def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
     """The skills, those that the file names with its groups as their tasks.
 
     Raises:
-        LibraryError: the file is broken, or names a skill that is not here or says its tasks by itself.
+        LibraryError: the file is broken, or names a skill that is not here or names its own tasks.
     """
     tasks: dict[str, list[str]] = {}
     for group, names in read_groups(library).items():
@@ -73,10 +73,10 @@ def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
     known = {skill.name: skill for skill in skills}
     for name in tasks:
         if name not in known:
-            problem, hint = f"no skill is called {shown(name)!r}", "take the name out"
+            problem, hint = f"no skill is called {printable(name)!r}", "take the name out"
         elif known[name].tasks:
             problem, hint = (
-                f"{name!r} says its tasks in its own front matter",
+                f"{name!r} names its tasks in its own front matter",
                 "take the name out here, or `tasks` there",
             )
         else:

@@ -1,4 +1,4 @@
-"""Groups of skills for a curriculum: as their metadata says, or proposed by clustering what is written in them."""
+"""Groups of skills for a curriculum: as their metadata names them, or proposed by clustering their texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Group:
 
 
 def given_groups(skills: Sequence[Skill]) -> tuple[list[Group], list[Skill]]:
-    """The groups that metadata gives (`tasks`, else `category`), by name; and the skills that say neither.
+    """The groups that metadata gives (`tasks`, else `category`), by name; and the skills that have neither.
 
     A skill of several tasks is in several groups; one that serves all tasks is in the group `*`.
     """
@@ -91,9 +91,9 @@ def _vectors(skills: Sequence[Skill]) -> tuple[Any, list[str]]:
 
     def words(skill: Skill) -> list[str]:
         text = f"{skill.name.replace('-', ' ')} {skill.description} {skill.body}"
-        return [word for word in tokens(text) if _tells(word) and word not in ENGLISH_STOP_WORDS]
+        return [word for word in tokens(text) if _is_informative(word) and word not in ENGLISH_STOP_WORDS]
 
-    # Words of one skill alone bind it to no other; words of most skills tell them not apart.
+    # Words of one skill alone bind it to no other; words of most skills do not distinguish them.
     for rarest, commonest in ((2, 0.3), (1, 1.0)):
         vectorizer: Any = TfidfVectorizer(analyzer=words, sublinear_tf=True, min_df=rarest, max_df=commonest)
         try:
@@ -105,7 +105,7 @@ def _vectors(skills: Sequence[Skill]) -> tuple[Any, list[str]]:
     raise LibraryError("a page has no words to go by", hint="write `metadata.tasks` by hand")
 
 
-def _tells(word: str) -> bool:
+def _is_informative(word: str) -> bool:
     """Whether it is a word that could name a group: letters and digits, not only digits."""
     return word.isalnum() and not word.isdigit() and (len(word) > 2 or not word.isascii())
 

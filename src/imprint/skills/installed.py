@@ -87,5 +87,5 @@ def _folder_of(name: str) -> Path:
 
 def _hint(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
-    said = f"did you mean {near[0]!r}? " if near else ""
-    return f"{said}give a folder of skill folders, or an installed library: {', '.join(names) or 'there is none'}"
+    near_name = f"did you mean {near[0]!r}? " if near else ""
+    return f"{near_name}give a folder of skill folders, or an installed library: {', '.join(names) or 'there is none'}"

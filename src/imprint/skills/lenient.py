@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import SkillError
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.skill import EMPTY_PAGE, MAX_BYTES, MAX_NAME, Skill, broken_name, normal_name
 from imprint.skills.validate.loose import loose_values
 from imprint.skills.validate.spec import page_parts, validate
@@ -56,12 +56,15 @@ def _name(given: Any, folder: Path) -> str:
         if name and not broken_name(name):
             return name
     raise SkillError(
-        f"neither its name nor its folder '{shown(folder.name)}' makes a name", where=folder, key="name", hint="name it"
+        f"neither its name nor its folder '{printable(folder.name)}' makes a name",
+        where=folder,
+        key="name",
+        hint="name it",
     )
 
 
 def _text(value: Any) -> str | None:
-    """A value as one text; None for one that says nothing."""
+    """A value as one text; None for one that is empty."""
     if isinstance(value, list):
         value = " ".join(_text(item) or "" for item in value)
     return (_clean(value).strip() or None) if isinstance(value, str) else None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 
 from imprint.errors import LibraryError
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.group_file import with_groups
 from imprint.skills.installed import claims_a_skill, library_folder
 from imprint.skills.lenient import read_lenient
@@ -16,7 +20,7 @@ from imprint.skills.skill import EVERY_TASK, Skill, skill_file
 
 
 class SkillLibrary:
-    """Skills by name: general ones first, then by name.
+    """Skills by name: general ones first, then by name. It never changes: a `LibraryEdit` makes another.
 
     Raises:
         LibraryError: two skills share a name.
@@ -60,6 +64,14 @@ class SkillLibrary:
     def names(self) -> tuple[str, ...]:
         return tuple(self._by_name)
 
+    @cached_property
+    def content_hash(self) -> str:
+        """One hash of the skills: libraries with equal skills have the same, wherever they were read from."""
+        keys = [field.name for field in fields(Skill) if field.compare]
+        rows = [{key: getattr(skill, key) for key in keys} for skill in sorted(self.skills, key=lambda one: one.name)]
+        text = json.dumps([{**row, "metadata": dict(row["metadata"])} for row in rows], sort_keys=True)
+        return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
+
     def __len__(self) -> int:
         return len(self.skills)
 
@@ -81,14 +93,14 @@ class SkillLibrary:
         """Every category is served by a skill, and every skill serves a category.
 
         Raises:
-            LibraryError: all that is amiss, with the file and the key for each skill.
+            LibraryError: all problems, with the file and the key for each skill.
         """
-        amiss = [f"no skill serves the tasks {category!r}" for category in categories if not self.serving(category)]
+        problems = [f"no skill serves the tasks {category!r}" for category in categories if not self.serving(category)]
         for skill in self.skills:
-            amiss += [f"{_place(skill)}: metadata.tasks: {text}" for text in _task_problems(skill, categories)]
-        if amiss:
+            problems += [f"{_place(skill)}: metadata.tasks: {text}" for text in _task_problems(skill, categories)]
+        if problems:
             raise LibraryError(
-                "; ".join(amiss),
+                "; ".join(problems),
                 where=self.where,
                 key="metadata.tasks",
                 hint=f'name task categories, or "*" for all; the categories are: {", ".join(categories)}',
@@ -102,7 +114,7 @@ def _task_problems(skill: Skill, categories: Sequence[str]) -> list[str]:
     for task in skill.tasks:
         if task != EVERY_TASK and task not in categories:
             near = _nearest(task, categories)
-            problems.append(f"no task is called {shown(task)!r}" + (f" (did you mean {near!r}?)" if near else ""))
+            problems.append(f"no task is called {printable(task)!r}" + (f" (did you mean {near!r}?)" if near else ""))
     return problems
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from imprint.errors import SkillError
-from imprint.skills.front import parse_front, shown
+from imprint.skills.front import parse_front, printable
 from imprint.support.files import atomic_write
 
 FILE_NAMES = ("SKILL.md", "skill.md")
@@ -31,8 +31,8 @@ class Skill:
         name: lowercase letters (of any script), digits and single hyphens; the folder has the same name.
         description: what it does and when to use it.
         body: the page itself, Markdown.
-        metadata: strings by string; `tasks` says which task categories it serves (`*`: all of them).
-        path: the folder it was read from.
+        metadata: strings by string; `tasks` names the task categories it serves (`*`: all of them).
+        path: the folder it was read from; None for text that no file holds, such as what a model wrote.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Skill:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The task categories this skill serves: `("*",)` for all, `()` when it does not say."""
+        """The task categories this skill serves: `("*",)` for all, `()` when it names none."""
         return tuple(part.strip() for part in self.metadata.get("tasks", "").split(",") if part.strip())
 
     @property
@@ -92,16 +92,13 @@ class Skill:
             SkillError: the skill breaks a rule; nothing is written.
             CheckpointError: the folder cannot be written.
         """
-        values: dict[str, Any] = {"name": self.name, "description": self.description}
-        values |= {key: value for key, value in self._optional().items() if value not in (None, {})}
-        for key, text, hint in _broken_rules(values):
+        for key, text, hint in _broken_rules(self._front()):
             raise SkillError(text, where=parent, key=key, hint=hint)
         if self.name != normal_name(self.name):
             text, hint = "is not in the form in which names are compared", f"call it '{normal_name(self.name)}'"
-            raise SkillError(f"'{shown(self.name)}' {text}", where=parent, key="name", hint=hint)
+            raise SkillError(f"'{printable(self.name)}' {text}", where=parent, key="name", hint=hint)
         folder = Path(parent) / self.name
-        front = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000)
-        data = f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
+        data = self.page()
         # The reader has the last word: what it would refuse, or read as another skill, never reaches the disk.
         _, problems = _parse(data, folder / FILE_NAMES[0])
         for problem in problems:
@@ -109,13 +106,20 @@ class Skill:
         atomic_write(folder / FILE_NAMES[0], data)
         return folder
 
-    def _optional(self) -> dict[str, Any]:
-        return {
+    def page(self) -> bytes:
+        """The SKILL.md of this skill, whether it keeps the rules or not."""
+        front = yaml.safe_dump(self._front(), sort_keys=False, allow_unicode=True, width=10_000)
+        return f"---\n{front}---\n\n{self.body.strip()}\n".encode("utf-8", "surrogatepass")
+
+    def _front(self) -> dict[str, Any]:
+        optional = {
             "license": self.license,
             "compatibility": self.compatibility,
             "metadata": dict(self.metadata),
             "allowed-tools": self.allowed_tools,
         }
+        given = {key: value for key, value in optional.items() if value not in (None, {})}
+        return {"name": self.name, "description": self.description, **given}
 
 
 def normal_name(name: str, *, strip: bool = True) -> str:
@@ -131,7 +135,7 @@ def broken_name(name: str) -> list[str]:
         broken.append(f"has {len(name):,} characters, over {MAX_NAME}")
     hyphens = name.startswith("-") or name.endswith("-") or "--" in name
     if not name or name != name.lower() or hyphens or not all(c.isalnum() or c == "-" for c in name):
-        broken.append(f"'{shown(name)}' is not a valid name")
+        broken.append(f"'{printable(name)}' is not a valid name")
     return broken
 
 
@@ -192,7 +196,7 @@ def _read_bytes(path: Path) -> bytes:
 def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     """A skill, or all that is wrong with it; `path` is the file that `data` is or will be in."""
     try:
-        front, body, body_line = _split(path, _decode(path, data))
+        front, body, body_line = _split(path, decode_page(path, data))
         values, lines = parse_front(path, front, first_line=2)
     except SkillError as problem:
         return None, [problem]
@@ -200,7 +204,7 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     folder = Path(os.path.abspath(path.parent)).name  # noqa: PTH100 - `absolute` keeps `..`
     problems = [
         SkillError(
-            text, where=path, key=shown(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), hint=hint
+            text, where=path, key=printable(key), line=lines.get(key, lines.get(key.partition(".")[0], 1)), hint=hint
         )
         for key, text, hint in _broken_rules(values, folder)
     ]
@@ -222,7 +226,12 @@ def _parse(data: bytes, path: Path) -> tuple[Skill | None, list[SkillError]]:
     return skill, []
 
 
-def _decode(path: Path, data: bytes) -> str:
+def decode_page(path: Path, data: bytes) -> str:
+    """The text of a SKILL.md.
+
+    Raises:
+        SkillError: it is too large, not UTF-8, or holds a NUL character.
+    """
     if len(data) > MAX_BYTES:
         raise SkillError(f"is over {MAX_BYTES:,} bytes", where=path, hint="move long material to references/")
     try:
@@ -267,7 +276,7 @@ def _broken_rules(values: Mapping[str, Any], folder: str | None = None) -> list[
         hint = "use lowercase letters, digits and single hyphens between"
         broken += [("name", problem, hint) for problem in broken_name(name)]
         if folder is not None and normal_name(name) != normal_name(folder, strip=False):
-            problem = f"'{shown(name)}' differs from its folder '{shown(folder)}'"
+            problem = f"'{printable(name)}' differs from its folder '{printable(folder)}'"
             broken.append(("name", problem, "give both the same name"))
     return broken + _metadata_rules(values.get("metadata"))
 

@@ -1,4 +1,4 @@
-"""Where skills are in a tree of folders that nobody vouches for."""
+"""Where skills are in a tree of untrusted folders."""
 
 from __future__ import annotations
 

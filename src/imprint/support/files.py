@@ -52,7 +52,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
             _write(file.fileno(), content)
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes private files
-        os.replace(temporary, path)  # noqa: PTH105 - the name says what matters: an older file is replaced
+        os.replace(temporary, path)  # noqa: PTH105 - the name is clearer: an older file is replaced
         _sync_folder(path.parent)
     except BaseException as error:
         if temporary is not None:

@@ -66,7 +66,7 @@ class Progress:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bar.start()
-        if not self.console.quiet:  # else Python's own handler says it
+        if not self.console.quiet:  # else Python's own handler prints it
             logging.getLogger("imprint").addHandler(self._warnings)
         return self
 
@@ -79,7 +79,7 @@ class Progress:
 
 
 class _Warnings(logging.Handler):
-    """What Imprint's modules warn of while the job goes on, as lines that stay."""
+    """What Imprint's modules warn of while the job runs, as lines that stay."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(logging.WARNING)

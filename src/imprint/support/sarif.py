@@ -9,8 +9,6 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 from urllib.parse import quote
 
-from imprint import __version__
-
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 Level = Literal["error", "warning", "note"]
 
@@ -22,7 +20,7 @@ class Rule:
     Attributes:
         id: what results refer to, e.g. `name-folder`; never changes its meaning.
         name: a few words, in CamelCase by custom.
-        short: one sentence that says what is wrong.
+        short: one sentence: what is wrong.
         help: what it means and how to fix it, Markdown.
         level: of its results, unless they say otherwise.
         properties: what a service wants beside (`tags`, `precision`, `security-severity`).
@@ -55,8 +53,8 @@ class Result:
     line: int = 1
 
 
-def sarif(tool: str, rules: Sequence[Rule], results: Sequence[Result]) -> dict[str, Any]:
-    """One run of `tool`, ready for `json.dumps`.
+def sarif(tool: str, version: str, rules: Sequence[Rule], results: Sequence[Result]) -> dict[str, Any]:
+    """One run of a version of `tool`, ready for `json.dumps`.
 
     Raises:
         ValueError: a result refers to a rule that is not there, or two rules share an id.
@@ -67,7 +65,7 @@ def sarif(tool: str, rules: Sequence[Rule], results: Sequence[Result]) -> dict[s
     unknown = next((result.rule for result in results if result.rule not in index), None)
     if unknown is not None:
         raise ValueError(f"no rule is called {unknown!r}")
-    driver = {"name": tool, "version": __version__, "rules": [_rule(rule) for rule in rules]}
+    driver = {"name": tool, "version": version, "rules": [_rule(rule) for rule in rules]}
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints"}
     return {
         "$schema": SCHEMA,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from imprint.envs.base import Demonstration, Environment
+from imprint.envs.household.banks import BANK_TASKS
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.game import FAMILIES, Game, fingerprint
@@ -72,6 +73,7 @@ class HouseholdWorld:
     """
 
     name = "household"
+    bank_tasks = BANK_TASKS
 
     def __init__(
         self,

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-OURS = ("model", "messages", "stream", "n")  # what a request says by itself
+OURS = ("model", "messages", "stream", "n")  # keys of a request that Imprint sets
 SECRETS = ("api_key", "api-key", "authorization")
 
 
 class EndpointConfig(BaseModel):
-    """The recipe's `endpoint` section: a server that speaks OpenAI's chat completions; the recipe's `model` is then the
+    """The recipe's `endpoint` section: a server with OpenAI's chat completions API; the recipe's `model` is then the
     name under which it serves the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -34,7 +34,7 @@ class EndpointConfig(BaseModel):
     retries: int = Field(
         default=8,
         ge=0,
-        description="Tries after the first, with exponential back-off (8: about two minutes) or as Retry-After says.",
+        description="Tries after the first, with exponential back-off (8: about two minutes) or after `Retry-After`.",
     )
     price_input: float | None = Field(default=None, ge=0, description="Of a million prompt tokens, in any currency.")
     price_output: float | None = Field(default=None, ge=0, description="Of a million answered tokens.")

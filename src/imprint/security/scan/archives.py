@@ -28,7 +28,7 @@ def is_archive(data: bytes) -> bool:
 
 
 def archive_members(data: bytes) -> Iterator[Member]:
-    """The members of an archive; a damaged one ends in a member that says so."""
+    """The members of an archive; a damaged one ends in a member that is marked as damaged."""
     try:
         if data.startswith(b"PK"):
             yield from _zip(data)

@@ -7,15 +7,18 @@ The analysers of Python, shell and JavaScript follow values and write down event
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
-# Labels. One with a name after a colon says which: `secret:OPENAI_API_KEY`, `credential-file:~/.ssh/id_rsa`.
+if TYPE_CHECKING:
+    import ast
+
+# Labels. One with a name after a colon is more specific: `secret:OPENAI_API_KEY`, `credential-file:~/.ssh/id_rsa`.
 SECRET: Final = "secret"
 ENVIRONMENT: Final = "environment"  # all of it
 CREDENTIAL_FILE: Final = "credential-file"
@@ -91,7 +94,7 @@ class Trace:
             self.files[key] = self.files.get(key, NO_LABELS) | labels
 
     def read(self, path: str) -> frozenset[str]:
-        """The labels of a file's content: what was written there, or what the path's name tells."""
+        """The labels of a file's content: what was written there, or what the path's name shows."""
         found = self.files.get(path.removeprefix("./"), NO_LABELS)
         if not path:
             return NO_LABELS
@@ -101,6 +104,29 @@ class Trace:
         if CONVERSATION_PATH.search(path):
             return found | {CONVERSATION}
         return found | {f"{FILE}:{path}"}
+
+
+class PythonAnalysis(Protocol):
+    """What the table of known Python functions needs of the analysis that calls it."""
+
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def globals(self) -> MutableMapping[str, Value]: ...
+    @property
+    def inline(self) -> Callable[[str, str, int, frozenset[str]], None]: ...
+    def value(self, node: ast.expr, scope: MutableMapping[str, Value]) -> Value: ...
+
+
+class ShellAnalysis(Protocol):
+    """What the table of known shell commands needs of the analysis that calls it."""
+
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def inline(self) -> Callable[[str, str, int], None]: ...
+    def call(self, words: list[Value], stdin: Value, line: int) -> Value: ...
+    def nested(self, text: Value, line: int) -> Value: ...
 
 
 def plain_labels(labels: Iterable[str]) -> set[str]:
@@ -165,7 +191,7 @@ def _names() -> tuple[frozenset[str], dict[str, str]]:
 
 
 def owners(name: str) -> set[str]:
-    """Whose secret it is, as far as its name tells: `SLACK_BOT_TOKEN` is Slack's."""
+    """Whose secret it is, as far as its name shows: `SLACK_BOT_TOKEN` is Slack's."""
     generic, _ = _names()
     return {word for word in re.split(r"[^a-z0-9]+", name.lower()) if len(word) > 1 and word not in generic}
 

@@ -113,8 +113,8 @@ def _markdown(file: str, text: str) -> Iterator[Document]:
             prose.append(line)
     page = "\n".join(prose)
     hidden = hidden_parts(page)
-    for start, _, said in hidden:
-        yield Document(file, page.count("\n", 0, start) + 1, "prose", said, "comment")
+    for start, _, content in hidden:
+        yield Document(file, page.count("\n", 0, start) + 1, "prose", content, "comment")
     for start, end, _ in reversed(hidden):
         page = page[:start] + "\n" * page.count("\n", start, end) + page[end:]
     yield Document(file, 1, "prose", page, "page")
@@ -155,13 +155,13 @@ def _json(file: str, text: str, first_line: int = 1) -> Iterator[Document]:
     except (ValueError, RecursionError):
         yield Document(file, first_line, "other", text, "file" if first_line == 1 else "block")
         return
-    for command, env, said in _commands(loaded, 0):
-        place = text.find(json.dumps(said)[1:-1][:40]) if said else -1
+    for command, env, content in _commands(loaded, 0):
+        place = text.find(json.dumps(content)[1:-1][:40]) if content else -1
         line = first_line + (text.count("\n", 0, place) if place >= 0 else 0)
         yield Document(file, line, "shell", env + command, "server")
-    for said in _descriptions(loaded, 0):
-        place = text.find(json.dumps(said, ensure_ascii=False)[1:-1][:60])
-        yield Document(file, first_line + (text.count("\n", 0, place) if place >= 0 else 0), "prose", said, "page")
+    for content in _descriptions(loaded, 0):
+        place = text.find(json.dumps(content, ensure_ascii=False)[1:-1][:60])
+        yield Document(file, first_line + (text.count("\n", 0, place) if place >= 0 else 0), "prose", content, "page")
 
 
 def _commands(value: Any, depth: int) -> Iterator[tuple[str, str, str]]:

@@ -36,15 +36,15 @@ def decoded_text(text: str) -> str:
 
 
 def layers(text: str) -> Iterator[tuple[int, str]]:
-    """Each encoded run of a text that decodes to readable text: its index, and what it says."""
+    """Each encoded run of a text that decodes to readable text: its index, and the decoded text."""
     count = 0
     for mark, pattern, decode in _KINDS:
         if mark not in text:
             continue
         for found in pattern.finditer(text):
-            said = decode(found)
-            if said and _says_something(said):
-                yield found.start(), said
+            decoded = decode(found)
+            if decoded and _is_readable(decoded):
+                yield found.start(), decoded
                 count += 1
                 if count >= MAX_LAYERS:
                     return
@@ -72,7 +72,7 @@ def _readable(raw: bytes) -> str:
     return found if found and sum(c.isprintable() or c in "\n\t\r" for c in found) > 0.95 * len(found) else ""
 
 
-def _says_something(text: str) -> bool:
+def _is_readable(text: str) -> bool:
     """Whether it is words, an address or code, and not a hash or a key that happens to be printable."""
     letters = sum(c.isascii() and (c.isalpha() or c in " /._-") for c in text)
     return len(text) >= 8 and letters >= MIN_LETTERS * len(text) and bool(re.search(r"[ /.;({]", text))

@@ -57,7 +57,7 @@ class SkillFile:
     Attributes:
         data: its bytes; only the head of what is refused.
         refused: why its content was not read, if it was not, e.g. that it is a compiled program.
-        compiled: it is refused because it is code that nobody can read.
+        compiled: it is refused because it is code that cannot be read.
     """
 
     name: str

@@ -12,7 +12,7 @@ _STYLED = re.compile(
     r"color\s*:\s*(?:white\b|#fff\b|#ffffff\b|transparent))[^<>]{0,300}>",
     re.IGNORECASE,
 )
-Part = tuple[int, int, str]  # where it begins and ends, and what it says
+Part = tuple[int, int, str]  # where it begins and ends, and its text
 
 
 def hidden_parts(page: str) -> list[Part]:

@@ -1,4 +1,4 @@
-"""What a skill says it is and may do, held against what its code does."""
+"""What a skill declares that it is and may do, compared with what its code does."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def read_intent(page: Path, text: str) -> tuple[Intent, str | None]:
     key = "permissions" if "permissions" in values else "allowed-tools"
     declared = values.get(key)
     tools = None if declared is None else _words(declared)
-    said = _words(values.get("name", "")), _words(values.get("description", ""))
-    return Intent(*said, tools, frozenset(_hosts(declared)), key == "permissions", places), None
+    names = _words(values.get("name", "")), _words(values.get("description", ""))
+    return Intent(*names, tools, frozenset(_hosts(declared)), key == "permissions", places), None
 
 
 def compare(
     intent: Intent, page: str, name: str, events: list[tuple[Document, Event]], documents: list[Document]
 ) -> Iterator[Finding]:
-    """Findings where what is done departs from what is said."""
+    """Findings where what the code does departs from what is declared."""
     imitated = skill_lookalike(name) or skill_lookalike(intent.name)
     if imitated is not None:
         yield _finding("SC1-lookalike-name", page, intent.lines.get("name", 1), f"{intent.name or name} for {imitated}")
@@ -91,12 +91,12 @@ def compare(
                 )
         for host, document, at in _reached(events) if intent.hosts else ():
             if not any(_within(host, limit) for limit in intent.hosts):
-                told = f"reaches {host}, declared: {', '.join(sorted(intent.hosts))}"
-                yield _finding(rule_id, document.file, at, told)
-    said = " ".join(document.text for document in documents if document.role == "page" and document.file == page)
+                problem = f"reaches {host}, declared: {', '.join(sorted(intent.hosts))}"
+                yield _finding(rule_id, document.file, at, problem)
+    prose = " ".join(document.text for document in documents if document.role == "page" and document.file == page)
     for what, declared, places in _done(events, documents, scripts=True):
-        if (declared is _NETWORK and context("says_offline").search(said)) or (
-            declared is _WRITE and context("says_read_only").search(said)
+        if (declared is _NETWORK and context("says_offline").search(prose)) or (
+            declared is _WRITE and context("says_read_only").search(prose)
         ):
             yield _finding("PE1-contradicts", places[0].file, places[1], what)
 
@@ -143,7 +143,7 @@ def _within(host: str, limit: str) -> bool:
 
 
 def _hosts(value: Any, named: bool = False) -> Iterator[str]:
-    """The machines that a declaration names; a bare name counts under a key that says so (`network: [...]`)."""
+    """The machines that a declaration names; a bare name counts under a key of that kind (`network: [...]`)."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _hosts(part, named or bool(_NAMES_HOSTS.fullmatch(str(key))))

@@ -79,12 +79,12 @@ def _without_tags(text: str, hidden: list[Hidden]) -> str:
     """Tag characters are invisible ASCII; they become visible, unless they are a flag's."""
     out, last = [], 0
     for found in _TAGS.finditer(text):
-        said = "".join(chr(ord(c) - 0xE0000) for c in found.group() if 0xE0020 <= ord(c) < 0xE007F)
+        hidden_text = "".join(chr(ord(c) - 0xE0000) for c in found.group() if 0xE0020 <= ord(c) < 0xE007F)
         out.append(text[last : found.start()])
         last = found.end()
         if text[found.start() - 1 : found.start()] != "\U0001f3f4":
-            hidden.append(Hidden("tags", _line(text, found.start()), said))
-            out.append(f" {said} ")
+            hidden.append(Hidden("tags", _line(text, found.start()), hidden_text))
+            out.append(f" {hidden_text} ")
     return "".join([*out, text[last:]])
 
 

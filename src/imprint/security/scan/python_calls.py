@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from imprint.security.scan.behaviour import (
     CREDENTIAL_FILE,
@@ -23,6 +22,7 @@ from imprint.security.scan.behaviour import (
     SECRET_SEARCH,
     VARIABLE,
     WIDE_PATH,
+    PythonAnalysis,
     Value,
     has,
     is_secret_name,
@@ -31,9 +31,6 @@ from imprint.security.scan.behaviour import (
     plain_labels,
 )
 from imprint.security.scan.encodings import decoded_text
-
-if TYPE_CHECKING:
-    from imprint.security.scan.python_code import PythonModule
 
 _HTTP_SENDERS = (
     "post",
@@ -54,7 +51,7 @@ _HTTP_SENDERS = (
 class PythonCall:
     """One call: what is called, and what is known of its arguments and of the object it is a method of."""
 
-    module: PythonModule
+    module: PythonAnalysis
     node: ast.Call
     dotted: str
     args: list[Value]

@@ -1,4 +1,4 @@
-"""What a scan says: findings, and one report for each skill."""
+"""The results of a scan: findings, and one report for each skill."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 
 LONGEST_EVIDENCE = 200
 
@@ -76,7 +76,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SkillReport:
-    """All findings of one skill, gravest first, and what could not be parsed (the scan went on without it)."""
+    """All findings of one skill, the most severe first, and what could not be parsed and was left out."""
 
     path: Path
     name: str
@@ -85,7 +85,7 @@ class SkillReport:
 
     @property
     def severity(self) -> Severity:
-        """That of the gravest finding."""
+        """That of the most severe finding."""
         return max((finding.severity for finding in self.findings), default=Severity.NONE)
 
     def to_json(self) -> dict[str, Any]:
@@ -100,11 +100,11 @@ class SkillReport:
 
 def evidence(text: str) -> str:
     """Untrusted text as evidence: one short line, nothing that a terminal obeys."""
-    return shown(" ".join(text[: 4 * LONGEST_EVIDENCE].split()), LONGEST_EVIDENCE)
+    return printable(" ".join(text[: 4 * LONGEST_EVIDENCE].split()), LONGEST_EVIDENCE)
 
 
 def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Gravest first, then by place; one finding per rule and line."""
+    """Most severe first, then by place; one finding per rule and line."""
     unique: dict[tuple[str, str, int], Finding] = {}
     for finding in findings:
         key = (finding.rule, finding.file, finding.line)

@@ -99,13 +99,13 @@ class Rule:
 
 
 def _owner(event: Event, names: list[str]) -> str:
-    """Whether secrets go to whom they are for: `own`, `foreign`, or `unsaid` where names do not tell."""
+    """Whether secrets go to whom they are for: `own`, `foreign`, or `unsaid` where the names do not show it."""
     host = host_of(event.text)
     if is_local(host):
         return "own"
-    said = [name for name in names if owners(name)]
-    if said and host:
-        return "own" if all(belongs(name, event.text) for name in said) else "foreign"
+    owned = [name for name in names if owners(name)]
+    if owned and host:
+        return "own" if all(belongs(name, event.text) for name in owned) else "foreign"
     return "unsaid"
 
 

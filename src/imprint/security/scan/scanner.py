@@ -82,15 +82,15 @@ class _Scan:
 
     def _unwrap(self, file: str, text: str, line: int, depth: int) -> None:
         """What encodings hide in a text, as documents of their own."""
-        for place, said in layers(text) if depth < MAX_LAYERS else ():
+        for place, layer in layers(text) if depth < MAX_LAYERS else ():
             at = line or text.count("\n", 0, place) + 1
-            if re.match(r"https?://[^\s]+$", said):
+            if re.match(r"https?://[^\s]+$", layer):
                 role = "server" if file.endswith(SERVERS) else ""
-                self.findings.append(_finding("SC3-hidden-url", file, at, said, role))
+                self.findings.append(_finding("SC3-hidden-url", file, at, layer, role))
                 continue
             for language in ("shell", "python", "prose"):
-                self.documents.append(Document(file, at, language, said, "layer"))
-            self._unwrap(file, said, at, depth + 1)
+                self.documents.append(Document(file, at, language, layer, "layer"))
+            self._unwrap(file, layer, at, depth + 1)
 
 
 def scan_tree(root: Path) -> list[SkillReport]:
@@ -131,7 +131,7 @@ def _trick(file: str, trick: Hidden) -> Finding:
 
 
 def _raised(role: str, finding: Finding) -> Finding:
-    """What stands where nobody sees it is worse than what can be read."""
+    """What is hidden from readers is worse than what can be read."""
     name = {"comment": "P2-hidden-order", "layer": "SC3-layer"}.get(role)
     if name is None or finding.severity < Severity.MEDIUM:
         return finding

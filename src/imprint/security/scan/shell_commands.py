@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from imprint.security.scan.behaviour import (
     CREDENTIAL_FILE,
@@ -22,15 +21,13 @@ from imprint.security.scan.behaviour import (
     SECRET,
     SECRET_SEARCH,
     WIDE_PATH,
+    ShellAnalysis,
     Value,
     has,
     is_secret_name,
     join,
 )
 from imprint.security.scan.encodings import decoded_text, unescaped
-
-if TYPE_CHECKING:
-    from imprint.security.scan.shell_code import _Shell
 
 _KEY_WORDS = re.compile(r"(?i)\b(?:credentials?|creds|passwd|cookies?|private_key|secrets|session)=\$")
 
@@ -39,7 +36,7 @@ _KEY_WORDS = re.compile(r"(?i)\b(?:credentials?|creds|passwd|cookies?|private_ke
 class Call:
     """One simple command, as it is about to run."""
 
-    shell: _Shell
+    shell: ShellAnalysis
     name: str
     first: Value
     words: list[Value]
@@ -307,7 +304,7 @@ def _xargs(call: Call) -> Value:
 
 
 def _find(call: Call) -> Value:
-    """`find`: what it looks for tells what it will find."""
+    """`find`: what it looks for is what it will find."""
     words = call.words
     for at, word in enumerate(words):
         if word.text in ("-exec", "-execdir") and at + 1 < len(words):

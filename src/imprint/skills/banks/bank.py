@@ -47,7 +47,6 @@ from imprint.skills.skill import EVERY_TASK, MAX_DESCRIPTION, MAX_NAME, Skill
 from imprint.support.files import atomic_folder
 
 __all__ = [
-    "ALFWORLD_TASKS",
     "RECORD",
     "Part",
     "export_bank",
@@ -59,16 +58,6 @@ __all__ = [
 ]
 
 RECORD = "bank.json"
-# Which of the household's families SkillRL's ALFWorld categories serve, as SkillZero maps them; `pick_two` has no
-# category of its own there.
-ALFWORLD_TASKS: dict[str, tuple[str, ...]] = {
-    "pick_and_place": ("pick_and_place_simple", "pick_two_obj_and_place"),
-    "look_at_obj_in_light": ("look_at_obj_in_light",),
-    "examine": ("look_at_obj_in_light",),
-    "clean": ("pick_clean_then_place_in_recep",),
-    "heat": ("pick_heat_then_place_in_recep",),
-    "cool": ("pick_cool_then_place_in_recep",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +117,16 @@ def import_bank(
     folder: str | Path,
     *,
     tasks: Mapping[str, Sequence[str]] | None = None,
+    world_tasks: Mapping[str, Sequence[str]] | None = None,
     prefix: str = "",
     force: bool = False,
 ) -> SkillLibrary:
     """Write a bank as a folder of skills, whole or not at all; empty lists get no page.
 
     Args:
-        tasks: which tasks a category serves, in place of `ALFWORLD_TASKS` for the categories named.
+        tasks: which tasks a category serves, in place of `world_tasks` for the categories named.
+        world_tasks: which tasks of a world the categories of its published banks serve (a world's `bank_tasks`); a
+            category of neither serves the tasks of its own name.
         prefix: of the skills' names.
         force: replace a folder that holds skills and nothing else.
 
@@ -148,8 +140,8 @@ def import_bank(
         known = ", ".join(sorted(part.category for part in parts if part.category)) or "none"
         raise BankError(f"there is no category {unknown[0]!r}", key="tasks", hint=f"the bank's categories are: {known}")
     _refuse_existing(folder, force)
-    names = _names(parts, prefix)
-    skills = [part.skill(name, {**ALFWORLD_TASKS, **(tasks or {})}) for name, part in names.items() if part.items]
+    names, mapping = _names(parts, prefix), {**(world_tasks or {}), **(tasks or {})}
+    skills = [part.skill(name, mapping) for name, part in names.items() if part.items]
     record = {"pages": {name: list(part.place) for name, part in names.items()}, "bank": dict(bank)}
     with atomic_folder(folder) as temporary:
         for skill in skills:
@@ -225,12 +217,17 @@ def _refuse_existing(folder: Path, force: bool) -> None:
 # --- folders into a bank ---
 
 
-def export_bank(library: SkillLibrary) -> tuple[dict[str, Any], list[str]]:
+def export_bank(
+    library: SkillLibrary, *, world_tasks: Mapping[str, Sequence[str]] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """The bank that the pages of a library make.
 
     Pages that were imported are compared with the `bank.json` beside them: what was edited, added, removed or put in
     another order in a page is so in the bank, and everything else is as it was. Other skills become new entries: a
     rule each where a page has rules with titles, else one for the whole page.
+
+    Args:
+        world_tasks: as for `import_bank`; a skill that serves no more tasks than a category goes into it.
 
     Returns:
         the bank, and a note on each thing that a bank has no place for.
@@ -252,8 +249,9 @@ def export_bank(library: SkillLibrary) -> tuple[dict[str, Any], list[str]]:
         else:
             others.append(skill)
     notes = _merge_pages(bank, names, pages)
+    key = next((key for key in CATEGORIES if key in bank), CATEGORIES[0])
     for skill in others:
-        place, items = _entries(skill, next((key for key in CATEGORIES if key in bank), CATEGORIES[0]))
+        place, items = _entries(skill, key, world_tasks or {})
         _put(bank, place, [*_get(bank, place), *items])
     _number(bank)
     return bank, notes
@@ -284,9 +282,9 @@ def _record_of(library: SkillLibrary) -> Record | None:
     return record
 
 
-def _entries(skill: Skill, key: str) -> tuple[tuple[str, ...], list[Item]]:
+def _entries(skill: Skill, key: str, world_tasks: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], list[Item]]:
     """Where a skill that comes from no bank goes, and what it becomes there."""
-    place = (GENERAL,) if skill.general else (key, _category(skill))
+    place = (GENERAL,) if skill.general else (key, _category(skill, world_tasks))
     if has_rules(skill.body):
         return place, [new_item(fields, SKILLS) for fields in split(skill.body, SKILLS)[1]]
     title = skill.name.replace("-", " ").capitalize()
@@ -297,11 +295,11 @@ def _entries(skill: Skill, key: str) -> tuple[tuple[str, ...], list[Item]]:
     return place, [{SKILLS.id: skill.name, "title": title, "principle": skill.body, "when_to_apply": applies}]
 
 
-def _category(skill: Skill) -> str:
+def _category(skill: Skill, world_tasks: Mapping[str, Sequence[str]]) -> str:
     """The category whose tasks the skill serves, else its only task, else its name."""
     if skill.metadata.get("category"):
         return skill.metadata["category"]
-    fitting = [name for name, tasks in ALFWORLD_TASKS.items() if skill.tasks and set(skill.tasks) <= set(tasks)]
+    fitting = [name for name, tasks in world_tasks.items() if skill.tasks and set(skill.tasks) <= set(tasks)]
     return fitting[0] if fitting else skill.tasks[0] if len(skill.tasks) == 1 else skill.name.replace("-", "_")
 
 

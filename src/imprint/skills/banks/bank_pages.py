@@ -1,7 +1,7 @@
 """A bank's lists of rules as pages that a model reads, and what was edited in a page, back into the list.
 
 A page keeps every word of the fields that it shows; what it does not show (ids, extra keys) and what a page cannot hold
-(control characters) is taken from the items it was made of. So a field that nobody touched comes back as it was.
+(control characters) is taken from the items it was made of. So a field that was not edited comes back as it was.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def merge(body: str, intro: str, items: Sequence[Item], kind: Kind) -> tuple[lis
     An item that was changed keeps its id and every key that the page does not show; a new one has no id yet.
 
     Returns:
-        the items in the page's order, and whether the page says something beside them.
+        the items in the page's order, and whether the page holds text beside them.
     """
     if body.strip() == render(intro, items, kind).strip():
         return list(items), False

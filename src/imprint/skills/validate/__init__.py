@@ -1,1 +1,6 @@
 """What the specification says of a SKILL.md."""
+
+from imprint.skills.validate.issue import Issue, ValidationReport
+from imprint.skills.validate.spec import validate
+
+__all__ = ["Issue", "ValidationReport", "validate"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from imprint.skills.validate.finding import Finding, finding
+from imprint.skills.validate.issue import Issue, issue
 from imprint.skills.validate.references import check_references
 
 MAX_LINES = 500
@@ -24,14 +24,14 @@ _CHARACTERS = (
 )
 
 
-def check_characters(text: str, page: Path) -> list[Finding]:
+def check_characters(text: str, page: Path) -> list[Issue]:
     """Line ends, byte order marks, and characters that no reader sees; `text` is the file as it was decoded."""
-    told = []
+    issues = []
     if text.startswith("\ufeff"):
-        told.append(finding("encoding", "starts with a byte order mark", page, 1, hint="save it as UTF-8 without one"))
+        issues.append(issue("encoding", "starts with a byte order mark", page, 1, hint="save it as UTF-8 without one"))
     if "\r" in text:
         line = text.count("\n", 0, text.index("\r")) + 1
-        told.append(finding("encoding", "has line ends of Windows or old systems", page, line, hint="save it with LF"))
+        issues.append(issue("encoding", "has line ends of Windows or old systems", page, line, hint="save it with LF"))
     for rule, pattern, what in _CHARACTERS:
         if pattern is _INVISIBLE and text.isascii():
             continue
@@ -41,18 +41,18 @@ def check_characters(text: str, page: Path) -> list[Finding]:
             others = f", the first of {count:,}" if count > 1 else ""
             line = text.count("\n", 0, found.start()) + 1
             problem = f"holds the {what} U+{ord(found[0]):04X}{others}"
-            told.append(finding(rule, problem, page, line, hint="remove it"))
-    return told
+            issues.append(issue(rule, problem, page, line, hint="remove it"))
+    return issues
 
 
-def check_body(body: str, first_line: int, page: Path, folder: Path) -> list[Finding]:
-    """An empty page, a long one, and what is amiss with the files it names."""
+def check_body(body: str, first_line: int, page: Path, folder: Path) -> list[Issue]:
+    """An empty page, a long one, and the problems of the files it names."""
     if not body.strip():
         hint = "write what to do below the front matter"
-        return [finding("body-empty", "the page is empty", page, first_line, hint=hint)]
-    told = []
+        return [issue("body-empty", "the page is empty", page, first_line, hint=hint)]
+    issues = []
     lines, tokens = body.strip().count("\n") + 1, len(body) // CHARACTERS_PER_TOKEN
     if lines > MAX_LINES or tokens > MAX_TOKENS:
         problem = f"the page has {lines:,} lines and about {tokens:,} tokens, over {MAX_LINES} or {MAX_TOKENS:,}"
-        told.append(finding("body-long", problem, page, first_line, hint="move long material to references/"))
-    return told + check_references(body, first_line, page, folder)
+        issues.append(issue("body-long", problem, page, first_line, hint="move long material to references/"))
+    return issues + check_references(body, first_line, page, folder)

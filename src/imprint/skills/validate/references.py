@@ -1,6 +1,6 @@
-"""The files that a page names, and whether they are where it says; and links in a skill's folder that lead elsewhere.
+"""The files that a page names, and whether they are there; and links in a skill's folder that lead elsewhere.
 
-Paths are walked one part at a time and links are read, not followed, so that nothing outside the folder is looked at.
+Paths are walked one part at a time and links are read, not followed, so that nothing outside the folder is read.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from imprint.skills.front import shown
-from imprint.skills.validate.finding import Finding, finding
+from imprint.skills.front import printable
+from imprint.skills.validate.issue import Issue, issue
 
-MAX_TOLD = 20  # of one kind
+MAX_LISTED = 20  # of one kind
 MAX_MENTIONS, MAX_REFERENCES = 20_000, 2_000
 MAX_ENTRIES = 20_000
 MAX_LINKS = 40
@@ -32,24 +32,24 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//|#|\?")
 _PLACEHOLDER = re.compile(r"[{}<>$*|\\]|\.\.\.")
 
 
-def check_references(body: str, first_line: int, page: Path, folder: Path) -> list[Finding]:
-    """What is amiss with the files that a page links to, or names in the usual folders."""
-    told: list[Finding] = []
+def check_references(body: str, first_line: int, page: Path, folder: Path) -> list[Issue]:
+    """The problems of the files that a page links to, or names in the usual folders."""
+    issues: list[Issue] = []
     counts: dict[str, int] = {}
     for path, at in _references(body, folder):
-        found = _amiss(path, folder)
+        found = _problem(path, folder)
         if found is None:
             continue
         rule, problem, hint = found
         counts[rule] = counts.get(rule, 0) + 1
-        if counts[rule] <= MAX_TOLD:
-            told.append(finding(rule, problem, page, first_line + body.count("\n", 0, at), hint=hint))
-    return told
+        if counts[rule] <= MAX_LISTED:
+            issues.append(issue(rule, problem, page, first_line + body.count("\n", 0, at), hint=hint))
+    return issues
 
 
-def check_links(folder: Path) -> list[Finding]:
-    """The symbolic links in a skill's folder, and whether it holds more than can be looked through."""
-    told: list[Finding] = []
+def check_links(folder: Path) -> list[Issue]:
+    """The symbolic links in a skill's folder, and whether it holds more than can be checked."""
+    issues: list[Issue] = []
     waiting, seen = [folder], 0
     while waiting:
         here = waiting.pop()
@@ -58,16 +58,16 @@ def check_links(folder: Path) -> list[Finding]:
                 for entry in entries:
                     seen += 1
                     if seen > MAX_ENTRIES:
-                        problem = f"holds over {MAX_ENTRIES:,} files, and they were not all looked at"
-                        return [*told, finding("folder-large", problem, folder, hint="a skill is a few files")]
+                        problem = f"holds over {MAX_ENTRIES:,} files, and they were not all checked"
+                        return [*issues, issue("folder-large", problem, folder, hint="a skill is a few files")]
                     if entry.is_symlink():
-                        told += _link(Path(entry.path), folder) if len(told) < MAX_TOLD else []
+                        issues += _link(Path(entry.path), folder) if len(issues) < MAX_LISTED else []
                     elif entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
         except OSError as error:
             problem = f"cannot be looked into: {error.strerror}"
-            told.append(finding("folder-large", problem, here, hint="check its permissions"))
-    return told
+            issues.append(issue("folder-large", problem, here, hint="check its permissions"))
+    return issues
 
 
 def place_of(path: str, folder: Path) -> Place:
@@ -140,10 +140,10 @@ def _without_code(body: str) -> str:
     return "\n".join(lines)
 
 
-def _amiss(path: str, folder: Path) -> tuple[str, str, str] | None:
+def _problem(path: str, folder: Path) -> tuple[str, str, str] | None:
     name = unquote(path)
     normal = posixpath.normpath(name)
-    quoted = f"'{shown(path)}'"
+    quoted = f"'{printable(path)}'"
     if "\0" in name:
         return "reference-missing", f"{quoted} is no path", "fix the path"
     if normal.startswith(("/", "~", "../")) or normal == "..":
@@ -158,9 +158,9 @@ def _amiss(path: str, folder: Path) -> tuple[str, str, str] | None:
     return None
 
 
-def _link(path: Path, folder: Path) -> list[Finding]:
+def _link(path: Path, folder: Path) -> list[Issue]:
     place = place_of(str(path.relative_to(folder)).replace(os.sep, "/"), folder)
     if place == "outside":
-        return [finding("link-outside", "is a link that leads out of the skill", path, hint="put the file itself here")]
+        return [issue("link-outside", "is a link that leads out of the skill", path, hint="put the file itself here")]
     problem = "is a link" if place == "there" else "is a link that leads nowhere"
-    return [finding("link", problem, path, hint="put the file itself here")]
+    return [issue("link", problem, path, hint="put the file itself here")]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 from imprint.skills.skill import (
     EMPTY_PAGE,
     FIELDS,
@@ -23,10 +23,10 @@ from imprint.skills.skill import (
     broken_name,
     normal_name,
 )
-from imprint.skills.validate.finding import Finding, Verdict, finding
+from imprint.skills.validate.issue import Issue, ValidationReport, issue
 from imprint.skills.validate.loose import read_loose
 from imprint.skills.validate.page import check_body, check_characters
-from imprint.skills.validate.references import MAX_TOLD, check_links
+from imprint.skills.validate.references import MAX_LISTED, check_links
 from imprint.skills.validate.rules import LENIENT
 from imprint.skills.validate.strict import StrictError, Value, read_strict
 
@@ -35,8 +35,8 @@ _DASHES = "---"
 _BOM = "\ufeff"
 
 
-def validate(folder: str | Path, *, lenient: bool = False) -> Verdict:
-    """Everything there is to say about a skill folder; nothing that is in it makes this raise.
+def validate(folder: str | Path, *, lenient: bool = False) -> ValidationReport:
+    """All issues of a skill folder; nothing that is in it makes this raise.
 
     Args:
         folder: the folder that holds SKILL.md.
@@ -48,18 +48,18 @@ def validate(folder: str | Path, *, lenient: bool = False) -> Verdict:
         page = _page_of(folder)
         raw = _decode(_read(page), page)
     except _StopError as stop:
-        return Verdict(folder, None, (stop.finding,))
+        return ValidationReport(folder, None, (stop.issue,))
     except (OSError, ValueError) as error:  # a path that cannot be, or may not be looked at
-        return Verdict(folder, None, (_unreadable(folder, error),))
+        return ValidationReport(folder, None, (_unreadable(folder, error),))
     text = raw.replace("\r\n", "\n").replace("\r", "\n")
     # The name a user sees, so that a linked folder goes by the name of the link, and `.` by its own.
     name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - `absolute` keeps `..`
     rules = _Page(text, page, lenient=False)
     rules.judge(name)
-    if lenient and any(one.level == "error" for one in rules.findings):  # what is valid stays valid
+    if lenient and any(one.level == "error" for one in rules.issues):  # what is valid stays valid
         rules = _Page(text, page, lenient=True)
         rules.judge(name)
-    found = [*rules.findings, *check_characters(raw, page)]
+    found = [*rules.issues, *check_characters(raw, page)]
     if rules.body_start is not None:
         first_line = text.count("\n", 0, rules.body_start) + 1
         found += check_body(text[rules.body_start :], first_line, page, folder)
@@ -67,7 +67,7 @@ def validate(folder: str | Path, *, lenient: bool = False) -> Verdict:
     if not any(one.level == "error" or one.rule in LENIENT for one in found):
         found += _refused_by_imprint(folder, page)
     found.sort(key=lambda one: (one.level != "error", str(one.file) != str(page), one.line or 0))
-    return Verdict(folder, rules.name, tuple(found))
+    return ValidationReport(folder, rules.name, tuple(found))
 
 
 def page_parts(folder: Path) -> tuple[Path, str, str]:
@@ -79,29 +79,29 @@ def page_parts(folder: Path) -> tuple[Path, str, str]:
     return page, front, text[rules.body_start :]
 
 
-def same_names(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts, with a warning at each skill whose name an earlier one has."""
+def same_names(reports: Sequence[ValidationReport]) -> list[ValidationReport]:
+    """The reports, with a warning at each skill whose name an earlier one has."""
     first: dict[str, Path] = {}
-    told = []
-    for verdict in verdicts:
-        name = verdict.name
+    checked = []
+    for report in reports:
+        name = report.name
         if name is not None and name in first:
-            problem = f"'{shown(name)}' is the name of the skill in {shown(str(first[name]), 200)} too"
-            twice = finding("name-twice", problem, verdict.folder, key="name", hint="rename one of them")
-            told.append(replace(verdict, findings=(*verdict.findings, twice)))
+            problem = f"'{printable(name)}' is the name of the skill in {printable(str(first[name]), 200)} too"
+            twice = issue("name-twice", problem, report.folder, key="name", hint="rename one of them")
+            checked.append(replace(report, issues=(*report.issues, twice)))
             continue
         if name is not None:
-            first[name] = verdict.folder
-        told.append(verdict)
-    return told
+            first[name] = report.folder
+        checked.append(report)
+    return checked
 
 
 class _StopError(Exception):
     """There is nothing to look at further."""
 
-    def __init__(self, found: Finding) -> None:
+    def __init__(self, found: Issue) -> None:
         super().__init__(found.problem)
-        self.finding = found
+        self.issue = found
 
 
 def _page_of(folder: Path) -> Path:
@@ -113,18 +113,18 @@ def _page_of(folder: Path) -> Path:
             continue
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             problem = "is a link that leads out of its folder"
-            raise _StopError(finding("page-unreadable", problem, path, hint="put the file itself here"))
+            raise _StopError(issue("page-unreadable", problem, path, hint="put the file itself here"))
         if path.exists():
             return path
     if not folder.is_dir():
-        raise _StopError(finding("page-missing", "is not a folder", folder, hint="give the folder that holds SKILL.md"))
+        raise _StopError(issue("page-missing", "is not a folder", folder, hint="give the folder that holds SKILL.md"))
     try:
         with os.scandir(folder) as entries:
             near = [entry.name for entry in entries if entry.name.lower() == FILE_NAMES[1]]
     except OSError as error:
         raise _StopError(_unreadable(folder, error)) from error
     hint = f"rename {near[0]} to SKILL.md" if near else "add one with a name, a description and the page"
-    raise _StopError(finding("page-missing", "has no SKILL.md", folder, hint=hint))
+    raise _StopError(issue("page-missing", "has no SKILL.md", folder, hint=hint))
 
 
 def _read(page: Path) -> bytes:
@@ -134,7 +134,7 @@ def _read(page: Path) -> bytes:
         handle = os.open(os.path.realpath(page), flags)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise _StopError(finding("page-unreadable", "is not a file", page, hint="put the page here as a file"))
+                raise _StopError(issue("page-unreadable", "is not a file", page, hint="put the page here as a file"))
             with os.fdopen(handle, "rb", closefd=False) as file:
                 data = file.read(MAX_FILE + 1)
         finally:
@@ -143,13 +143,13 @@ def _read(page: Path) -> bytes:
         raise _StopError(_unreadable(page, error)) from error
     if len(data) > MAX_FILE:
         problem = f"is over {MAX_FILE:,} bytes"
-        raise _StopError(finding("page-unreadable", problem, page, hint="move long material to references/"))
+        raise _StopError(issue("page-unreadable", problem, page, hint="move long material to references/"))
     return data
 
 
-def _unreadable(path: Path, error: Exception) -> Finding:
+def _unreadable(path: Path, error: Exception) -> Issue:
     reason = getattr(error, "strerror", None) or str(error)
-    return finding("page-unreadable", f"cannot be read: {reason}", path, hint="check the path and its permissions")
+    return issue("page-unreadable", f"cannot be read: {reason}", path, hint="check the path and its permissions")
 
 
 def _decode(data: bytes, page: Path) -> str:
@@ -157,15 +157,13 @@ def _decode(data: bytes, page: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _StopError(finding("page-unreadable", "is not UTF-8", page, line, hint="save it as UTF-8")) from error
+        raise _StopError(issue("page-unreadable", "is not UTF-8", page, line, hint="save it as UTF-8")) from error
 
 
-def _refused_by_imprint(folder: Path, page: Path) -> list[Finding]:
+def _refused_by_imprint(folder: Path, page: Path) -> list[Issue]:
     """What our own reader of skills, which is stricter and divides a page by its lines, has against a valid one."""
     return [
-        finding(
-            "imprint-refuses", f"Imprint does not read it: {error.problem}", page, error.line, error.key, error.hint
-        )
+        issue("imprint-refuses", f"Imprint does not read it: {error.problem}", page, error.line, error.key, error.hint)
         for error in Skill.check(folder)
         if error.problem != EMPTY_PAGE
     ]
@@ -176,7 +174,7 @@ class _Page:
 
     def __init__(self, text: str, page: Path, *, lenient: bool) -> None:
         self.text, self.page, self.lenient = text, page, lenient
-        self.findings: list[Finding] = []
+        self.issues: list[Issue] = []
         self.name: str | None = None
         self.body_start: int | None = None
         self.front_start = 0
@@ -194,7 +192,7 @@ class _Page:
         self._compatibility(root)
         self._kinds(root)
 
-    def _tell(
+    def _add(
         self,
         rule: str,
         problem: str,
@@ -204,32 +202,32 @@ class _Page:
         *,
         kept: bool = False,
     ) -> None:
-        """Note a finding at a character of the text; in the lenient mode some weigh less, unless `kept`."""
+        """Note an issue at a character of the text; in the lenient mode some weigh less, unless `kept`."""
         line = self.text.count("\n", 0, at) + 1
-        found = finding(rule, problem, self.page, line, key, hint)
+        found = issue(rule, problem, self.page, line, key, hint)
         if self.lenient and rule in LENIENT and not kept:
             found = replace(found, level="warning")
-        self.findings.append(found)
+        self.issues.append(found)
 
-    def _tell_of(self, rule: str, key: str, value: Value, problem: str, hint: str) -> None:
-        self._tell(rule, problem, self.front_start + value.key_index, shown(key), hint)
+    def _add_at(self, rule: str, key: str, value: Value, problem: str, hint: str) -> None:
+        self._add(rule, problem, self.front_start + value.key_index, printable(key), hint)
 
     def split(self) -> str | None:
         """The front matter as the reference cuts it out: what is between the first two `---`, wherever they stand."""
         start = len(_BOM) if self.lenient and self.text.startswith(_BOM) else 0
         if not self.text.startswith(_DASHES, start):
             mark = "a byte order mark stands before it" if self.text.startswith(_BOM) else "begin with a line ---"
-            self._tell("front-missing", "does not start with front matter", hint=mark)
+            self._add("front-missing", "does not start with front matter", hint=mark)
             return None
         self.front_start = start + len(_DASHES)
         end = self.text.find(_DASHES, self.front_start)
         by_line = _line_of_dashes(self.text, self.front_start)
         if end < 0:
-            self._tell("front-missing", "the front matter has no end", hint="end it with a line ---")
+            self._add("front-missing", "the front matter has no end", hint="end it with a line ---")
             return None
         if end != by_line or self.text[self.front_start : self.text.find("\n", self.front_start)].strip():
             problem = "a --- that is not a line of its own ends the front matter for the reference library"
-            self._tell("front-dashes", problem, end, hint="write the value without three dashes in a row")
+            self._add("front-dashes", problem, end, hint="write the value without three dashes in a row")
         if self.lenient and by_line is not None:
             end = by_line
         self.body_start = end + len(_DASHES)
@@ -241,54 +239,54 @@ class _Page:
         except StrictError as error:
             rule, at = "front-limit" if error.limit else "front-yaml", self.front_start + error.index
             loose = read_loose(front) if self.lenient else None
-            self._tell(rule, error.problem, at, hint=error.hint, kept=loose is None)
+            self._add(rule, error.problem, at, hint=error.hint, kept=loose is None)
             return loose
 
     def _keys(self, root: Value) -> None:
         unknown = [(key, value) for key, value in root.entries.items() if key not in FIELDS]
-        for key, value in unknown[:MAX_TOLD]:
+        for key, value in unknown[:MAX_LISTED]:
             hint = f"use one of: {', '.join(FIELDS)}; anything else goes under metadata"
-            self._tell_of("key-unknown", key, value, "unknown key", hint)
+            self._add_at("key-unknown", key, value, "unknown key", hint)
 
     def _name(self, root: Value, folder_name: str) -> None:
         value = root.entries.get("name")
         if value is None:
-            self._tell("name-missing", "is missing", key="name", hint="add `name: ...`")
+            self._add("name-missing", "is missing", key="name", hint="add `name: ...`")
             return
         if value.kind != "text" or not value.text.strip():
             problem = "is empty" if value.kind == "text" else "is not text"
-            self._tell_of("name-missing", "name", value, problem, "give it text")
+            self._add_at("name-missing", "name", value, problem, "give it text")
             return
         self.name = normal_name(value.text)
         for problem in broken_name(value.text):
             hint = "use lowercase letters, digits and single hyphens between"
-            self._tell_of("name-format", "name", value, problem, hint)
+            self._add_at("name-format", "name", value, problem, hint)
         if self.name != normal_name(folder_name, strip=False):
-            problem = f"'{shown(self.name)}' differs from its folder '{shown(folder_name)}'"
-            self._tell_of("name-folder", "name", value, problem, "give both the same name")
+            problem = f"'{printable(self.name)}' differs from its folder '{printable(folder_name)}'"
+            self._add_at("name-folder", "name", value, problem, "give both the same name")
 
     def _description(self, root: Value) -> None:
         value = root.entries.get("description")
         if value is None:
-            self._tell("description-missing", "is missing", key="description", hint="add `description: ...`")
+            self._add("description-missing", "is missing", key="description", hint="add `description: ...`")
         elif value.kind != "text" or not value.text.strip():
             problem = "is empty" if value.kind == "text" else "is not text"
-            self._tell_of("description-missing", "description", value, problem, "say what it does and when to use it")
+            self._add_at("description-missing", "description", value, problem, "say what it does and when to use it")
         elif len(value.text) > MAX_DESCRIPTION:
             problem = f"has {len(value.text):,} characters, over {MAX_DESCRIPTION:,}"
-            self._tell_of("description-long", "description", value, problem, "shorten it")
+            self._add_at("description-long", "description", value, problem, "shorten it")
 
     def _compatibility(self, root: Value) -> None:
         value = root.entries.get("compatibility")
         if value is None:
             return
         if value.kind != "text":
-            self._tell_of("compatibility-format", "compatibility", value, "is not text", "write it as one text")
+            self._add_at("compatibility-format", "compatibility", value, "is not text", "write it as one text")
         elif len(value.text) > MAX_COMPATIBILITY:
             problem = f"has {len(value.text):,} characters, over {MAX_COMPATIBILITY}"
-            self._tell_of("compatibility-format", "compatibility", value, problem, "shorten it")
+            self._add_at("compatibility-format", "compatibility", value, problem, "shorten it")
         elif not value.text.strip():
-            self._tell_of("value-format", "compatibility", value, "is empty", "give it text or remove it")
+            self._add_at("value-format", "compatibility", value, "is empty", "give it text or remove it")
 
     def _kinds(self, root: Value) -> None:
         """What the specification says of the other fields, and the reference does not check."""
@@ -296,16 +294,14 @@ class _Page:
             value = root.entries.get(key)
             if value is not None and (value.kind != "text" or not value.text.strip()):
                 problem = "is empty" if value.kind == "text" else "is not one text"
-                self._tell_of("value-format", key, value, problem, "write one text, or remove it")
+                self._add_at("value-format", key, value, problem, "write one text, or remove it")
         metadata = root.entries.get("metadata")
         if metadata is not None and metadata.kind != "map":
-            self._tell_of(
-                "value-format", "metadata", metadata, "is not a map", "write one `key: value` a line below it"
-            )
+            self._add_at("value-format", "metadata", metadata, "is not a map", "write one `key: value` a line below it")
         elif metadata is not None:
             nested = [(key, value) for key, value in metadata.entries.items() if value.kind != "text"]
-            for key, value in nested[:MAX_TOLD]:
-                self._tell_of("value-format", f"metadata.{key}", value, "is not text", "write texts, and nest nothing")
+            for key, value in nested[:MAX_LISTED]:
+                self._add_at("value-format", f"metadata.{key}", value, "is not text", "write texts, and nest nothing")
 
 
 def _line_of_dashes(text: str, start: int) -> int | None:

@@ -15,7 +15,7 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner
 
-from imprint.skills.front import shown
+from imprint.skills.front import printable
 
 # The reference needs minutes for texts of such a size and overflows its stack a little below such a depth.
 MAX_CHARACTERS = 200_000
@@ -59,9 +59,9 @@ def read_strict(text: str) -> Value:
         index = int(mark.index if mark is not None else getattr(error, "position", 0))
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
         hint = "quote values that hold ': ', '#', tabs or quotes, and indent with spaces"
-        raise StrictError(f"broken YAML: {shown(str(what))}", min(index, len(text)), hint) from error
+        raise StrictError(f"broken YAML: {printable(str(what))}", min(index, len(text)), hint) from error
     except (ValueError, OverflowError) as error:  # an escape that is no character
-        raise StrictError(f"broken YAML: {shown(str(error))}", 0, "fix the escapes in quotes") from error
+        raise StrictError(f"broken YAML: {printable(str(error))}", 0, "fix the escapes in quotes") from error
     if root is None or root.kind != "map":
         raise StrictError("the front matter is not keys with values", 0, "write `name: ...`")
     return root
@@ -219,5 +219,5 @@ def _key(parent: _Open, key: Value, event: Any) -> tuple[str, int]:
     parent.merging = key.text == _MERGE and event.implicit[0]
     parent.merges += parent.merging
     if parent.merges > 1 if parent.merging else key.text in parent.value.entries:
-        raise StrictError(f"'{shown(key.text)}' is given twice", key.index, "keep one of them")
+        raise StrictError(f"'{printable(key.text)}' is given twice", key.index, "keep one of them")
     return key.text, key.index
