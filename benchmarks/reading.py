@@ -156,8 +156,8 @@ def solved(policy: Policy, config: ContextConfig, games: int) -> dict[str, float
 def cost(context: VisualContext, pages: Sequence[str]) -> dict[str, float]:
     """Mean tokens of the pages, as text and as a picture."""
     policy = context.policy
-    assert policy.eyes is not None
-    drawn = [policy.eyes.count(*context.renderer.pixels(page).shape[:2]) + 2 for page in pages]
+    assert policy.vision is not None
+    drawn = [policy.vision.count(*context.renderer.pixels(page).shape[:2]) + 2 for page in pages]
     return {
         "as text": sum(len(policy.encode(page + "\n\n")) for page in pages) / len(pages),
         "drawn": sum(drawn) / len(drawn),

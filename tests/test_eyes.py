@@ -114,8 +114,8 @@ def test_it_is_saved_with_its_image_processor_when_the_first_folder_is_gone(tmp_
     shutil.rmtree(tmp_path / "first")
     policy.save(tmp_path / "second")
     again = Policy.load(tmp_path / "second", pictures=True)
-    assert again.eyes is not None
-    assert again.eyes.count(280, 112) == 40
+    assert again.vision is not None
+    assert again.vision.count(280, 112) == 40
 
 
 def test_a_policy_of_another_kind_is_given_no_eyes(seeing, tmp_path):
@@ -133,7 +133,7 @@ def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, seein
     seen = glimpse(seeing, renderer, drawn)
     grid = Grid.of(renderer)
     pixels = renderer.pixels(drawn)
-    assert len(seen.characters) == seeing.eyes.count(*pixels.shape[:2])
+    assert len(seen.characters) == seeing.vision.count(*pixels.shape[:2])
     glyphs = {letter(chr(code)): chr(code) for code in range(0x21, 0x7F)} | {BLANK: " "}
     for token, characters in enumerate(seen.characters):
         top, left = (28 * part for part in divmod(token, grid.across))
@@ -187,7 +187,7 @@ def test_under_the_blindfold_the_words_are_read_and_nothing_is_seen(seeing, rend
         seen = score(seeing, [sample]).logprobs_M
         with blindfolded(seeing, renderer):
             told = score(seeing, [sample]).logprobs_M
-            states = seeing.model.model.visual(*seeing.eyes.patches(sample.pictures)).pooler_output
+            states = seeing.model.model.visual(*seeing.vision.patches(sample.pictures)).pooler_output
         again = score(seeing, [sample]).logprobs_M
     assert seeing.model.model.visual is tower
     assert torch.equal(seen, again)
@@ -400,4 +400,4 @@ def test_a_chat_model_with_a_drawn_page_has_a_prompt_a_turn(tmp_path):
 
 
 def test_a_random_text_policy_can_be_given_eyes(tmp_path):
-    assert give_eyes(tiny_policy(), SMALL, tmp_path / "random").eyes is not None
+    assert give_eyes(tiny_policy(), SMALL, tmp_path / "random").vision is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
 from imprint.learning.scoring import Sample, episode_samples, score
+from imprint.models.local.forward import picture_features
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
-from imprint.models.local.vision import Kept
+from imprint.models.local.vision import PictureCache
 from imprint.pretrain.vision_lesson import blindfolded
 from imprint.rollout.base import Request
 from imprint.rollout.pictures import rollout_for
@@ -63,7 +65,7 @@ def test_what_is_kept_is_what_would_be_seen(tmp_path):
     samples = played(policy)
     with torch.no_grad():
         looked = score(policy, samples).logprobs_M
-        policy.freeze_eyes()
+        policy.freeze_vision()
         first, second = (score(policy, samples).logprobs_M for _ in range(2))
     assert torch.allclose(looked, first, atol=1e-5)
     assert torch.equal(first, second)
@@ -72,27 +74,30 @@ def test_what_is_kept_is_what_would_be_seen(tmp_path):
 def test_a_picture_is_looked_at_once_and_the_oldest_are_forgotten(tmp_path):
     policy = seeing(tmp_path)
     looks: list[int] = []
-    patches = policy.eyes.patches
-    policy.eyes.patches = lambda pictures: looks.append(len(pictures)) or patches(pictures)
-    kept = Kept(most=10_000)
-    tokens, grids = kept.of(policy, [picture("a mug"), picture("a cup"), picture("a mug")])
+    patches = policy.vision.patches
+    policy.vision.patches = lambda pictures: looks.append(len(pictures)) or patches(pictures)
+    cache = PictureCache(most=10_000)
+    features = partial(picture_features, policy)
+    tokens, grids = cache.of([picture("a mug"), picture("a cup"), picture("a mug")], features)
     assert looks == [2]
     assert len(tokens) == sum(int(grid.prod()) // 4 for grid in grids)
     assert torch.equal(tokens[: len(tokens) // 3], tokens[-len(tokens) // 3 :])
-    kept.of(policy, [picture("a cup"), picture("a mug")])
+    cache.of([picture("a cup"), picture("a mug")], features)
     assert looks == [2]
     for number in range(40):
-        kept.of(policy, [picture(f"mug {number}")])
-    assert kept.size <= 10_000
-    kept.of(policy, [picture("mug 39")])
+        cache.of([picture(f"mug {number}")], features)
+    assert cache.size <= 10_000
+    cache.of([picture("mug 39")], features)
     assert len(looks) == 41
-    kept.of(policy, [picture("a mug")])
+    cache.of([picture("a mug")], features)
     assert len(looks) == 42
 
 
 def test_more_pictures_than_can_be_kept_are_all_seen(tmp_path):
     policy = seeing(tmp_path)
-    tokens, grids = Kept(most=1).of(policy, [picture(f"mug {number}") for number in range(20)])
+    tokens, grids = PictureCache(most=1).of(
+        [picture(f"mug {number}") for number in range(20)], partial(picture_features, policy)
+    )
     assert len(grids) == 20
     assert len(tokens) == sum(int(grid.prod()) // 4 for grid in grids)
 
@@ -100,13 +105,13 @@ def test_more_pictures_than_can_be_kept_are_all_seen(tmp_path):
 def test_nothing_is_kept_under_a_blindfold(tmp_path):
     policy = seeing(tmp_path)
     with blindfolded(policy, Renderer(IMAGE)):
-        policy.freeze_eyes()
-        assert policy.eyes.kept is None
-    policy.freeze_eyes()
-    kept = policy.eyes.kept
+        policy.freeze_vision()
+        assert policy.vision.cache is None
+    policy.freeze_vision()
+    cache = policy.vision.cache
     with blindfolded(policy, Renderer(IMAGE)):
-        assert policy.eyes.kept is None
-    assert policy.eyes.kept is kept is not None
+        assert policy.vision.cache is None
+    assert policy.vision.cache is cache is not None
 
 
 def test_a_policy_of_text_has_no_tower_to_freeze():

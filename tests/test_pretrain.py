@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 
 from imprint.learning.config import LearnerConfig
-from imprint.models.local.policy import build_tiny
+from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.train import ModelConfig, PretrainRecipe, _recite, lessons_of, train_base
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress

@@ -23,9 +23,10 @@ from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
 from imprint.learning.scoring import Sample
 from imprint.measure.evaluate import Evaluator
-from imprint.models.local.policy import Policy, build_tiny
+from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
 from imprint.pretrain.demonstrations import demonstration_samples
+from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.pretrain.transcription import reading, said_aloud
 from imprint.pretrain.vision_lesson import blindfolded, language_of, teach_eyes

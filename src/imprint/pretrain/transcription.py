@@ -28,10 +28,10 @@ def said_aloud(context: VisualContext, texts: Sequence[str], pictures: int, seed
 def passages(context: VisualContext, text: str, dice: random.Random) -> list[Sample]:
     """A picture of `text`, and a few places in it, from each of which on it is to be said."""
     policy = context.policy
-    assert policy.eyes is not None
+    assert policy.vision is not None
     picture = Picture(text, 1.0, context.renderer.pixels)
     bos = policy.tokenizer.bos_token_id
-    prompt = (*([] if bos is None else [int(bos)]), *policy.eyes.spelled(picture))
+    prompt = (*([] if bos is None else [int(bos)]), *policy.vision.spelled(picture))
     words = policy.encode(text + "\n")
     samples = []
     for _ in range(PLACES):

@@ -195,8 +195,8 @@ class EyeTeacher:
         """The loss on pictures, with the share of the characters (blanks not counted) that were read, and the share of
         the sums (of their squares) that is missed."""
         policy = self.policy
-        assert policy.eyes is not None
-        pixels, grid = policy.eyes.patches([one.picture for one in glimpses])
+        assert policy.vision is not None
+        pixels, grid = policy.vision.patches([one.picture for one in glimpses])
         seen = policy.model.model.visual(pixels.to(policy.device), grid_thw=grid.to(policy.device)).pooler_output
         characters = torch.from_numpy(np.concatenate([one.characters for one in glimpses])).to(policy.device)
         said = self.head(self._glimpsed.pop()).view(*characters.shape, ALPHABET)
@@ -244,8 +244,8 @@ class _Sums(nn.Module):
 @contextmanager
 def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
     """For a while, the tokens of a picture are the sums of the words that begin in them."""
-    body, eyes = policy.model.model, policy.eyes
-    assert eyes is not None
+    body, vision = policy.model.model, policy.vision
+    assert vision is not None
     tower, glimpses = body.visual, lru_cache(maxsize=4096)(lambda text: glimpse(policy, renderer, text))
     across = Grid.of(renderer).across
 
@@ -254,14 +254,14 @@ def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
         grid = [[1, 2 * (len(one.characters) // across), 2 * across] for one in seen]
         return _table(seen).float(), torch.tensor(grid)
 
-    kept, eyes.kept = eyes.kept, None  # what words mean may change
+    cache, vision.cache, vision.frozen_cache = vision.cache, None, False  # what words mean may change
     body.visual = _Sums(policy.model.get_input_embeddings())
-    eyes.patches = patches  # type: ignore[method-assign]
+    vision.patches = patches  # type: ignore[method-assign]
     try:
         yield
     finally:
-        body.visual, eyes.kept = tower, kept
-        del eyes.patches  # the class's own is there again
+        body.visual, vision.cache, vision.frozen_cache = tower, cache, True
+        del vision.patches  # the class's own is there again
 
 
 def teach_eyes(

@@ -59,7 +59,7 @@ class RowCache(Cache):  # type: ignore[misc]
     attends there, and the row's next chunk overwrites it.
 
     Rows may begin with a prefix that others share (`after`); its keys and values are then kept once, outside the
-    rows, and `policy/attention.py` attends to them.
+    rows, and `attention.py` attends to them.
 
     Attributes:
         lengths: of the rows' own tokens [B], their prefixes not counted.

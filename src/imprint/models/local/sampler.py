@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from imprint.models.local.cache import RowCache
-from imprint.models.local.policy import Policy, hidden_states, logits_of
-from imprint.models.local.vision import read_prompts
+from imprint.models.local.forward import hidden_states, logits_of, read_prompts
+from imprint.models.local.policy import Policy
 from imprint.models.sampling import Prompt, Sampling
 
 __all__ = ["Prompt", "Sampled", "Sampling", "Session", "draw"]
