@@ -1,14 +1,14 @@
-"""How well a policy reads what is drawn: words of pages that no lesson ever showed, said from the picture.
+"""How well a policy transcribes pictures of skill text and of other texts that no lesson used.
 
     python benchmarks/reading.py results/household-vision/base
 
-Two words of a picture's text are given, and the twelve after them are to be said (`methods/reading.py`). The texts are
-those of the household's language that pre-training holds out, and the installed library's real pages. "Seen" is with
-the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in the language at
-all. Much of a text can be guessed from the words before; "told" counts the words alone that stand neither before them
-in the passage nor in the other text. Then validation games are played, with the pages of their own family, with those
-of another, and with sums of words in the place of what the eyes see; the same with the history drawn too. The last row
-is what a task's pages cost: tokens as text and as a picture.
+Two words of a picture's text are given, and the next twelve are to be predicted (`pretrain/transcription.py`). The
+texts are those of the household's language that pre-training holds out, and the installed library's real skill text.
+"Seen" is with the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in
+the language at all. Much of a text can be guessed from the words before; "told" counts only the words that occur
+neither before them in the passage nor in the other text. Then validation games are played, with the skill text of their
+own family, with that of another, and with oracle embeddings in place of the vision encoder's; the same with a drawn
+history. The last row is what the skill text of a task costs: tokens as text and as a picture.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from imprint.errors import PolicyError
 from imprint.learning.scoring import Sample, score
 from imprint.models.local.policy import Policy
 from imprint.models.sampling import Sampling
-from imprint.pretrain.train import HELD_OUT
+from imprint.pretrain.texts import HELD_OUT, language_of, some_text
 from imprint.pretrain.transcription import passages
-from imprint.pretrain.vision_lesson import blindfolded, language_of, some_text
+from imprint.pretrain.vision_lesson import oracle_vision
 from imprint.rollout.base import Request, derive_seed
 from imprint.rollout.pictures import rollout_for
 from imprint.skills.library import load_library
@@ -132,12 +132,12 @@ def _logprobs(context: VisualContext, sample: Sample) -> list[float]:
 
 def solved(policy: Policy, config: ContextConfig, games: int) -> dict[str, float]:
     """How many validation games are solved with the pages of their own family, with those of the next, and with the
-    sums of their own pages' words in the place of what the eyes see."""
+    sums of their own pages' words in the place of the vision encoder's output."""
     world, library = make_world("household", size="small"), load_library("household")
     rollout, families = rollout_for(policy, world, config), list(world.categories)
     tasks = list(world.tasks("validation"))[:games]
     assert isinstance(rollout.context, VisualContext)
-    sums = blindfolded(policy, rollout.context.renderer)
+    sums = oracle_vision(policy, rollout.context.renderer)
     found = {}
     for name, step, sight in (
         ("its own pages", 0, nullcontext()),

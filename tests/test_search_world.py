@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from imprint.cli import app
-from imprint.envs.base import AnsweringWorld, TeachingWorld, make_world
+from imprint.envs.base import AnsweringWorld, DreamWorld, TeachingWorld, make_world
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, VOLUMES, Encyclopedia
 from imprint.envs.search.made import ROUTES, make_questions
 from imprint.envs.search.question import CATEGORIES, Question, exact_match, normalize
@@ -20,7 +20,6 @@ from imprint.envs.search.tags import answer, information, parse_answer, read_act
 from imprint.envs.search.teacher import Renamed
 from imprint.envs.search.world import SearchWorld
 from imprint.errors import QuestionError, RecipeError, RetrievalError
-from imprint.pretrain.train import DreamWorld
 from imprint.retrieval.base import Hit, Passage
 from imprint.skills.library import SkillLibrary
 from imprint.types import Task
