@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from itertools import islice
 
-from imprint.envs.base import DreamWorld
+from imprint.envs.base import TeachableWorld
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
 from imprint.learning.scoring import Sample
@@ -23,7 +23,7 @@ LEARNED = 0.6
 
 def train_copying(
     policy: Policy,
-    world: DreamWorld,
+    world: TeachableWorld,
     config: LearnerConfig,
     *,
     steps: int,

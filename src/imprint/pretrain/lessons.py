@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
-from imprint.envs.base import DreamWorld
+from imprint.envs.base import TeachableWorld
 from imprint.learning.learner import Learner
 from imprint.learning.scoring import Sample
 from imprint.measure.evaluate import Evaluator
@@ -40,7 +40,7 @@ class LessonTrainer:
     def __init__(
         self,
         recipe: PretrainRecipe,
-        world: DreamWorld,
+        world: TeachableWorld,
         rollout: Rollout,
         library: SkillLibrary,
         out: Path,

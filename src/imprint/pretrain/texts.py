@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from imprint.context.prompt import CUE
-from imprint.envs.base import DreamWorld
+from imprint.envs.base import TeachableWorld
 
 HELD_OUT = 300  # texts of the world's language that no lesson uses
 
@@ -22,7 +22,7 @@ def some_text(texts: Sequence[str], rng: random.Random, longest: int = 600) -> s
     return "\n".join(parts)[:longest]
 
 
-def language_of(world: DreamWorld, count: int = 6000, *, cued: bool = False) -> list[str]:
+def language_of(world: TeachableWorld, count: int = 6000, *, cued: bool = False) -> list[str]:
     """The first texts of a world's language, without those too short to draw.
 
     Args:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from imprint.context.visual import VisualContext
-from imprint.envs.base import DreamWorld, make_world
+from imprint.envs.base import TeachableWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
 from imprint.models.local.policy import Policy
 from imprint.pretrain.copying import train_copying
@@ -42,11 +42,11 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     world = make_world(recipe.env.name, **recipe.env.options)
-    if not isinstance(world, DreamWorld):
+    if not isinstance(world, TeachableWorld):
         raise RecipeError(
             f"the world {world.name!r} makes no demonstrations",
             key="env.name",
-            hint="use a world with the methods of `imprint.envs.base.DreamWorld` (docs/worlds.md)",
+            hint="use a world with the methods of `imprint.envs.base.TeachableWorld` (docs/worlds.md)",
         )
     recipe = _with_lessons_of(world, recipe, progress)
     if recipe.drawn_history is not None and not recipe.context.draws:
@@ -78,7 +78,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     return policy
 
 
-def _with_lessons_of(world: DreamWorld, recipe: PretrainRecipe, progress: Progress) -> PretrainRecipe:
+def _with_lessons_of(world: TeachableWorld, recipe: PretrainRecipe, progress: Progress) -> PretrainRecipe:
     """The recipe with the world's own names of lessons.
 
     Raises:
@@ -130,7 +130,7 @@ def _refuse_foreign(out: Path, log: Path) -> None:
         raise CheckpointError("exists, but its model does not", where=log, hint="move it, or choose another --out")
 
 
-def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary) -> Policy:
+def new_policy(recipe: PretrainRecipe, world: TeachableWorld, library: SkillLibrary) -> Policy:
     """A tokenizer trained on the world's language (and the library's words), and random weights."""
     texts = [*world.language(), *(f"{s.name}\n{s.description}\n{s.body}" for s in library.skills)]
     tokenizer = train_tokenizer(texts, recipe.model.vocab_size, recipe.model.max_context, world.phrases)
@@ -147,7 +147,7 @@ def new_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary)
     return Policy(model, tokenizer, recipe.name)
 
 
-def _first_policy(recipe: PretrainRecipe, world: DreamWorld, library: SkillLibrary, scratch: Path) -> Policy:
+def _first_policy(recipe: PretrainRecipe, world: TeachableWorld, library: SkillLibrary, scratch: Path) -> Policy:
     """The policy that training starts from: loaded or random, with a new vision encoder where the recipe has one."""
     if recipe.init is None:
         policy = new_policy(recipe, world, library)

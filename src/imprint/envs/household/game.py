@@ -66,7 +66,7 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Which receptacle types change an object (without the suffix `Type`). They come from the domain of the game's own
-    file; made-up ones make the dream games on which a base policy learns to read a page."""
+    file; random ones make the games on which a base policy learns to follow skill text."""
 
     clean: frozenset[str] = frozenset({"Sink", "SinkBasin"})
     heat: frozenset[str] = frozenset({"Microwave"})

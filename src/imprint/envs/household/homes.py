@@ -1,4 +1,4 @@
-"""Draws rooms like the published ones: what `census.py` counted, put together anew for a task.
+"""Draws rooms like the published ones: recombined from the statistics in `room_statistics.py` for a task.
 
 For the games of size `alfred`; `rooms.py` makes the smaller ones.
 """
@@ -12,7 +12,7 @@ from functools import cache
 
 from imprint.envs.household.catalog import flags_of
 from imprint.envs.household.game import Object, Receptacle
-from imprint.envs.household.room_statistics import KINDS, Histogram, RoomFacts, census
+from imprint.envs.household.room_statistics import KINDS, Histogram, RoomFacts, room_statistics
 from imprint.envs.household.rooms import MAX_TRIES, Names
 from imprint.envs.household.splits import LIGHT, TREATED, TWO, Ask, asks_of, split_of
 from imprint.errors import GameError
@@ -32,7 +32,7 @@ def draw_task(dice: random.Random, split: str, family: str) -> tuple[Ask, str]:
 
 @cache
 def _tasks(split: str, family: str) -> Histogram:
-    goals = census().goals
+    goals = room_statistics().goals
     mine = {(ask.object_type, ask.target): ask for ask in asks_of(split)[family]}
     counts = {
         (thing, target, kind): float(games)
@@ -75,7 +75,7 @@ class Home:
 
     def __init__(self, dice: random.Random, ask: Ask, kind: str, split: str, names: Names) -> None:
         self.dice, self.ask, self.kind, self.names = dice, ask, kind, names
-        self.facts: RoomFacts = census().rooms[kind]
+        self.facts: RoomFacts = room_statistics().rooms[kind]
         self.taboo = self._taboo()
         self.layout = self._draw_layout(split)
         self.by_type: defaultdict[str, list[Receptacle]] = defaultdict(list)
@@ -92,7 +92,7 @@ class Home:
         if self.ask.family in TREATED:
             return frozenset({TREATED[self.ask.family][0]})
         target = self.ask.target
-        return frozenset({target, *(kind for kind, others in census().overlaps.items() if target in others)})
+        return frozenset({target, *(kind for kind, others in room_statistics().overlaps.items() if target in others)})
 
     def _draw_layout(self, split: str) -> list[str]:
         facts, dice = self.facts, self.dice
@@ -105,7 +105,7 @@ class Home:
                 return layout
         raise GameError(
             f"no {self.kind} for {self.ask.family} {self.ask.object_type} {self.ask.target} falls to {split}",
-            key="census.json",
+            key="room_statistics.json",
             hint="count the published rooms again: benchmarks/support/count_rooms.py",
         )
 
@@ -163,7 +163,7 @@ class Home:
     def _stack(self) -> dict[str, str]:
         """receptacle id -> the id of what it stands on: what lies in the one then lies in the other, too."""
         under = {}
-        for kind, others in census().overlaps.items():
+        for kind, others in room_statistics().overlaps.items():
             for piece in self.by_type.get(kind, ()):
                 place = self.dice.random()
                 for other, share in others.items():
@@ -180,7 +180,7 @@ class Home:
     def _fill(self) -> None:
         """The things of the goal, then what else there is, as long as there is room for it."""
         ask, dice, things = self.ask, self.dice, self.facts.things
-        copies = max(census().copies[ask.family].draw(dice), 2 if ask.family == TWO else 1)
+        copies = max(room_statistics().copies[ask.family].draw(dice), 2 if ask.family == TWO else 1)
         first = ask.object_type
         if ask.family == LIGHT:
             first = ask.target
@@ -200,7 +200,7 @@ class Home:
         spot = next(r for r in self.receptacles if r.id == lamp)
         elsewhere = {place: [r for r in pieces if r is not spot] for place, pieces in self.by_type.items()}
         here = spot.type in self.facts.lies[kind]
-        if here and (not self._chances(kind, elsewhere) or self.dice.random() < census().at_lamp):
+        if here and (not self._chances(kind, elsewhere) or self.dice.random() < room_statistics().at_lamp):
             self._add(kind, spot)
             self._scatter(copies - 1, self.by_type)
         else:
@@ -208,7 +208,7 @@ class Home:
 
     def _put_goal(self, copies: int, pieces: Pieces) -> None:
         """Put things that are asked for into these pieces of furniture: behind doors as often as they are."""
-        shut = self.dice.random() < census().shut[self.ask.family]
+        shut = self.dice.random() < room_statistics().shut[self.ask.family]
         chosen: Pieces = {place: [r for r in those if r.openable == shut] for place, those in pieces.items()}
         if not self._chances(self.ask.object_type, chosen):
             chosen = pieces
@@ -219,7 +219,9 @@ class Home:
     def _scatter(self, copies: int, pieces: Pieces) -> None:
         kind, family = self.ask.object_type, self.ask.family
         chances = self._chances(kind, pieces)
-        weighed = {place: chance * census().asked.get((family, place), 1.0) for place, chance in chances.items()}
+        weighed = {
+            place: chance * room_statistics().asked.get((family, place), 1.0) for place, chance in chances.items()
+        }
         chosen = weighed if any(weighed.values()) else chances
         for place in self.dice.choices(tuple(chosen), tuple(chosen.values()), k=copies) if copies else ():
             self._add(kind, self.dice.choice(pieces[place]))
@@ -248,5 +250,5 @@ class Home:
         also_in = () if on is None else (on,)
         made = Object(self.names.thing(kind), kind, receptacle.id, receptacle.location, flags, also_in=also_in)
         self.objects.append(made)
-        if receptacle.type in census().single and receptacle in self.free[receptacle.type]:
+        if receptacle.type in room_statistics().single and receptacle in self.free[receptacle.type]:
             self.free[receptacle.type].remove(receptacle)

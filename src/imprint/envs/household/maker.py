@@ -172,6 +172,6 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 def _with_walkthrough(game: Game) -> Game:
     commands = tuple(solve(HouseholdEngine(game)))
-    # Nobody else has the game yet, and a second record would cost the engine a second set of tables.
+    # There is no other reference to the game yet, and a second record would cost the engine a second set of tables.
     object.__setattr__(game, "walkthrough", commands)
     return game

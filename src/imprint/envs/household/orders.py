@@ -1,7 +1,7 @@
-"""The first lesson in reading a page: a list of orders, carried out line by line, with no room and no search.
+"""The first lesson: skill text as a list of orders, carried out line by line, with no room and no search.
 
-An episode in a room has a handful of things to look up in the page among hundreds of other words; here every second
-command is one. What a policy learns in minutes from these takes hours to learn from episodes alone.
+An episode in a room has a handful of things to look up in the skill text among hundreds of other words; here every
+second command is one. What a policy learns in minutes from these takes hours to learn from episodes alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from imprint.types import StepResult
 
 MOST = 8
 PLACES = sorted(CONTAINS)
-# With the lamps: no goal of a dream ever asks for one, but the word is one to read like any other.
+# With the lamps: no goal with random rules asks for one, but the word has to be read like any other.
 THINGS = sorted(frozenset[str]().union(FIXED, *CONTAINS.values()))
 
 
 def carry_out_orders(seed: int) -> Demonstration:
-    """Up to eight orders ("heat it with the drawer", "use the pen") on a page, done in turn; from `seed` alone."""
+    """Up to eight orders ("heat it with the drawer", "use the pen") as skill text, carried out; from `seed` alone."""
     dice = random.Random(f"orders/{seed}")
     tools = dice.sample(PLACES, dice.randint(1, MOST))
     example, kind = (dice.choice(THINGS).lower() for _ in range(2))

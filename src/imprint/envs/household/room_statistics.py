@@ -1,6 +1,6 @@
 """What the published rooms hold, counted over ALFWorld's train split: the facts behind made games of size `alfred`.
 
-`census.json` has sums over thousands of games; no game or room can be read back from it. It is written by
+`room_statistics.json` has sums over thousands of games; no game or room can be read back from it. It is written by
 `benchmarks/support/count_rooms.py`. The split `valid_seen` is not counted, so it shows how alike the made games are
 (`benchmarks/maker_distribution.py`).
 """
@@ -18,7 +18,7 @@ from importlib import resources
 from itertools import accumulate
 from typing import Any
 
-FILE = "census.json"
+FILE = "room_statistics.json"
 KINDS = ("kitchen", "living room", "bedroom", "bathroom")
 RATIO = 4.0  # a size of room that is rarer than this among those drawn stays too rare: more draws would be wasted
 _SIGNS = {"bathroom": "Toilet", "kitchen": "Fridge", "bedroom": "Bed"}  # furniture that only this kind of room has
@@ -145,7 +145,7 @@ class RoomFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class RoomStatistics:
     """All that was counted.
 
     Attributes:
@@ -170,7 +170,7 @@ class Census:
 
 
 @cache
-def census() -> Census:
+def room_statistics() -> RoomStatistics:
     """The facts, read once."""
     document = json.loads((resources.files(__package__) / FILE).read_text(encoding="utf-8"))
     goals: dict[tuple[str, str, str], tuple[int, ...]] = {}
@@ -179,7 +179,7 @@ def census() -> Census:
             thing, target = names.split()
             goals[family, thing, target] = tuple(rooms)
     lit, looks = document["at_lamp"]
-    return Census(
+    return RoomStatistics(
         goals=goals,
         copies={family: _from_one(counts) for family, counts in document["copies"].items()},
         asked={

@@ -78,7 +78,7 @@ def _furnish(dice: random.Random, room: Room, needed: set[str], scale: Scale) ->
     dice.shuffle(extra)
     low, high = scale.receptacles
     size = dice.randint(max(low, len(needed)), high)
-    if len(needed) + len(extra) < low:  # a bare room: a second one of what it has
+    if len(needed) + len(extra) < low:  # too few pieces: a second one of some
         extra += sorted(set(extra)) + sorted(needed)
     return [*sorted(needed), *extra[: size - len(needed)]]
 

@@ -45,7 +45,7 @@ class Walker:
         return self._random() if draw < 0.45 else self._run_errand()
 
     def _look_about(self) -> str:
-        """A possible command that leaves the room as it is, so that the walkthrough goes on from the same place."""
+        """A possible command that leaves the room as it is, so that the walkthrough continues from the same place."""
         still = ("examine", "look", "inventory", "help")
         return _by_verb([c for c in self.engine.admissible() if c.startswith(still)], self.dice)
 

@@ -15,13 +15,13 @@ from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
-from imprint.envs.household.random_rules import INTROS, LESSONS, make_dream
+from imprint.envs.household.random_rules import INTROS, LESSONS, make_random_rules
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
 from imprint.envs.household.teacher import demonstrate
 from imprint.errors import GameError, RecipeError
 from imprint.types import Exemplar, StepResult, Task
 
-ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
+ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `random_rules.py`
 # What the world's sentences are made of, between the names.
 PHRASES = (
     "You are in the middle of a room. Looking quickly around you, you see a",
@@ -138,25 +138,25 @@ class HouseholdWorld:
         return ReferenceEnvironment(self.document, self.max_turns)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
-        """A dream game, played by one who sees only the text and knows the recipe; None if it ran out of turns.
+        """A game with random rules, played by the scripted teacher; None if it ran out of turns.
 
         `lesson` is one of `lessons`.
         """
         if lesson == ORDERS:
             return carry_out_orders(seed)
-        dream = make_dream(seed, size=self.config.size, lesson=LESSONS[lesson])
-        played = demonstrate(dream, seed, self.max_turns)
+        rules = make_random_rules(seed, size=self.config.size, lesson=LESSONS[lesson])
+        played = demonstrate(rules, seed, self.max_turns)
         return played if played.success else None
 
     def exemplar(self, task: Task) -> Exemplar | None:
-        """`task` solved by one who sees what a policy sees; None if it ran out of turns."""
+        """`task` solved by the scripted teacher; None if it ran out of turns."""
         return work_out(task, self.game(task), self.max_turns)
 
     phrases = PHRASES
     lessons = (ORDERS, *LESSONS)
 
     def language(self) -> Iterator[str]:
-        """Dreams and real task sentences, for the tokenizer."""
+        """Demonstrations and real task sentences, for the tokenizer."""
         for demo in filter(None, (self.demonstration(seed) for seed in range(1500))):
             yield demo.first.observation
             yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)

@@ -1,6 +1,6 @@
-"""The pages of dreams: how to find an answer, in wording drawn at random, as the real pages have it.
+"""Skill text for questions with random rules: how to find an answer, in random wording like that of the real skills.
 
-The real skills (`imprint/skills/search`) are written in the same sentences, and say what no dream ever says.
+The real skills (`imprint/skills/search`) are written in the same sentences, with contents that are never drawn.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ EXAMPLES = (*PEOPLE, *(WORKS * 15))  # names of the things that pages search for
 def write_pages(
     route: Route, words: tuple[str, ...], example: str, dice: random.Random, wordiness: float
 ) -> tuple[Skill, ...]:
-    """The pages of a dream: its own, mostly after a general one.
+    """The skills of a question: its own, mostly after a general one.
 
     Args:
         words: what the route's volumes are called.
