@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts = language_of(make_world("household", size="small"))
     pages = real_pages()
     counts = Counter(word for text in texts[HELD_OUT:] for word in policy.encode(text + "\n"))
-    dice = random.Random(0)
+    rng = random.Random(0)
     kinds = {
-        "language": [some_text(texts[:HELD_OUT], dice) for _ in range(options.pictures)],
-        "real pages": [dice.choice(pages) for _ in range(options.pictures)],
+        "language": [some_text(texts[:HELD_OUT], rng) for _ in range(options.pictures)],
+        "real pages": [rng.choice(pages) for _ in range(options.pictures)],
     }
-    others = [some_text(texts[:HELD_OUT], dice) for _ in range(options.pictures)]
+    others = [some_text(texts[:HELD_OUT], rng) for _ in range(options.pictures)]
     figures: dict[str, dict[str, float]] = {}
     rows: list[tuple[str, ...]] = [("texts", "words", "seen nll", "read", "another nll", "read", "unigram nll")]
     for name, drawn in kinds.items():
@@ -101,13 +101,13 @@ def measure(
     context: VisualContext, texts: Sequence[str], others: Sequence[str], counts: Counter[int]
 ) -> dict[str, float]:
     """Of passages of `texts`: how well they are read from their picture, and with the picture of one of `others`."""
-    dice, policy = random.Random(1), context.policy
+    rng, policy = random.Random(1), context.policy
     everything = sum(counts.values()) + len(counts) + 1
     columns: dict[str, list[float]] = {name: [] for name in ("seen", "another", "unigram", "told")}
     for text, other in zip(texts, others, strict=True):
-        foreign = passages(context, other, dice)[0]
+        foreign = passages(context, other, rng)[0]
         known = set(policy.encode(other))
-        for sample in passages(context, text, dice):
+        for sample in passages(context, text, rng):
             swapped = replace(sample, prompt_ids=foreign.prompt_ids, pictures=foreign.pictures)
             columns["seen"] += _logprobs(context, sample)
             columns["another"] += _logprobs(context, swapped)

@@ -52,8 +52,8 @@ def test_games_stay_byte_for_byte_what_they_were(size: Any, known: str) -> None:
 
 
 def test_a_histogram_gives_values_as_often_as_they_were_counted() -> None:
-    dice = random.Random(0)
-    drawn = Counter(Histogram({"a": 1, "never": 0, "b": 3}).draw(dice) for _ in range(4000))
+    rng = random.Random(0)
+    drawn = Counter(Histogram({"a": 1, "never": 0, "b": 3}).draw(rng) for _ in range(4000))
     assert set(drawn) == {"a", "b"}
     assert drawn["b"] / 4000 == pytest.approx(0.75, abs=0.03)
 
@@ -61,10 +61,10 @@ def test_a_histogram_gives_values_as_often_as_they_were_counted() -> None:
 def test_a_tree_keeps_pairs_together_and_apart_from_whichever_end_it_is_drawn() -> None:
     # 60 rooms with desk and lamp, 40 with neither; 30 of the rooms without a lamp have a bed, none of the others.
     tree = Tree({"Desk Lamp": [[40, 0], [0, 60]], "Lamp Bed": [[10, 30], [60, 0]]})
-    dice = random.Random(0)
+    rng = random.Random(0)
     for _ in range(50):
-        assert tree.draw(dice, "Desk") == {"Desk": 1, "Lamp": 1, "Bed": 0}
-        assert tree.draw(dice, "Bed") == {"Desk": 0, "Lamp": 0, "Bed": 1}
+        assert tree.draw(rng, "Desk") == {"Desk": 1, "Lamp": 1, "Bed": 0}
+        assert tree.draw(rng, "Bed") == {"Desk": 0, "Lamp": 0, "Bed": 1}
     assert tree.share("Lamp") == 0.6
     assert tree.share("Bed") == 0.3
     assert "Sofa" not in tree

@@ -23,21 +23,21 @@ THINGS = sorted(frozenset[str]().union(FIXED, *CONTAINS.values()))
 
 def carry_out_orders(seed: int) -> Demonstration:
     """Up to eight orders ("heat it with the drawer", "use the pen") as skill text, carried out; from `seed` alone."""
-    dice = random.Random(f"orders/{seed}")
-    tools = dice.sample(PLACES, dice.randint(1, MOST))
-    example, kind = (dice.choice(THINGS).lower() for _ in range(2))
-    thing = f"{kind} {dice.randint(1, 3)}"
+    rng = random.Random(f"orders/{seed}")
+    tools = rng.sample(PLACES, rng.randint(1, MOST))
+    example, kind = (rng.choice(THINGS).lower() for _ in range(2))
+    thing = f"{kind} {rng.randint(1, 3)}"
     silence = StepResult("")
     lines = []
-    turns = [(f"take {thing} from {dice.choice(PLACES).lower()} 1", silence, 0.0)]
+    turns = [(f"take {thing} from {rng.choice(PLACES).lower()} 1", silence, 0.0)]
     for tool in tools:
-        if dice.random() < 0.2:
-            used = dice.choice(THINGS).lower()
-            lines.append(dice.choice(USE).format(object=example, lamp=used))
+        if rng.random() < 0.2:
+            used = rng.choice(THINGS).lower()
+            lines.append(rng.choice(USE).format(object=example, lamp=used))
             commands = [f"use {used} 1"]
         else:
-            verb, place = dice.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool.lower()
-            lines.append(dice.choice(TREAT).format(verb=verb, tool=place, object=example))
+            verb, place = rng.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool.lower()
+            lines.append(rng.choice(TREAT).format(verb=verb, tool=place, object=example))
             commands = [f"go to {place} 1", f"{verb} {thing} with {place} 1"]
         turns += [(command, silence, PAGE_WEIGHT) for command in commands]
     body = " ".join(lines)

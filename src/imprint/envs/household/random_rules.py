@@ -123,54 +123,54 @@ LESSONS = {
 
 def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> RandomRules:
     """A game, its recipe and its skills, drawn from `seed` alone."""
-    dice = random.Random(f"dream/{seed}")
-    known = dice.random() < lesson.closed_book
-    word = dice.choice(sorted(CLOSED_BOOK) if known else GOAL_WORDS)
-    shows_page = dice.random() >= (lesson.no_page if known else lesson.unread)
+    rng = random.Random(f"dream/{seed}")
+    known = rng.random() < lesson.closed_book
+    word = rng.choice(sorted(CLOSED_BOOK) if known else GOAL_WORDS)
+    shows_page = rng.random() >= (lesson.no_page if known else lesson.unread)
     for attempt in range(20_000):
-        config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
-        base = make_game("train", dice.randrange(1 << 20), config)
-        recipe = CLOSED_BOOK.get(word) or draw_recipe(base, dice, lesson.chain)
+        config = MakerConfig(seed=rng.randrange(1 << 30), size=size)  # type: ignore[arg-type]
+        base = make_game("train", rng.randrange(1 << 20), config)
+        recipe = CLOSED_BOOK.get(word) or draw_recipe(base, rng, lesson.chain)
         if recipe is None or not _fits(base, recipe):
             continue
-        game = _game_with_rules(base, recipe, word, known, dice, f"dream/{seed}/{attempt}")
+        game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
         if game is not None:
-            return RandomRules(game, recipe, write_pages(game, recipe, word, dice, lesson.words) if shows_page else ())
+            return RandomRules(game, recipe, write_pages(game, recipe, word, rng, lesson.words) if shows_page else ())
     raise AssertionError(f"no game fits the recipe of seed {seed}")
 
 
-def draw_recipe(game: Game, dice: random.Random, chain: int = 0) -> TaskRecipe | None:
+def draw_recipe(game: Game, rng: random.Random, chain: int = 0) -> TaskRecipe | None:
     """A recipe that this game's furniture allows, never a real one with a tool; of `chain` treatments if not 0."""
     if chain:
-        return _draw_chain(game, dice, chain)
-    kind = dice.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
+        return _draw_chain(game, rng, chain)
+    kind = rng.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
-        return TaskRecipe(lamp=dice.choice(lamps)) if lamps else None
+        return TaskRecipe(lamp=rng.choice(lamps)) if lamps else None
     if kind in ("place", "two"):
         return TaskRecipe(count=2 if kind == "two" else 1)
-    verbs = [dice.choice(VERBS)]
+    verbs = [rng.choice(VERBS)]
     if kind == "treat-two":
-        verbs = ["clean", dice.choice(("heat", "cool"))]
-        dice.shuffle(verbs)
+        verbs = ["clean", rng.choice(("heat", "cool"))]
+        rng.shuffle(verbs)
     treatments = []
     for verb in verbs:
         tools = sorted({r.type for r in game.receptacles} - REAL_TOOLS[verb] - {game.goal.target_type or ""})
         if not tools:
             return None
-        treatments.append((verb, dice.choice(tools)))
+        treatments.append((verb, rng.choice(tools)))
     return TaskRecipe(treatments=tuple(treatments))
 
 
-def _draw_chain(game: Game, dice: random.Random, length: int) -> TaskRecipe | None:
+def _draw_chain(game: Game, rng: random.Random, length: int) -> TaskRecipe | None:
     """A recipe of `length` treatments, each with a tool of its own."""
     tools = sorted({r.type for r in game.receptacles} - {game.goal.target_type or ""})
     if len(tools) < length or game.goal.target_type is None:
         return None
     return TaskRecipe(
         treatments=tuple(
-            (dice.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool)
-            for tool in dice.sample(tools, length)
+            (rng.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool)
+            for tool in rng.sample(tools, length)
         )
     )
 
@@ -193,7 +193,7 @@ def _fits(game: Game, recipe: TaskRecipe) -> bool:
 
 
 def _game_with_rules(
-    base: Game, recipe: TaskRecipe, word: str, known: bool, dice: random.Random, name: str
+    base: Game, recipe: TaskRecipe, word: str, known: bool, rng: random.Random, name: str
 ) -> Game | None:
     kind = base.goal.object_type
     flags = frozenset({"cleanable", "heatable", "coolable"})
@@ -223,9 +223,9 @@ def _game_with_rules(
     )
     if recipe.lamp is None and placed and not require:
         return None  # already (partly) there
-    sentence = (KNOWN_SENTENCE if known else dice.choice(SENTENCES)).format(
+    sentence = (KNOWN_SENTENCE if known else rng.choice(SENTENCES)).format(
         word=word,
-        verb=dice.choice(VERBS),
+        verb=rng.choice(VERBS),
         object=kind.lower(),
         target=(target or recipe.lamp or "room").lower(),
     )
@@ -351,70 +351,68 @@ GENERAL_INTROS = (
 )
 
 
-def write_pages(
-    game: Game, recipe: TaskRecipe, word: str, dice: random.Random, words: float = 1.0
-) -> tuple[Skill, ...]:
+def write_pages(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, words: float = 1.0) -> tuple[Skill, ...]:
     """The skills of a game: its own, mostly after a general one; in random wording."""
-    pages = [_own_page(game, recipe, word, dice, words)]
-    if dice.random() < 0.85 * words:
-        pages.insert(0, _general_page(dice))
+    pages = [_own_page(game, recipe, word, rng, words)]
+    if rng.random() < 0.85 * words:
+        pages.insert(0, _general_page(rng))
     return tuple(pages)
 
 
-def _general_page(dice: random.Random) -> Skill:
-    sentences = [dice.choice(GENERAL_INTROS), *dice.sample(TIPS, dice.randint(6, 13))]
-    description = f"{dice.choice(GENERAL_INTROS)} {dice.choice(TIPS)}"
-    return Skill(name="household-general", description=description, body=_layout(sentences, dice))
+def _general_page(rng: random.Random) -> Skill:
+    sentences = [rng.choice(GENERAL_INTROS), *rng.sample(TIPS, rng.randint(6, 13))]
+    description = f"{rng.choice(GENERAL_INTROS)} {rng.choice(TIPS)}"
+    return Skill(name="household-general", description=description, body=_layout(sentences, rng))
 
 
-def _own_page(game: Game, recipe: TaskRecipe, word: str, dice: random.Random, wordiness: float) -> Skill:
+def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, wordiness: float) -> Skill:
     kind = game.goal.object_type.lower()
     places = sorted({r.type.lower() for r in game.receptacles})
     # Examples in skill text mention other objects and places as often as the ones in the goal.
-    example = kind if dice.random() < 0.3 else dice.choice(sorted({o.type.lower() for o in game.objects}))
+    example = kind if rng.random() < 0.3 else rng.choice(sorted({o.type.lower() for o in game.objects}))
     words = {
-        "object": dice.choice((example, "object")) if dice.random() < 0.3 else example,
-        "source": dice.choice(places),
+        "object": rng.choice((example, "object")) if rng.random() < 0.3 else example,
+        "source": rng.choice(places),
         # The destination is in the goal, not in the skill text.
-        "target": (game.goal.target_type or "").lower() if dice.random() < 0.2 else dice.choice(places),
+        "target": (game.goal.target_type or "").lower() if rng.random() < 0.2 else rng.choice(places),
         "lamp": (recipe.lamp or "").lower(),
-        "goal": dice.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
+        "goal": rng.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
     }
     special: list[str] = []  # what sets this recipe apart from any other
     tool_tips: list[str] = []
     for verb, tool in recipe.treatments:
-        special.append(dice.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
-        tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in dice.sample(TOOL_TIPS, dice.randint(0, 2))]
+        special.append(rng.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
+        tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in rng.sample(TOOL_TIPS, rng.randint(0, 2))]
     if recipe.lamp is not None:
-        special.append(dice.choice(USE).format(**words))
+        special.append(rng.choice(USE).format(**words))
     elif not recipe.treatments:
-        special.append(dice.choice(PLAIN).format(**words))
-    ending = [dice.choice(TWO).format(**words)] if recipe.count == 2 else []
+        special.append(rng.choice(PLAIN).format(**words))
+    ending = [rng.choice(TWO).format(**words)] if recipe.count == 2 else []
     if not wordiness:
         return Skill(name="household-task", description="", body=" ".join(special + ending))
-    filled = [dice.choice(FIND).format(**words), dice.choice(TAKE).format(**words)]
-    if recipe.treatments or recipe.lamp is not None or dice.random() < 0.6:
+    filled = [rng.choice(FIND).format(**words), rng.choice(TAKE).format(**words)]
+    if recipe.treatments or recipe.lamp is not None or rng.random() < 0.6:
         filled += special
     if recipe.lamp is None:
-        filled.append(dice.choice(PLACE).format(**words))
+        filled.append(rng.choice(PLACE).format(**words))
     filled += ending
-    extra = [tip for tip in tool_tips + dice.sample(TIPS, dice.randint(1, 6)) if dice.random() < wordiness]
-    dice.shuffle(extra)
-    intro = dice.choice(INTROS).format(**words)
-    body = intro + "\n\n" + _numbered(filled, dice) + "\n\n" + " ".join(extra)
-    description = dice.choice(INTROS).format(**words) + " " + (dice.choice(filled) if dice.random() < 0.5 else "")
-    name = "household-" + dice.choice(("task", word, "goal", dice.choice(VERBS), "pick", "look", "two"))
+    extra = [tip for tip in tool_tips + rng.sample(TIPS, rng.randint(1, 6)) if rng.random() < wordiness]
+    rng.shuffle(extra)
+    intro = rng.choice(INTROS).format(**words)
+    body = intro + "\n\n" + _numbered(filled, rng) + "\n\n" + " ".join(extra)
+    description = rng.choice(INTROS).format(**words) + " " + (rng.choice(filled) if rng.random() < 0.5 else "")
+    name = "household-" + rng.choice(("task", word, "goal", rng.choice(VERBS), "pick", "look", "two"))
     return Skill(name=name, description=description.strip(), body=body)
 
 
-def _numbered(steps: list[str], dice: random.Random) -> str:
-    if dice.random() < 0.7:
+def _numbered(steps: list[str], rng: random.Random) -> str:
+    if rng.random() < 0.7:
         return "\n".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
     return " ".join(steps)
 
 
-def _layout(sentences: list[str], dice: random.Random) -> str:
-    style = dice.random()
+def _layout(sentences: list[str], rng: random.Random) -> str:
+    style = rng.random()
     if style < 0.4:
         return "\n".join(f"- {sentence}" for sentence in sentences)
-    return _numbered(sentences, dice) if style < 0.7 else " ".join(sentences)
+    return _numbered(sentences, rng) if style < 0.7 else " ".join(sentences)

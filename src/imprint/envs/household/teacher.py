@@ -23,7 +23,7 @@ _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
 
 def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
     """Play a game. A share `slips` of the commands is replaced by others with weight 0, to learn recovery from them."""
-    dice = random.Random(f"demonstrate/{seed}")
+    rng = random.Random(f"demonstrate/{seed}")
     engine = HouseholdEngine(rules.game, max_turns=max_turns)
     first = engine.reset()
     goal = rules.game.goal
@@ -41,21 +41,21 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
             break
         by_page = teacher.holding is not None or command.startswith("take ")
         weight = PAGE_WEIGHT if by_page else 1.0
-        if dice.random() < slips:
-            command, weight = _slip(engine, teacher, dice), 0.0
+        if rng.random() < slips:
+            command, weight = _slip(engine, teacher, rng), 0.0
         result = engine.step(command)
         teacher.observe(command, result.observation)
         turns.append((command, result, weight))
     return Demonstration(rules.pages, first, tuple(turns), result.success)
 
 
-def _slip(engine: HouseholdEngine, teacher: ScriptedTeacher, dice: random.Random) -> str:
+def _slip(engine: HouseholdEngine, teacher: ScriptedTeacher, rng: random.Random) -> str:
     """A needless command, or an impossible one."""
-    if dice.random() < 0.5:
-        return dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
-    place, other = dice.choice(teacher.places), dice.choice(teacher.places)
-    thing = teacher.holding or f"{teacher.kind} {dice.randint(1, 3)}"
-    command = dice.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
+    if rng.random() < 0.5:
+        return rng.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
+    place, other = rng.choice(teacher.places), rng.choice(teacher.places)
+    thing = teacher.holding or f"{teacher.kind} {rng.randint(1, 3)}"
+    command = rng.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
     # A command that is possible after all would change the household: take one that never is.
     return f"examine {other} {place}" if command in engine.admissible() else command
 

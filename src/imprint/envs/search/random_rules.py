@@ -76,45 +76,45 @@ class RandomRules:
 
 def make_random_rules(seed: int, encyclopedia: Encyclopedia, lesson: Lesson) -> RandomRules:
     """A question, the route to its answer and its skills, drawn from `seed` alone."""
-    dice = random.Random(f"dream/{seed}")
-    known = dice.random() < lesson.closed_book
-    nonsense = dice.choice(sorted(CLOSED_BOOK)) if known else dice.choice(OTHER_NONSENSE)
-    route = CLOSED_BOOK[nonsense][0] if known else _draw_route(dice)
-    words = _draw_words(dice, dict(zip(route.volumes, CLOSED_BOOK[nonsense][1], strict=True)) if known else {})
-    subjects = _draw_subjects(route, encyclopedia, dice)
-    called = tuple(call(thing, by_kind=route.by_kind, dice=dice) for thing in subjects)
+    rng = random.Random(f"dream/{seed}")
+    known = rng.random() < lesson.closed_book
+    nonsense = rng.choice(sorted(CLOSED_BOOK)) if known else rng.choice(OTHER_NONSENSE)
+    route = CLOSED_BOOK[nonsense][0] if known else _draw_route(rng)
+    words = _draw_words(rng, dict(zip(route.volumes, CLOSED_BOOK[nonsense][1], strict=True)) if known else {})
+    subjects = _draw_subjects(route, encyclopedia, rng)
+    called = tuple(call(thing, by_kind=route.by_kind, rng=rng) for thing in subjects)
     own, made_up = (TWO_NAMES, NONSENSE_PAIR) if route.pick else (ONE_NAME, NONSENSE)
-    sentence = dice.choice(made_up).format(word=nonsense) if known or dice.random() < 0.3 else dice.choice(own)
+    sentence = rng.choice(made_up).format(word=nonsense) if known or rng.random() < 0.3 else rng.choice(own)
     right = answers_of(encyclopedia, subjects, route)
     question = Question(f"dream/{seed}", sentence.format(*called), right, CATEGORIES[0])
-    shows_page = dice.random() >= (lesson.no_page if known else lesson.unread)
+    shows_page = rng.random() >= (lesson.no_page if known else lesson.unread)
     spoken = tuple(words[volume] for volume in route.volumes)
-    example = answers_of(encyclopedia, [dice.choice(encyclopedia.things)], Route(route.volumes[-1:]))[0]
-    pages = write_pages(route, spoken, example, dice, lesson.wordiness) if shows_page else ()
+    example = answers_of(encyclopedia, [rng.choice(encyclopedia.things)], Route(route.volumes[-1:]))[0]
+    pages = write_pages(route, spoken, example, rng, lesson.wordiness) if shows_page else ()
     return RandomRules(MadeQuestion(question, subjects, called, route), words, pages)
 
 
-def _draw_route(dice: random.Random) -> Route:
-    kind = dice.choices(("one", "by kind", "two", "both"), weights=(20, 20, 35, 25))[0]
+def _draw_route(rng: random.Random) -> Route:
+    kind = rng.choices(("one", "by kind", "two", "both"), weights=(20, 20, 35, 25))[0]
     if kind == "both":
-        return Route((YEAR, YEAR), pick="smaller" if dice.random() < 0.5 else "larger")
+        return Route((YEAR, YEAR), pick="smaller" if rng.random() < 0.5 else "larger")
     if kind == "two":
-        return Route((LINK, dice.choice([volume for volume in TELLING if volume != LINK])))
-    return Route((dice.choice(TELLING),), by_kind=kind == "by kind")
+        return Route((LINK, rng.choice([volume for volume in TELLING if volume != LINK])))
+    return Route((rng.choice(TELLING),), by_kind=kind == "by kind")
 
 
-def _draw_words(dice: random.Random, fixed: Mapping[str, str]) -> dict[str, str]:
+def _draw_words(rng: random.Random, fixed: Mapping[str, str]) -> dict[str, str]:
     """A name for each volume, all of them different and none its own."""
     words = dict(fixed)
     for volume in ALL_VOLUMES:
         if volume not in words:
-            words[volume] = dice.choice([word for word in WORDS if word != volume and word not in words.values()])
+            words[volume] = rng.choice([word for word in WORDS if word != volume and word not in words.values()])
     return words
 
 
-def _draw_subjects(route: Route, encyclopedia: Encyclopedia, dice: random.Random) -> tuple[Thing, ...]:
+def _draw_subjects(route: Route, encyclopedia: Encyclopedia, rng: random.Random) -> tuple[Thing, ...]:
     while True:
-        one, two = dice.sample(encyclopedia.things, 2)
+        one, two = rng.sample(encyclopedia.things, 2)
         if not route.pick and (route.by_kind or one.name not in encyclopedia.clashing):
             return (one,)
         if (

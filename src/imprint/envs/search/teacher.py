@@ -94,9 +94,9 @@ def play(
     encyclopedia: Encyclopedia,
     words: Mapping[str, str],
     episode: SearchEpisode,
-    dice: random.Random | None = None,
+    rng: random.Random | None = None,
 ) -> Iterator[tuple[str, StepResult, float]]:
-    """The turns of the scripted teacher; with `dice`, a share `SLIPS` of its searches is for another volume.
+    """The turns of the scripted teacher; with `rng`, a share `SLIPS` of its searches is for another volume.
 
     Slips have weight 0: they are there to learn recovery from them. A teacher that is lost stops without success.
     """
@@ -104,9 +104,9 @@ def play(
     spare = episode.max_turns - len(made.route.volumes) - 1
     while not teacher.lost:
         action = teacher.next_action()
-        if dice is not None and spare > 0 and action.startswith("<search>") and dice.random() < SLIPS:
+        if rng is not None and spare > 0 and action.startswith("<search>") and rng.random() < SLIPS:
             spare -= 1
-            other = dice.choice([word for word in words.values() if f"{word}</search>" not in action])
+            other = rng.choice([word for word in words.values() if f"{word}</search>" not in action])
             slip = f"{action.rpartition(' ')[0]} {other}</search>"
             yield slip, episode.step(slip), 0.0
             continue
