@@ -58,7 +58,7 @@ class PretrainRecipe(BaseModel):
     lessons: dict[str, int] = Field(
         default={"full": 0},
         description="The first step of each of the world's lessons. Half of a step's demonstrations come from the "
-        "newest lesson, the rest from all that have begun, so that nothing is forgotten.",
+        "newest lesson, the rest from all that have begun, against forgetting.",
     )
     env: EnvConfig = EnvConfig()
     skills: str | None = Field(

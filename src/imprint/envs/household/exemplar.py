@@ -26,11 +26,11 @@ def work_out(task: Task, game: Game, max_turns: int) -> Exemplar | None:
         command = teacher.next_command()
         if command is None:
             return None
-        said = _as_spoken(command, game.put_verb)
-        result = engine.step(said)
+        written = _as_written(command, game.put_verb)
+        result = engine.step(written)
         teacher.observe(command, result.observation)
         serves = task.category if held or teacher.holding is not None else EVERY_TASK
-        steps.append(WorkedStep(said, result.observation, serves))
+        steps.append(WorkedStep(written, result.observation, serves))
     return Exemplar(task, first.observation, tuple(steps)) if result.success else None
 
 
@@ -45,7 +45,7 @@ def real_recipe(game: Game) -> TaskRecipe:
     return TaskRecipe(tuple(treatments), game.goal.count, game.goal.toggle_type)
 
 
-def _as_spoken(command: str, put_verb: str) -> str:
+def _as_written(command: str, put_verb: str) -> str:
     """The command in the words of the game's grammar; the scripted teacher uses `move`."""
     verb, _, rest = command.partition(" ")
     return f"put {rest.replace(' to ', ' in/on ', 1)}" if verb == "move" and put_verb == "put" else command

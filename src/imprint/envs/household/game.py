@@ -1,4 +1,4 @@
-"""A household game at rest: what a `game.tw-pddl` file says, without a way to play it.
+"""A household game at rest: what a `game.tw-pddl` file holds, without a way to play it.
 
 Written by `maker.py`, read by `pddl.py`, played by `engine.py`.
 """
@@ -102,6 +102,6 @@ class Game:
 
 
 def fingerprint(game: Game) -> str:
-    """A hash of everything a game says; the same in every process."""
+    """A hash of all contents of a game; the same in every process."""
     text = json.dumps(asdict(game), default=sorted, sort_keys=True)  # sets in order
     return blake2b(text.encode(), digest_size=16).hexdigest()

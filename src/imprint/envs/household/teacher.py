@@ -144,7 +144,7 @@ class ScriptedTeacher:
         self.seen[place] = things_seen(observation)
 
     def _fetch(self, kind: str) -> str | None:
-        """Take a `kind`: from where it was seen (but not from where it belongs), or search on."""
+        """Take a `kind`: from where it was seen (but not from where it belongs), or continue the search."""
         for place, things in self.seen.items():
             found = [thing for thing in things if thing.rsplit(" ", 1)[0] == kind]
             if place == self.goal_place or not found or place in self.closed:

@@ -65,7 +65,7 @@ class HouseholdWorld:
             `as-stored`: no roles, a split is what is stored under its name.
         size: of the made rooms: `small`, `medium` or `alfred` (like the real ones).
         seed: of the made games, and of what is held out.
-        train, validation, test: how many made games each split has; `validation` also says how many are held out.
+        train, validation, test: how many made games each split has; `validation` is also how many are held out.
         max_turns: an episode ends after this many; by default 50 with `alfworld`, as published, else 30.
         families: which of the six to play.
         engine: `native`, or `textworld`: ALFWorld's own, thousands of times slower, of the extra `imprint[alfworld]`.

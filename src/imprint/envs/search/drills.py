@@ -1,7 +1,7 @@
-"""The first lessons in following a page: many lines of it in one episode, and no search that could fail.
+"""The first lessons in following skill text: many lines of it in one episode, and no search that could fail.
 
-An episode has a handful of things to look up in the page among hundreds of other words; here every action is one. What
-a policy learns in minutes from these takes hours to learn from episodes alone.
+An episode has a handful of things to look up in the skill text among hundreds of other words; here every action is
+one. What a policy learns in minutes from these takes hours to learn from episodes alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMPARISONS = 10
 
 
 def carry_out_orders(seed: int) -> Demonstration:
-    """Up to eight searches for one name with the words of a page, in turn; from `seed` alone."""
+    """Up to eight searches for one name with the words of the skill text, in turn; from `seed` alone."""
     rng = random.Random(f"orders/{seed}")
     name = rng.choice(rng.choice((PEOPLE, PLACES, WORKS)))
     words = rng.sample(WORDS, rng.randint(1, MOST_SEARCHES))
@@ -37,19 +37,19 @@ def carry_out_orders(seed: int) -> Demonstration:
 
 
 def compare_numbers(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Ten pairs of things with a year each, of which one is to be named, as the page says; from `seed` alone."""
+    """Ten pairs of things with a year each, of which the skill text asks for one; from `seed` alone."""
     rng = random.Random(f"numbers/{seed}")
     pick: Pick = "larger" if rng.random() < 0.9 else "smaller"
     line = rng.choice(PICK[pick]).format(answer=answer(rng.choice(EXAMPLES)))
     pairs = [rng.sample(encyclopedia.things, 2) for _ in range(COMPARISONS)]
-    told = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]
-    seen = ["".join(f"\n{text}" for _, _, text in pair) for pair in told]
-    said = [answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0] for pair in pairs]
-    return _answered(line, list(zip(seen, said, strict=True)))
+    articles = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]
+    texts = ["".join(f"\n{text}" for _, _, text in pair) for pair in articles]
+    answers = [answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0] for pair in pairs]
+    return _answered(line, list(zip(texts, answers, strict=True)))
 
 
 def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Five questions, each with what a search found, to be answered as the page says; from `seed` alone."""
+    """Five questions, each with what a search found, to be answered as the skill text asks; from `seed` alone."""
     rng = random.Random(f"read/{seed}")
     picks: tuple[Pick, ...] = ("", "smaller", "larger")
     pick = rng.choice(picks)
@@ -60,9 +60,9 @@ def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
 
 
 def _answered(line: str, rounds: Sequence[tuple[str, str]]) -> Demonstration:
-    """What is seen and what is to be answered, round after round, under a page of one line."""
-    seen = [*(StepResult(text) for text, _ in rounds[1:]), StepResult("")]
-    turns = tuple((answer(said), after, 1.0) for (_, said), after in zip(rounds, seen, strict=True))
+    """Observations and their answers, round after round, with skill text of one line."""
+    results = [*(StepResult(text) for text, _ in rounds[1:]), StepResult("")]
+    turns = tuple((answer(right), result, 1.0) for (_, right), result in zip(rounds, results, strict=True))
     return Demonstration((Skill("search-question", "", line),), StepResult(rounds[0][0]), turns, success=True)
 
 

@@ -1,6 +1,6 @@
 """A made encyclopedia: people, works, places and events, each with an article in every volume; drawn from a seed.
 
-An article says one thing. *Which volume holds what* is nowhere said: it is what the skills know. A query of a name
+An article has one fact. *Which volume holds what* is written nowhere but in the skills. A query of a name
 alone finds the volumes of gossip, where the name stands most often; of a name and a volume's word, the article.
 Some names are those of two things of different kinds (a novel and an opera), and some things go by another name too.
 """
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from imprint.envs.search.names import EMBLEMS, EVENTS, KINDS, PEOPLE, PLACES, RIVERS, WORKS
 from imprint.retrieval.base import Passage
 
-# A volume's word, and what its articles tell.
+# The names of volumes with facts.
 ORIGIN, EMBLEM, YEAR, LINK, REST = VOLUMES = ("register", "armorial", "annals", "gazette", "archive")
-TELLING = (ORIGIN, EMBLEM, LINK, REST)  # those whose articles end with what they tell
+TELLING = (ORIGIN, EMBLEM, LINK, REST)  # those whose articles end with their fact
 GOSSIP = ("digest", "review", "letters")
 ALL_VOLUMES = (*VOLUMES, *GOSSIP)
 
@@ -75,10 +75,10 @@ class Thing:
     Attributes:
         number: its place in the encyclopedia.
         sort: person, work, place or event.
-        kind: what it is: `novel`. It tells things of one name apart.
+        kind: what it is: `novel`. It distinguishes things of one name.
         name: as articles have it.
         alias: another name that stands in the title of its articles; "" if it has none.
-        facts: by volume, what its article says.
+        facts: by volume, that of its article.
         link: the number of the thing that its article in `LINK` names.
     """
 
@@ -150,7 +150,7 @@ def _named(sort: str, things: int, rng: random.Random) -> Iterator[Thing]:
 
 
 def _with_facts(named: list[Thing], rng: random.Random) -> tuple[Thing, ...]:
-    """The things in an order drawn at random, each with what the volumes say of it."""
+    """The things in an order drawn at random, each with its facts."""
     rng.shuffle(named)
     counts = Counter(thing.name for thing in named)
     people = [n for n, thing in enumerate(named) if thing.sort == "person" and counts[thing.name] == 1]

@@ -38,8 +38,8 @@ class Route:
     Attributes:
         volumes: those to search, one after the other: each for what the one before it named, or, in a comparison, the
             same for each thing.
-        by_kind: the search says what the thing is: `novel The Silver Lamp`.
-        pick: the answer is the thing with the smaller or larger number; "": what the last article says.
+        by_kind: the search names the kind of the thing: `novel The Silver Lamp`.
+        pick: the answer is the thing with the smaller or larger number; "": the fact of the last article.
     """
 
     volumes: tuple[str, ...]
@@ -47,7 +47,7 @@ class Route:
     pick: Pick = ""
 
 
-# What the skills know, and no one else says.
+# The routes, which only the skills explain.
 ROUTES: Mapping[str, Route] = {
     DIRECT: Route((ORIGIN,)),
     MULTI_HOP: Route((LINK, REST)),
@@ -62,7 +62,7 @@ class MadeQuestion:
 
     Attributes:
         subjects: the things that it names.
-        called: how it calls them, in the same order; what a search for them says.
+        called: their names in the question, in the same order; those to search for.
     """
 
     question: Question
@@ -115,7 +115,7 @@ def _subjects(
 ) -> list[tuple[Thing, ...]]:
     """What questions of a category can be asked about, the last first."""
     clear = [thing for thing in things if thing.name not in encyclopedia.clashing]
-    if category == ATTRIBUTE:  # mostly names that only the kind tells apart
+    if category == ATTRIBUTE:  # mostly names that only the kind distinguishes
         clashing = [thing for thing in things if thing.name in encyclopedia.clashing]
         return [(thing,) for thing in rng.sample(clear, len(clear)) + clashing]
     if category != COMPARISON:

@@ -62,7 +62,7 @@ class SearchWorld:
         information: passages as `text`, or within `json` as published; by default `text` for made questions.
         seed: of the encyclopedia and its questions, and of what is drawn of the published ones.
         things: in the encyclopedia (2,500); there are eight articles on each.
-        train, validation, test: how many made questions each split has (1,200, 120 and 600); `validation` also says how
+        train, validation, test: how many made questions each split has (1,200, 120 and 600); `validation` is also how
             many published ones are held out (1,000).
         sets: the published sets to ask from; by default all that are found.
         train_sets: those to train on; by default NQ and HotpotQA.

@@ -1,7 +1,7 @@
 """Key/value caches that let rows of one batch have different lengths and share a prompt.
 
 Both follow the cache interface of transformers, so any causal LM with full attention can use them. The caller
-passes a four-dimensional mask and explicit positions; the caches only say where keys and values live.
+passes a four-dimensional mask and explicit positions; the caches only decide where keys and values are stored.
 
 Shapes: B rows, H key/value heads, T tokens, D head dimension, U distinct prompts.
 """

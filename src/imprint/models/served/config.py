@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-OURS = ("model", "messages", "stream", "n")  # what a request says by itself
+OURS = ("model", "messages", "stream", "n")  # set by the request itself
 SECRETS = ("api_key", "api-key", "authorization")
 
 
 class EndpointConfig(BaseModel):
-    """The recipe's `endpoint` section: a server that speaks OpenAI's chat completions; the recipe's `model` is then the
+    """The recipe's `endpoint` section: a server with OpenAI's chat completions; the recipe's `model` is then the
     name under which it serves the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

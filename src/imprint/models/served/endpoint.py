@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, str]
 Answer = TypeVar("Answer")
-LONGEST_WAIT = 600.0  # seconds; a server that asks for more has said that it is over for now
+LONGEST_WAIT = 600.0  # seconds; longer waits that a server asks for end the run
 IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
 GREETING = 10.0  # seconds for the list of models, which decides nothing
 
@@ -55,7 +55,7 @@ class Endpoint:
         """A connection, after a look at whether the server is there at all.
 
         Raises:
-            PolicyError: nobody answers there, or the key is refused.
+            PolicyError: no server answers there, or the key is refused.
         """
         import httpx
 
@@ -79,7 +79,7 @@ class Endpoint:
         )
 
     async def _greet(self, client: httpx.AsyncClient) -> list[str]:
-        """The names of the models, where the server tells them."""
+        """The names of the models, where the server lists them."""
         import httpx
 
         try:
@@ -111,10 +111,10 @@ class Chat:
         self.served = served
         self._requests = AsyncLimiter(1, 60 / config.requests_per_minute) if config.requests_per_minute else None
         self._tokens: AsyncLimiter | None = AsyncLimiter(config.tokens_per_minute) if config.tokens_per_minute else None
-        self._closed_until = 0.0  # when the server said to come back, for all episodes
+        self._closed_until = 0.0  # until the time that the server has named, for all episodes
 
     async def answer(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Reply:
-        """What the model says to `messages`.
+        """The model's answer to `messages`.
 
         Raises:
             ContextFullError: they are too long for it.
@@ -148,7 +148,7 @@ class Chat:
                 f"no answer after {self.endpoint.config.retries + 1} tries: {error}",
                 where=self.endpoint.config.base_url,
                 key="endpoint.retries",
-                hint="see that the server runs; the same command goes on, and finished episodes are kept",
+                hint="see that the server runs; the same command resumes, and finished episodes are kept",
             ) from error
         raise AssertionError("tenacity returns or raises")
 
@@ -167,7 +167,7 @@ class Chat:
         """One request, when the limits let it through; it counts as `characters` of text and `longest` tokens.
 
         Raises:
-            TransientError: nobody answers.
+            TransientError: no server answers.
         """
         import httpx
 
@@ -182,7 +182,7 @@ class Chat:
 
     async def _ask(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Reply:
         """One try."""
-        characters = sum(len(said["content"]) for said in messages)
+        characters = sum(len(message["content"]) for message in messages)
         response = await self.post("chat/completions", body, characters, int(body.get("max_tokens", 0)))
         if response.status_code == 200:
             reply = server.read_reply(response.content, messages)

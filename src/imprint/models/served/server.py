@@ -1,4 +1,4 @@
-"""What a server's answer means: a reply, something to try again, a full context, or an error to tell the user."""
+"""What a server's answer means: a reply, something to try again, a full context, or an error for the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULL = re.compile(
     r"|longer than the model'?s|(prompt|input) (is )?too long",
     re.IGNORECASE,
 )
-_LONGEST = 300  # characters of a server's message that are told
+_LONGEST = 300  # characters of a server's message in our errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Reply:
     """One answer.
 
     Attributes:
-        text: all that the model said, its reasoning included where the server keeps that apart.
-        spoken: what stands in the conversation from now on.
+        text: all of the model's output, with the reasoning that some servers return apart.
+        spoken: the part that stays in the conversation.
     """
 
     text: str
@@ -69,7 +69,7 @@ def read_reply(body: bytes, messages: Sequence[Mapping[str, str]]) -> Reply:
         raise TransientError("the answer is not a chat completion") from error
     # A server that takes the thoughts out of the answer would make every answer break the format.
     text = f"<think>{reasoning}</think>{spoken}" if reasoning and "<think>" not in spoken else spoken
-    usage = _usage(content.get("usage"), sum(len(said["content"]) for said in messages), len(text))
+    usage = _usage(content.get("usage"), sum(len(message["content"]) for message in messages), len(text))
     usage.empty, usage.cut = int(not spoken.strip()), int(choice.get("finish_reason") == "length")
     return Reply(text, spoken, usage)
 
@@ -85,14 +85,14 @@ def _text(message: Mapping[str, Any], *names: str) -> str:
     return ""
 
 
-def _usage(counted: Any, read: int, said: int) -> Usage:
+def _usage(counted: Any, read: int, written: int) -> Usage:
     counted = counted if isinstance(counted, dict) else {}
     details = counted.get("prompt_tokens_details")
     prompt, completion = _count(counted, "prompt_tokens"), _count(counted, "completion_tokens")
     return Usage(
         requests=1,
         prompt_tokens=prompt or -(-read // CHARACTERS),
-        completion_tokens=-(-said // CHARACTERS) if completion is None else completion,
+        completion_tokens=-(-written // CHARACTERS) if completion is None else completion,
         cached_tokens=min(prompt or 0, _count(details if isinstance(details, dict) else {}, "cached_tokens") or 0),
         estimated=int(not prompt or completion is None),
     )
@@ -119,13 +119,13 @@ def raise_refusal(
         PolicyError: anything else: the key, the model's name, a parameter.
     """
     code, message = _complaint(body)
-    told = (message.replace(secret, "***") if secret else message)[:_LONGEST]
+    shown = (message.replace(secret, "***") if secret else message)[:_LONGEST]
     if status != 429 and (code in ("context_length_exceeded", "exceed_context_size_error") or _FULL.search(message)):
-        raise ContextFullError(told)
+        raise ContextFullError(shown)
     if status < 500 and code == "content_filter":
-        raise FilteredError(told)
+        raise FilteredError(shown)
     if (status in AGAIN and code != "insufficient_quota") or status >= 500:
-        raise TransientError(f"status {status}: {told}", retry_after(headers))
+        raise TransientError(f"status {status}: {shown}", retry_after(headers))
     if status in (401, 403):
         problem, key, hint = "the server refuses the key", "endpoint.api_key_env", _key_hint(bool(secret))
     elif status == 404:
@@ -137,7 +137,7 @@ def raise_refusal(
     else:
         problem, key = f"the server refuses the request (status {status})", "endpoint.extra"
         hint = "leave out what it does not take, e.g. endpoint.extra: {seed: null}"
-    raise PolicyError(f"{problem}: {told}" if told else problem, where=where, key=key, hint=hint)
+    raise PolicyError(f"{problem}: {shown}" if shown else problem, where=where, key=key, hint=hint)
 
 
 def _key_hint(sent: bool) -> str:
