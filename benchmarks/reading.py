@@ -1,14 +1,14 @@
-"""How well a policy reads what is drawn: words of pages that no lesson ever showed, said from the picture.
+"""How well a policy transcribes pictures of skill text and of other texts that no lesson used.
 
     python benchmarks/reading.py results/household-vision/base
 
-Two words of a picture's text are given, and the twelve after them are to be said (`methods/reading.py`). The texts are
-those of the household's language that pre-training holds out, and the installed library's real pages. "Seen" is with
-the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in the language at
-all. Much of a text can be guessed from the words before; "told" counts the words alone that stand neither before them
-in the passage nor in the other text. Then validation games are played, with the pages of their own family, with those
-of another, and with sums of words in the place of what the eyes see; the same with the history drawn too. The last row
-is what a task's pages cost: tokens as text and as a picture.
+Two words of a picture's text are given, and the next twelve are to be predicted (`pretrain/transcription.py`). The
+texts are those of the household's language that pre-training holds out, and the installed library's real skill text.
+"Seen" is with the picture, "another" with that of another of the held-out texts, "unigram" how likely the words are in
+the language at all. Much of a text can be guessed from the words before; "told" counts only the words that occur
+neither before them in the passage nor in the other text. Then validation games are played, with the skill text of their
+own family, with that of another, and with oracle embeddings in place of the vision encoder's; the same with a drawn
+history. The last row is what the skill text of a task costs: tokens as text and as a picture.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from support.common import parser, report, table
 from imprint.context.config import ContextConfig, ImageConfig
 from imprint.context.pages import load_templates, render_pages
 from imprint.context.visual import VisualContext
+from imprint.engine.local import rollout_for
 from imprint.envs.base import make_world
 from imprint.errors import PolicyError
 from imprint.learning.sample import Sample
 from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
 from imprint.models.sampling import Sampling
-from imprint.pretrain.train import HELD_OUT
+from imprint.pretrain.texts import HELD_OUT, language_of, some_text
 from imprint.pretrain.transcription import passages
-from imprint.pretrain.vision_lesson import blindfolded, language_of, some_text
+from imprint.pretrain.vision_lesson import oracle_vision
 from imprint.rollout.base import Request, derive_seed
-from imprint.engine.local import rollout_for
 from imprint.skills.library import load_library
 
 IMAGE = ImageConfig(width=112, font_size=6, line_spacing=2.33, padding=0, height_step=28)
@@ -62,12 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts = language_of(make_world("household", size="small"))
     pages = real_pages()
     counts = Counter(word for text in texts[HELD_OUT:] for word in policy.encode(text + "\n"))
-    dice = random.Random(0)
+    rng = random.Random(0)
     kinds = {
-        "language": [some_text(texts[:HELD_OUT], dice) for _ in range(options.pictures)],
-        "real pages": [dice.choice(pages) for _ in range(options.pictures)],
+        "language": [some_text(texts[:HELD_OUT], rng) for _ in range(options.pictures)],
+        "real pages": [rng.choice(pages) for _ in range(options.pictures)],
     }
-    others = [some_text(texts[:HELD_OUT], dice) for _ in range(options.pictures)]
+    others = [some_text(texts[:HELD_OUT], rng) for _ in range(options.pictures)]
     figures: dict[str, dict[str, float]] = {}
     rows: list[tuple[str, ...]] = [("texts", "words", "seen nll", "read", "another nll", "read", "unigram nll")]
     for name, drawn in kinds.items():
@@ -102,13 +102,13 @@ def measure(
     context: VisualContext, texts: Sequence[str], others: Sequence[str], counts: Counter[int]
 ) -> dict[str, float]:
     """Of passages of `texts`: how well they are read from their picture, and with the picture of one of `others`."""
-    dice, policy = random.Random(1), context.policy
+    rng, policy = random.Random(1), context.policy
     everything = sum(counts.values()) + len(counts) + 1
     columns: dict[str, list[float]] = {name: [] for name in ("seen", "another", "unigram", "told")}
     for text, other in zip(texts, others, strict=True):
-        foreign = passages(context, other, dice)[0]
+        foreign = passages(context, other, rng)[0]
         known = set(policy.encode(other))
-        for sample in passages(context, text, dice):
+        for sample in passages(context, text, rng):
             swapped = replace(sample, prompt_ids=foreign.prompt_ids, pictures=foreign.pictures)
             columns["seen"] += _logprobs(context, sample)
             columns["another"] += _logprobs(context, swapped)
@@ -133,12 +133,12 @@ def _logprobs(context: VisualContext, sample: Sample) -> list[float]:
 
 def solved(policy: Policy, config: ContextConfig, games: int) -> dict[str, float]:
     """How many validation games are solved with the pages of their own family, with those of the next, and with the
-    sums of their own pages' words in the place of what the eyes see."""
+    sums of their own pages' words in the place of the vision encoder's output."""
     world, library = make_world("household", size="small"), load_library("household")
     rollout, families = rollout_for(policy, world, config), list(world.categories)
     tasks = list(world.tasks("validation"))[:games]
     assert isinstance(rollout.context, VisualContext)
-    sums = blindfolded(policy, rollout.context.renderer)
+    sums = oracle_vision(policy, rollout.context.renderer)
     found = {}
     for name, step, sight in (
         ("its own pages", 0, nullcontext()),
@@ -157,8 +157,8 @@ def solved(policy: Policy, config: ContextConfig, games: int) -> dict[str, float
 def cost(context: VisualContext, pages: Sequence[str]) -> dict[str, float]:
     """Mean tokens of the pages, as text and as a picture."""
     policy = context.policy
-    assert policy.eyes is not None
-    drawn = [policy.eyes.count(*context.renderer.pixels(page).shape[:2]) + 2 for page in pages]
+    assert policy.vision is not None
+    drawn = [policy.vision.count(*context.renderer.pixels(page).shape[:2]) + 2 for page in pages]
     return {
         "as text": sum(len(policy.encode(page + "\n\n")) for page in pages) / len(pages),
         "drawn": sum(drawn) / len(drawn),

@@ -32,7 +32,8 @@ def call(*arguments: object, stdin: str | None = None, status: int = 0) -> Resul
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama that knows the words of the household's pages, as a folder."""
-    from imprint.models.local.policy import Policy, build_tiny
+    from imprint.models.local.policy import Policy
+    from imprint.pretrain.tiny_model import build_tiny
     from imprint.pretrain.tokenizer import train_tokenizer
     from imprint.skills.library import load_library
 

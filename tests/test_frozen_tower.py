@@ -1,7 +1,8 @@
-"""A vision tower that stays as it is: what is learned, what is kept of pictures, and that it is the same policy."""
+"""A frozen vision tower: what is trained, what is cached of pictures, and that the policy is the same."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from imprint.learning.learner import Learner
 from imprint.learning.losses import GrpoLoss
 from imprint.learning.sample import Sample, episode_samples
 from imprint.learning.scoring import score
+from imprint.models.local.forward import picture_features
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
-from imprint.models.local.vision import Kept
-from imprint.pretrain.vision_lesson import blindfolded
+from imprint.models.local.vision import PictureCache
+from imprint.pretrain.vision_lesson import oracle_vision
 from imprint.rollout.base import Request
 from imprint.types import Picture
 from tiny import tiny_policy
@@ -29,7 +31,7 @@ from tiny_vision import IMAGE, build_tiny_vision
 FROZEN = LearnerConfig(lr=1e-2, freeze_vision_tower=True)
 
 
-def seeing(folder: Path, kind: str = "qwen2.5-vl") -> Policy:
+def vision_policy(folder: Path, kind: str = "qwen2.5-vl") -> Policy:
     return Policy.load(build_tiny_vision(folder, chat=False, kind=kind), pictures=True)
 
 
@@ -47,8 +49,8 @@ def picture(text: str) -> Picture:
 
 
 @pytest.mark.parametrize("kind", ["qwen2.5-vl", "qwen3-vl"])
-def test_the_language_part_alone_is_learned(tmp_path, kind):
-    policy = seeing(tmp_path, kind)
+def test_only_the_language_part_is_trained(tmp_path, kind):
+    policy = vision_policy(tmp_path, kind)
     old = {name: weight.clone() for name, weight in policy.model.named_parameters()}
     learner = Learner(policy, FROZEN, total_steps=1)
     learner.step(played(policy), GrpoLoss())
@@ -60,55 +62,58 @@ def test_the_language_part_alone_is_learned(tmp_path, kind):
     assert all(torch.equal(again[name], weight) for name, weight in policy.model.named_parameters())
 
 
-def test_what_is_kept_is_what_would_be_seen(tmp_path):
-    policy = seeing(tmp_path)
+def test_cached_features_give_the_same_log_probs(tmp_path):
+    policy = vision_policy(tmp_path)
     samples = played(policy)
     with torch.no_grad():
-        looked = score(policy, samples).logprobs_M
-        policy.freeze_eyes()
+        computed = score(policy, samples).logprobs_M
+        policy.freeze_vision()
         first, second = (score(policy, samples).logprobs_M for _ in range(2))
-    assert torch.allclose(looked, first, atol=1e-5)
+    assert torch.allclose(computed, first, atol=1e-5)
     assert torch.equal(first, second)
 
 
-def test_a_picture_is_looked_at_once_and_the_oldest_are_forgotten(tmp_path):
-    policy = seeing(tmp_path)
-    looks: list[int] = []
-    patches = policy.eyes.patches
-    policy.eyes.patches = lambda pictures: looks.append(len(pictures)) or patches(pictures)
-    kept = Kept(most=10_000)
-    tokens, grids = kept.of(policy, [picture("a mug"), picture("a cup"), picture("a mug")])
-    assert looks == [2]
+def test_features_are_computed_once_and_the_oldest_are_dropped(tmp_path):
+    policy = vision_policy(tmp_path)
+    calls: list[int] = []
+    patches = policy.vision.patches
+    policy.vision.patches = lambda pictures: calls.append(len(pictures)) or patches(pictures)
+    cache = PictureCache(most=10_000)
+    features = partial(picture_features, policy)
+    tokens, grids = cache.of([picture("a mug"), picture("a cup"), picture("a mug")], features)
+    assert calls == [2]
     assert len(tokens) == sum(int(grid.prod()) // 4 for grid in grids)
     assert torch.equal(tokens[: len(tokens) // 3], tokens[-len(tokens) // 3 :])
-    kept.of(policy, [picture("a cup"), picture("a mug")])
-    assert looks == [2]
+    cache.of([picture("a cup"), picture("a mug")], features)
+    assert calls == [2]
     for number in range(40):
-        kept.of(policy, [picture(f"mug {number}")])
-    assert kept.size <= 10_000
-    kept.of(policy, [picture("mug 39")])
-    assert len(looks) == 41
-    kept.of(policy, [picture("a mug")])
-    assert len(looks) == 42
+        cache.of([picture(f"mug {number}")], features)
+    assert cache.size <= 10_000
+    cache.of([picture("mug 39")], features)
+    assert len(calls) == 41
+    cache.of([picture("a mug")], features)
+    assert len(calls) == 42
 
 
-def test_more_pictures_than_can_be_kept_are_all_seen(tmp_path):
-    policy = seeing(tmp_path)
-    tokens, grids = Kept(most=1).of(policy, [picture(f"mug {number}") for number in range(20)])
+def test_more_pictures_than_fit_the_cache_are_all_computed(tmp_path):
+    policy = vision_policy(tmp_path)
+    tokens, grids = PictureCache(most=1).of(
+        [picture(f"mug {number}") for number in range(20)], partial(picture_features, policy)
+    )
     assert len(grids) == 20
     assert len(tokens) == sum(int(grid.prod()) // 4 for grid in grids)
 
 
-def test_nothing_is_kept_under_a_blindfold(tmp_path):
-    policy = seeing(tmp_path)
-    with blindfolded(policy, Renderer(IMAGE)):
-        policy.freeze_eyes()
-        assert policy.eyes.kept is None
-    policy.freeze_eyes()
-    kept = policy.eyes.kept
-    with blindfolded(policy, Renderer(IMAGE)):
-        assert policy.eyes.kept is None
-    assert policy.eyes.kept is kept is not None
+def test_nothing_is_cached_with_oracle_embeddings(tmp_path):
+    policy = vision_policy(tmp_path)
+    with oracle_vision(policy, Renderer(IMAGE)):
+        policy.freeze_vision()
+        assert policy.vision.cache is None
+    policy.freeze_vision()
+    cache = policy.vision.cache
+    with oracle_vision(policy, Renderer(IMAGE)):
+        assert policy.vision.cache is None
+    assert policy.vision.cache is cache is not None
 
 
 def test_a_policy_of_text_has_no_tower_to_freeze():

@@ -17,7 +17,7 @@ import imprint
 from imprint.cli import app
 from imprint.context.chat import ChatContext
 from imprint.context.config import ContextConfig
-from imprint.envs.base import AnsweringWorld, DreamWorld, TeachingWorld, World, make_world, own_format
+from imprint.envs.base import AnsweringWorld, TeachableWorld, TeachingWorld, World, make_world, own_format
 from imprint.jobs.train import train_run
 from imprint.methods.base import method_names
 from imprint.recipe import parse_recipe
@@ -146,7 +146,7 @@ def test_every_method_runs_in_it(base: Path, seeing: Path, tmp_path: Path, metho
 
 def test_what_a_world_may_bring_along_is_used(site: Path) -> None:
     world = make_world("vending")
-    for kind in (World, TeachingWorld, AnsweringWorld, DreamWorld):
+    for kind in (World, TeachingWorld, AnsweringWorld, TeachableWorld):
         assert isinstance(world, kind)
     context = ChatContext(ContextConfig(), *own_format(world))
     task = world.tasks("train")[0]
@@ -183,7 +183,7 @@ def own_worlds() -> set[str]:
 
 def core() -> list[Path]:
     """The modules that serve any world."""
-    assert all((PACKAGE / folder).is_dir() for folder in FOLDERS)  # a folder that has moved would be seen by nobody
+    assert all((PACKAGE / folder).is_dir() for folder in FOLDERS)  # a folder that has moved would not be checked
     found = [path for path in PACKAGE.glob("*.py") if path.name not in ALLOWED]
     found += [path for folder in FOLDERS for path in (PACKAGE / folder).rglob("*.py")]
     return [*found, PACKAGE / "envs" / "base.py", *(PACKAGE / "commands" / f"{name}.py" for name in COMMANDS)]

@@ -54,7 +54,7 @@ def test_tasks_are_seeds_and_the_splits_share_none() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"arguments": {"form": "mapping"}, "observation": "text"}, NUMBERS])
-def test_success_is_what_the_environment_says_at_the_end(options: dict[str, Any]) -> None:
+def test_success_is_the_value_of_the_environment_at_the_end(options: dict[str, Any]) -> None:
     world = doors(categories=["red", "blue"], **options)
     for number, task in enumerate(world.tasks("train")):
         right, wrong = task.category, {"red": "blue", "blue": "red"}[task.category]
@@ -86,9 +86,9 @@ def test_the_environments_own_limit_is_truncation() -> None:
     assert results[-1].truncated and not results[-1].terminated and not results[-2].done
 
 
-def test_a_threshold_decides_where_info_says_nothing() -> None:
+def test_a_threshold_decides_where_info_has_no_success() -> None:
     silent = {"says": "nothing"}
-    with pytest.raises(GameError, match=r"nothing under 'success' at the end.*\n.*env.threshold"):
+    with pytest.raises(GameError, match=r"no 'success' at the end.*\n.*env.threshold"):
         play(doors(arguments=silent), 0, "open red")
     world = doors(arguments=silent, threshold=1.0, categories=["red", "blue"])
     assert play(world, 0, f"open {world.tasks('train')[0].category}")[-1].success
@@ -128,7 +128,7 @@ def test_categories_that_the_environment_does_not_keep_to_are_told() -> None:
         doors(categories=["green", "yellow"]).tasks("train")
 
 
-def test_a_world_that_needs_an_option_says_which() -> None:
+def test_a_world_that_needs_an_option_names_it() -> None:
     with pytest.raises(RecipeError, match="needs the option 'id'"):
         make_world("gymnasium")
 

@@ -20,7 +20,7 @@ from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.homes import _rake
 from imprint.envs.household.maker import MakerConfig, game_file, goal_of, make_game
-from imprint.envs.household.room_statistics import KINDS, Histogram, Tree, census, fours, kind_of
+from imprint.envs.household.room_statistics import KINDS, Histogram, Tree, fours, kind_of, room_statistics
 from imprint.envs.household.splits import LIGHT, TREATED
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -52,8 +52,8 @@ def test_games_stay_byte_for_byte_what_they_were(size: Any, known: str) -> None:
 
 
 def test_a_histogram_gives_values_as_often_as_they_were_counted() -> None:
-    dice = random.Random(0)
-    drawn = Counter(Histogram({"a": 1, "never": 0, "b": 3}).draw(dice) for _ in range(4000))
+    rng = random.Random(0)
+    drawn = Counter(Histogram({"a": 1, "never": 0, "b": 3}).draw(rng) for _ in range(4000))
     assert set(drawn) == {"a", "b"}
     assert drawn["b"] / 4000 == pytest.approx(0.75, abs=0.03)
 
@@ -61,10 +61,10 @@ def test_a_histogram_gives_values_as_often_as_they_were_counted() -> None:
 def test_a_tree_keeps_pairs_together_and_apart_from_whichever_end_it_is_drawn() -> None:
     # 60 rooms with desk and lamp, 40 with neither; 30 of the rooms without a lamp have a bed, none of the others.
     tree = Tree({"Desk Lamp": [[40, 0], [0, 60]], "Lamp Bed": [[10, 30], [60, 0]]})
-    dice = random.Random(0)
+    rng = random.Random(0)
     for _ in range(50):
-        assert tree.draw(dice, "Desk") == {"Desk": 1, "Lamp": 1, "Bed": 0}
-        assert tree.draw(dice, "Bed") == {"Desk": 0, "Lamp": 0, "Bed": 1}
+        assert tree.draw(rng, "Desk") == {"Desk": 1, "Lamp": 1, "Bed": 0}
+        assert tree.draw(rng, "Bed") == {"Desk": 0, "Lamp": 0, "Bed": 1}
     assert tree.share("Lamp") == 0.6
     assert tree.share("Bed") == 0.3
     assert "Sofa" not in tree
@@ -81,8 +81,8 @@ def test_raking_gives_a_part_the_margins_of_the_whole() -> None:
     assert _rake(whole, whole) == pytest.approx(whole)
 
 
-def test_the_census_speaks_of_things_and_places_that_the_maker_knows() -> None:
-    facts = census()
+def test_the_room_statistics_name_things_and_places_that_the_maker_knows() -> None:
+    facts = room_statistics()
     assert set(facts.rooms) == set(KINDS)
     assert {family for family, _, _ in facts.goals} == set(FAMILIES)
     assert facts.single <= set(CONTAINS)
@@ -97,7 +97,7 @@ def test_the_census_speaks_of_things_and_places_that_the_maker_knows() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_only_published_goals_are_asked_for_and_each_in_a_room_where_it_was(split: str) -> None:
-    goals = census().goals
+    goals = room_statistics().goals
     for game in homes(split, 60):
         rooms = goals[goal_of(game)]
         assert rooms[KINDS.index(kind_of(r.type for r in game.receptacles))] > 0, game.id
@@ -125,7 +125,7 @@ def test_what_is_asked_for_is_cold_from_the_fridge_and_nothing_else_is() -> None
 
 def test_a_burner_or_hook_holds_one_thing_that_is_not_asked_for() -> None:
     for game in homes():
-        single = {r.id for r in game.receptacles if r.type in census().single}
+        single = {r.id for r in game.receptacles if r.type in room_statistics().single}
         others = [o.receptacle for o in game.objects if o.type != game.goal.object_type and o.receptacle in single]
         assert len(others) == len(set(others)), game.id
 
@@ -154,7 +154,7 @@ def test_some_lamps_stand_beside_what_is_to_be_looked_at() -> None:
 def test_rooms_are_of_published_sizes() -> None:
     for game in homes():
         layout = [r.type for r in game.receptacles]
-        assert census().rooms[kind_of(layout)].totals[fours(len(layout))] > 0
+        assert room_statistics().rooms[kind_of(layout)].totals[fours(len(layout))] > 0
 
 
 def test_a_sink_that_is_a_thing_is_declared_as_one() -> None:
@@ -216,10 +216,10 @@ def test_the_comparison_runs_on_published_games(alfworld_data: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_census_is_what_its_command_counts(
+def test_the_room_statistics_are_what_their_command_counts(
     alfworld_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "census.json"
+    out = tmp_path / "room_statistics.json"
     command = [sys.executable, str(BENCHMARKS / "support" / "count_rooms.py")]
     command += [str(alfworld_data / "train.jsonl.gz"), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)

@@ -78,7 +78,7 @@ def play(world: OpenEnvWorld, number: int, *actions: str) -> list[StepResult]:
 # Practising on a served environment
 
 
-def test_a_task_is_a_seed_and_success_is_what_the_server_says(url: str) -> None:
+def test_a_task_is_a_seed_and_success_is_the_value_of_the_server(url: str) -> None:
     world = doors(url, categories=["red", "blue"])
     assert [task.category for task in world.tasks("train")] == ["red", "blue"] * 3
     for number, (right, wrong) in enumerate((("red", "blue"), ("blue", "red"))):
@@ -133,7 +133,7 @@ def test_a_server_that_fails_is_told_with_the_action_and_the_next_episode_begins
 
 
 def test_a_threshold_decides_where_the_server_does_not_say(url: str) -> None:
-    with pytest.raises(GameError, match="says nothing under 'success'"):
+    with pytest.raises(GameError, match="gives no 'success'"):
         play(doors(url, success="success"), 0, "open red")
     assert play(doors(url, success="success", threshold=1.0), 0, "open red")[-1].success
 

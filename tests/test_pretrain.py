@@ -1,57 +1,58 @@
-"""Pre-training: what the heads start with, and what the recital teaches."""
+"""Pre-training: the heads at the start, the copying task, lessons, and keys of older recipes."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import torch
+from typer.testing import CliRunner
 
+from imprint.cli import app
+from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
-from imprint.models.local.policy import build_tiny
-from imprint.pretrain.train import ModelConfig, PretrainRecipe, _recite, lessons_of, train_base
+from imprint.pretrain.copying import train_copying
+from imprint.pretrain.lessons import lessons_of
+from imprint.pretrain.recipe import PretrainRecipe, with_current_keys
+from imprint.pretrain.tiny_model import build_tiny
+from imprint.pretrain.train import train_base
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
 from tiny import tiny_policy
 
 
-def test_the_first_heads_start_out_looking_one_two_and_three_tokens_back():
+def test_the_first_heads_start_out_attending_one_two_and_three_tokens_back():
     model = build_tiny(320, width=64, layers=2, heads=4, max_context=256, seed=0, bos=0, eos=1)
     model.set_attn_implementation("eager")
     ids = torch.randint(2, 320, (1, 40), generator=torch.Generator().manual_seed(0))
     attention_HTT = model(ids, output_attentions=True).attentions[0][0]
     for head in range(3):
-        looked_at_T = attention_HTT[head, 10:].argmax(-1)
-        assert (torch.arange(10, 40) - looked_at_T == head + 1).float().mean() > 0.9
+        attended_T = attention_HTT[head, 10:].argmax(-1)
+        assert (torch.arange(10, 40) - attended_T == head + 1).float().mean() > 0.9
     free_T = attention_HTT[3, 10:].argmax(-1)
     assert (torch.arange(10, 40) - free_T <= 3).float().mean() < 0.5
 
 
 class Words:
-    """A world as far as the recital needs one."""
+    """The part of a world that the copying task needs."""
 
     def language(self):
         yield "open the red door go north and south you see a blue door"
 
 
-def test_a_recital_teaches_to_say_again_what_was_said():
+def test_copying_is_learned():
     policy = tiny_policy(width=64)
-    recipe = PretrainRecipe(
-        name="t",
-        recite=60,
-        recite_tokens=600,
-        model=ModelConfig(width=64, layers=2),
-        learner=LearnerConfig(optimizer="muon", lr=5e-3, warmup_steps=5, betas=(0.9, 0.95)),
-    )
-    said: list[str] = []
+    learner = LearnerConfig(optimizer="muon", lr=5e-3, warmup_steps=5, betas=(0.9, 0.95))
+    notes: list[str] = []
 
-    class Heard(Progress):
+    class Recorded(Progress):
         def advance(self, numbers: str = "", by: int = 1) -> None:
-            said.append(numbers)
+            notes.append(numbers)
             super().advance(numbers, by)
 
-    with Heard("recital") as progress:
-        _recite(recipe, Words(), policy, progress)
-    first, last = (float(text.rpartition(" ")[2]) for text in (said[0], said[-1]))
+    with Recorded("copying") as progress:
+        train_copying(policy, Words(), learner, steps=60, tokens=600, seed=0, progress=progress)
+    first, last = (float(text.rpartition(" ")[2]) for text in (notes[0], notes[-1]))
     assert last < 0.5 * first
 
 
@@ -62,7 +63,7 @@ def test_half_of_a_step_is_the_newest_lesson_and_no_lesson_is_dropped():
     assert Counter(lessons_of(recipe, 25)) == {"full": 8, "line": 2, "orders": 2}
 
 
-def test_it_goes_on_from_a_policy_that_is_there(tmp_path):
+def test_it_continues_from_an_existing_policy(tmp_path):
     start = tiny_policy(max_context=2048)
     start.save(tmp_path / "start")
     recipe = PretrainRecipe(
@@ -82,3 +83,54 @@ def test_it_goes_on_from_a_policy_that_is_there(tmp_path):
     before, after = start.model.state_dict(), trained.model.state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
     assert 0 < moved < 1e-3  # one small step away, and not drawn anew
+
+
+OLD = {
+    "blindfold": 5,
+    "see": 7,
+    "see_tokens": 200,
+    "see_evenly": True,
+    "aloud": 3,
+    "recite": 4,
+    "recite_tokens": 900,
+}
+
+
+def test_keys_of_older_recipes_still_load_with_a_note():
+    new = PretrainRecipe(
+        name="t",
+        vision_oracle_steps=5,
+        vision_steps=7,
+        vision_tokens=200,
+        vision_uniform_words=True,
+        transcription_pictures=3,
+        copy_steps=4,
+        copy_tokens=900,
+    )
+    assert PretrainRecipe(name="t", **OLD) == new
+    values, notes = with_current_keys({"name": "t", **OLD})
+    assert PretrainRecipe(**values) == new
+    assert notes[0] == "the key 'blindfold' is now called 'vision_oracle_steps'"
+    assert len(notes) == len(OLD)
+    assert with_current_keys(new.model_dump()) == (new.model_dump(), [])
+
+
+def test_a_value_under_both_names_of_a_key_is_refused():
+    with pytest.raises(RecipeError, match="old name of 'copy_steps'"):
+        PretrainRecipe(name="t", recite=4, copy_steps=4)
+
+
+def test_the_command_notes_old_keys_and_a_change_replaces_the_new_one(tmp_path, monkeypatch):
+    trained: list[PretrainRecipe] = []
+
+    def train(recipe, library, out, progress):
+        trained.append(recipe)
+        return tiny_policy()
+
+    monkeypatch.setattr("imprint.pretrain.train.train_base", train)
+    (tmp_path / "r.yaml").write_text("name: t\ncopy_steps: 3\naloud: 2\n", encoding="utf-8")
+    arguments = ["pretrain", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out"), "--set", "recite=1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert (trained[0].copy_steps, trained[0].transcription_pictures) == (1, 2)
+    assert "'aloud' is now called 'transcription_pictures'" in " ".join(result.output.split())

@@ -247,7 +247,7 @@ GOOD = '{"question": "who", "golden_answers": ["a"], "data_source": "nq"}'
         ("[1]", "no JSON object"),
         ("[" * 100_000, "no JSON"),
         ('{"golden_answers": ["a"]}', "question: there is no question"),
-        ('{"question": " ?! the ", "golden_answers": ["a"]}', "question: the question says nothing"),
+        ('{"question": " ?! the ", "golden_answers": ["a"]}', "question: the question is empty"),
         ('{"question": ["who"], "golden_answers": ["a"]}', "question: holds a list"),
         ('{"question": "\\ud800", "golden_answers": ["a"]}', "question: holds half a character"),
         ('{"question": "who"}', "golden_answers: row 2 has no answer"),
@@ -259,7 +259,7 @@ GOOD = '{"question": "who", "golden_answers": ["a"], "data_source": "nq"}'
         ('{"question": "who", "golden_answers": ["a"], "id": 1.5}', "id: is a number"),
         ('{"question": "who", "golden_answers": ["a"], "metadata": {"type": 3}}', "metadata.type: holds a number"),
         ('{"question": "who", "golden_answers": ["a"], "data_source": "squad"}', "'squad' is not a known set"),
-        ('{"question": "who", "golden_answers": ["a"], "data_source": "popqa"}', "says popqa, in a folder of nq"),
+        ('{"question": "who", "golden_answers": ["a"], "data_source": "popqa"}', "is popqa, in a folder of nq"),
     ],
 )
 def test_a_broken_row_is_named_with_its_line_and_a_hint(tmp_path: Path, line: str, problem: str) -> None:
@@ -283,7 +283,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         PublishedQuestions(tmp_path)
     (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed/test.jsonl").write_text(f'{GOOD}\n{{"question": "who", "golden_answers": ["a"]}}\n')
-    with pytest.raises(QuestionError, match="does not say which set"):
+    with pytest.raises(QuestionError, match="names no set"):
         PublishedQuestions(tmp_path)
     (tmp_path / "mixed/test.jsonl").write_bytes(b"\xff\xfe{}\n")
     with pytest.raises(QuestionError, match="no JSON"):

@@ -9,7 +9,7 @@ import yaml
 
 from imprint.envs.base import make_world
 from imprint.methods.base import make_method
-from imprint.pretrain.train import PretrainRecipe
+from imprint.pretrain.recipe import PretrainRecipe
 from imprint.recipe import load_recipe
 from imprint.skills.library import load_library
 

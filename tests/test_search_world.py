@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from imprint.cli import app
-from imprint.envs.base import AnsweringWorld, TeachingWorld, make_world
+from imprint.envs.base import AnsweringWorld, TeachableWorld, TeachingWorld, make_world
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, VOLUMES, Encyclopedia
 from imprint.envs.search.made import ROUTES, make_questions
 from imprint.envs.search.question import CATEGORIES, Question, exact_match, normalize
-from imprint.envs.search.random_rules import BY_HEART, LESSONS, WORDS, make_dream
+from imprint.envs.search.random_rules import CLOSED_BOOK, LESSONS, WORDS, make_random_rules
 from imprint.envs.search.tags import answer, information, parse_answer, read_action, search, shown
 from imprint.envs.search.teacher import Renamed
 from imprint.envs.search.world import SearchWorld
 from imprint.errors import QuestionError, RecipeError, RetrievalError
-from imprint.pretrain.train import DreamWorld
 from imprint.retrieval.base import Hit, Passage
 from imprint.skills.library import SkillLibrary
 from imprint.types import Task
@@ -193,7 +192,7 @@ def test_the_encyclopedia_has_twenty_thousand_passages_with_names_that_clash_and
 
 
 def test_every_task_has_a_category_and_a_skill_and_no_thing_is_asked_about_in_two_splits(world, library):
-    assert all(isinstance(world, kind) for kind in (TeachingWorld, AnsweringWorld, DreamWorld))
+    assert all(isinstance(world, kind) for kind in (TeachingWorld, AnsweringWorld, TeachableWorld))
     library.check(world.categories)
     asked: dict[str, set[str]] = {}
     for split in ("train", "validation", "test"):
@@ -276,11 +275,11 @@ def test_published_questions_need_a_search_engine():
         SearchWorld(questions="somewhere")
 
 
-# --- dreams --------------------------------------------------------------------------------------------------------
+# --- random rules --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lesson", ["orders", "numbers", "reading", *LESSONS])
-def test_dreams_are_answered_by_one_who_follows_the_page(world, lesson):
+def test_the_scripted_teacher_follows_the_skill_text(world, lesson):
     demos = [world.demonstration(seed, lesson=lesson) for seed in range(60)]
     found = [demo for demo in demos if demo is not None]
     assert len(found) >= 55
@@ -292,20 +291,20 @@ def test_dreams_are_answered_by_one_who_follows_the_page(world, lesson):
         assert not demo.pages or all(word in own for word in searched[: 1 if lesson != "orders" else None])
 
 
-def test_no_dream_calls_a_volume_by_its_real_word(world):
-    encyclopedia, _ = world._dreamt[0]
+def test_a_volume_never_has_its_real_name(world):
+    encyclopedia, _ = world._encyclopedias[0]
     for seed in range(300):
-        dream = make_dream(seed, encyclopedia, LESSONS["full"])
-        assert set(dream.words) == set(ALL_VOLUMES)
-        assert len(set(dream.words.values())) == len(ALL_VOLUMES)
-        assert set(dream.words.values()) <= set(WORDS)
-        assert not any(volume == word for volume, word in dream.words.items())
-    for route, words in BY_HEART.values():
+        rules = make_random_rules(seed, encyclopedia, LESSONS["full"])
+        assert set(rules.words) == set(ALL_VOLUMES)
+        assert len(set(rules.words.values())) == len(ALL_VOLUMES)
+        assert set(rules.words.values()) <= set(WORDS)
+        assert not any(volume == word for volume, word in rules.words.items())
+    for route, words in CLOSED_BOOK.values():
         assert all(volume != word for volume, word in zip(route.volumes, words, strict=True))
 
 
-def test_a_dreams_own_words_find_and_the_real_ones_do_not(world):
-    encyclopedia, engine = world._dreamt[0]
+def test_the_drawn_names_find_and_the_real_ones_do_not(world):
+    encyclopedia, engine = world._encyclopedias[0]
     words = {volume: f"w{place}" for place, volume in enumerate(ALL_VOLUMES)}
     renamed = Renamed(engine, encyclopedia, words)
     thing = next(one for one in encyclopedia.things if one.name not in encyclopedia.clashing and not one.alias)

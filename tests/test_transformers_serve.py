@@ -18,8 +18,9 @@ from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.engine.served import EndpointEngine
 from imprint.envs.household.world import HouseholdWorld
-from imprint.models.local.policy import Policy, build_tiny
+from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
+from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.recipe import parse_recipe
 from imprint.rollout.tokens import Request, Rollout

@@ -38,7 +38,8 @@ def skills(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from imprint.models.local.policy import Policy, build_tiny
+    from imprint.models.local.policy import Policy
+    from imprint.pretrain.tiny_model import build_tiny
     from imprint.pretrain.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("models") / "random"

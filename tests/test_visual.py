@@ -115,24 +115,24 @@ def test_any_response_has_a_factor(text):
 @settings(max_examples=30, deadline=None)
 def test_pictures_are_counted_as_the_processor_cuts_them(engine, height, width):
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
-    eyes = engine.policy.eyes
+    vision = engine.policy.vision
     picture = Picture("", 1.0, lambda text, factor: pixels)
-    _, grid = eyes.patches([picture])
-    assert eyes.count(height, width) == int(grid.prod()) // 4
-    spelled = eyes.spelled(picture)
-    assert spelled == [eyes.start, *[eyes.placeholder] * eyes.count(height, width), eyes.end]
+    _, grid = vision.patches([picture])
+    assert vision.count(height, width) == int(grid.prod()) // 4
+    spelled = vision.spelled(picture)
+    assert spelled == [vision.start, *[vision.placeholder] * vision.count(height, width), vision.end]
 
 
 def test_a_picture_costs_a_token_for_28_by_28_pixels(engine):
-    assert engine.policy.eyes.count(280, 392) == 10 * 14
-    assert engine.policy.eyes.count(280 + 13, 392 - 13) == 10 * 14
+    assert engine.policy.vision.count(280, 392) == 10 * 14
+    assert engine.policy.vision.count(280 + 13, 392 - 13) == 10 * 14
 
 
 def test_every_turn_says_what_it_read_in_tokens_and_what_it_would_be_as_text(engine, episodes):
     for episode in episodes:
         for turn, view in zip(episode.turns, episode.views, strict=True):
-            marks = view.prompt_ids.count(engine.policy.eyes.placeholder)
-            assert marks == engine.policy.eyes.count(*view.pictures[0].pixels.shape[:2])
+            marks = view.prompt_ids.count(engine.policy.vision.placeholder)
+            assert marks == engine.policy.vision.count(*view.pictures[0].pixels.shape[:2])
             assert turn.context_tokens == len(view.prompt_ids)
             text = len(view.prompt_ids) - marks - 2 + len(engine.policy.encode(view.pictures[0].text + "\n"))
             assert turn.tokens_as_text == turn.text_tokens == text
@@ -140,7 +140,7 @@ def test_every_turn_says_what_it_read_in_tokens_and_what_it_would_be_as_text(eng
 
 def test_compressing_by_c_costs_about_a_cth_of_the_tokens(engine, episodes):
     picture = episodes[0].views[0].pictures[0]
-    full, half = (len(engine.policy.eyes.spelled(Picture(picture.text, c, picture.draw))) - 2 for c in (1.0, 2.0))
+    full, half = (len(engine.policy.vision.spelled(Picture(picture.text, c, picture.draw))) - 2 for c in (1.0, 2.0))
     assert math.isclose(half, full / 2, rel_tol=0.15)
 
 
@@ -210,14 +210,14 @@ def test_the_model_itself_gives_the_same_log_probs(engine, episodes):
     policy = engine.policy
     for view in (episodes[0].views[-1], episodes[1].views[0]):
         ids = torch.tensor([view.prompt_ids + view.token_ids])
-        pixels, grid = policy.eyes.patches(view.pictures)
+        pixels, grid = policy.vision.patches(view.pictures)
         with torch.no_grad():
             logits = policy.model(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 pixel_values=pixels,
                 image_grid_thw=grid,
-                mm_token_type_ids=(ids == policy.eyes.placeholder).int(),
+                mm_token_type_ids=(ids == policy.vision.placeholder).int(),
             ).logits
         start = len(view.prompt_ids)
         logprobs = torch.log_softmax(logits[0, start - 1 : -1].float(), dim=-1)
@@ -228,7 +228,7 @@ def test_the_model_itself_gives_the_same_log_probs(engine, episodes):
 def test_qwen3_vl_is_read_as_it_reads_itself(tmp_path):
     """Its pictures enter every layer (DeepStack), and its patches have another size."""
     made = make_engine(recipe(build_tiny_vision(tmp_path / "qwen3", kind="qwen3-vl")))
-    assert made.policy.eyes.count(320, 384) == 10 * 12
+    assert made.policy.vision.count(320, 384) == 10 * 12
     task = made.tasks("train", 1)[0]
     played = made.rollout.play([Request(task, 0, made.library.serving(task.category))], Sampling(1.0, 8))
     test_the_model_itself_gives_the_same_log_probs(made, [played[0], played[0]])
@@ -274,7 +274,7 @@ def test_the_whole_loop_runs_and_what_it_saves_loads_in_transformers(model, tmp_
     assert all(row["text_tokens"] >= 0 for row in rows)
     trained = run.checkpoint_path(run.checkpoint_steps()[-1])
     policy = Policy.load(trained, pictures=True)
-    assert policy.eyes is not None
+    assert policy.vision is not None
     loaded = AutoModelForImageTextToText.from_pretrained(trained)
     before = AutoModelForImageTextToText.from_pretrained(model)
     assert {name for name, _ in loaded.named_parameters()} == {name for name, _ in before.named_parameters()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from imprint.models.local.policy import Policy, build_tiny
+from imprint.models.local.policy import Policy
+from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.types import StepResult, Task
 

@@ -2,8 +2,9 @@
 
     python benchmarks/support/count_rooms.py path/to/train.jsonl.gz
 
-writes src/imprint/envs/household/census.json. It reads the train split alone, so that `valid_seen` stays a test of
-what is made. Only sums over many games are kept, never a game or a room. `census.py` says what each sum is for.
+writes src/imprint/envs/household/room_statistics.json. It reads the train split alone, so that `valid_seen` stays a
+test of what is made. Only sums over many games are kept, never a game or a room;
+`room_statistics.py` documents each sum.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main() -> None:
     options.add_argument("rows", type=Path, help="the train split: a .jsonl.gz of rows")
     options.add_argument("--out", type=Path, default=Path("src/imprint/envs/household") / FILE)
     chosen = options.parse_args()
-    chosen.out.write_text(layout(census(list(load_rows(chosen.rows)))), encoding="utf-8")
+    chosen.out.write_text(layout(room_statistics(list(load_rows(chosen.rows)))), encoding="utf-8")
     print(f"written to {chosen.out}")
 
 
@@ -57,8 +58,8 @@ def layout(document: Mapping[str, Any]) -> str:
     return lines(document, 3) + "\n"
 
 
-def census(games: Sequence[Game]) -> dict[str, Any]:
-    """Everything that `census.py` reads."""
+def room_statistics(games: Sequence[Game]) -> dict[str, Any]:
+    """Everything that `room_statistics.py` reads."""
     by_kind: defaultdict[str, list[Game]] = defaultdict(list)
     for game in games:
         by_kind[kind_of(r.type for r in game.receptacles)].append(game)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from imprint.envs.household.world import HouseholdWorld
-from imprint.models.local.policy import TINY, Policy, build_tiny, tiny_folder
+from imprint.models.local.policy import TINY, Policy, tiny_folder
+from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.skills.library import load_library
 

@@ -20,25 +20,23 @@ def pretrain(
     trust: Trusted = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Make a base policy from nothing, by imitation of games with rules of their own.
+    """Pre-train a base policy by imitation, in games with random rules.
 
-    It learns to act and to follow a page, not the tasks.
+    It learns to act and to follow skill text, not the tasks.
 
     Example: `imprint pretrain recipes/pretrain/imprint-tiny.yaml --out models/my-tiny`
     """
-    from imprint.pretrain.train import PretrainRecipe, train_base
-    from imprint.recipe import override, validated
+    from imprint.pretrain.recipe import load_recipe
+    from imprint.pretrain.train import train_base
     from imprint.security.vetting import Override, vet
     from imprint.skills.library import load_library
     from imprint.support.progress import Progress
-    from imprint.support.yaml import read_yaml_mapping
 
-    values = read_yaml_mapping(recipe)
-    for change in changes or []:
-        override(values, change)
-    config = validated(PretrainRecipe, values, recipe)
+    config, notes = load_recipe(recipe, changes or [])
     library = load_library(config.skills or config.env.name)
     vet(library, override=Override(trust or ()))
     with Progress(config.name, quiet=quiet) as progress:
+        for note in notes:
+            progress.note(note)
         policy = train_base(config, library, out, progress)
     say(f"{out}: {policy.parameters:,} weights; try it: imprint eval {out}")

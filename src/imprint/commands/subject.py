@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from imprint.runs.run import Run
 
 
-
 class Subject:
     """Who is to act: the recipe to act under, the model to load, and the run it comes from (with its step).
 

@@ -128,8 +128,8 @@ class VisualContext(Context):
         return *self.parse(spoken), asked_factor(response)
 
     def _spell(self, picture: Picture) -> tuple[int, ...]:
-        assert self.policy.eyes is not None
-        return tuple(self.policy.eyes.spelled(picture))
+        assert self.policy.vision is not None
+        return tuple(self.policy.vision.spelled(picture))
 
     def _history(self, first: str, turns: Sequence[Turn]) -> str:
         """What was seen, and what was done then: one line a turn, or for a base model the transcript that it knows. As

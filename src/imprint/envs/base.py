@@ -61,10 +61,10 @@ class World(Protocol):
 
 @runtime_checkable
 class TeachingWorld(World, Protocol):
-    """A world that can also show how its tasks are done. No other one has to: methods that need it say so."""
+    """A world with exemplars of its tasks; optional, and methods that need them check for it."""
 
     def exemplar(self, task: Task) -> Exemplar | None:
-        """`task` solved by means that a policy has too, every step marked with what it serves; None if it failed."""
+        """`task` solved from a policy's observations, every step marked with what it serves; None if it failed."""
         ...
 
 
@@ -72,7 +72,7 @@ class TeachingWorld(World, Protocol):
 class AnsweringWorld(World, Protocol):
     """A world with an answer format of its own. Of other worlds, a chat model's command stands between <action> tags.
 
-    A world that has one also has `templates`, a folder whose `chat/first.j2` tells the model so.
+    Such a world also has `templates`, a folder whose `chat/first.j2` explains the format to the model.
     """
 
     def parse_answer(self, response: str) -> tuple[str, bool]:
@@ -94,7 +94,7 @@ class OutsideWorld(World, Protocol):
     """A world that rests on something outside, as a server or a folder."""
 
     def check_ready(self) -> None:
-        """See, quickly, that it is there; called before a model is loaded.
+        """Check quickly that it is there; called before a model is loaded.
 
         Raises:
             ImprintError: it is not; names the key of the recipe (`env....`).
@@ -108,7 +108,7 @@ class Demonstration:
 
     Attributes:
         pages: the skills that were shown.
-        turns: (action, what came of it, weight of imitating the action).
+        turns: (action, its result, weight of imitating the action).
     """
 
     pages: tuple[Skill, ...]
@@ -118,8 +118,8 @@ class Demonstration:
 
 
 @runtime_checkable
-class DreamWorld(World, Protocol):
-    """A world that can also make demonstrations with rules of their own, to pre-train a base policy on.
+class TeachableWorld(World, Protocol):
+    """A world that can also make demonstrations with random rules, to pre-train a base policy on.
 
     `phrases` are the fixed parts of its sentences, worth a token each; `lessons` name its kinds of demonstrations, from
     easy to real.
@@ -129,7 +129,7 @@ class DreamWorld(World, Protocol):
     lessons: tuple[str, ...]
 
     def demonstration(self, seed: int, *, lesson: str) -> Demonstration | None:
-        """A demonstration drawn from `seed`, or None where it came to nothing."""
+        """A demonstration drawn from `seed`, or None where it did not succeed."""
         ...
 
     def language(self) -> Iterator[str]:
@@ -137,14 +137,17 @@ class DreamWorld(World, Protocol):
         ...
 
 
+DreamWorld = TeachableWorld  # the old name, importable for one more release
+
+
 def goal_of(world: World) -> Callable[[str], str] | None:
-    """How a world says what is asked for, out of a task's first observation (`goal`); None where it does not."""
+    """The world's function from a task's first observation to its goal (`goal`), if it has one."""
     goal: Callable[[str], str] | None = getattr(world, "goal", None)
     return goal
 
 
 def goal_text(world: World, first: str) -> str:
-    """What a task asks for, on one line: as its world says it, else all of the first observation."""
+    """The goal of a task, on one line: as its world extracts it, else all of the first observation."""
     goal = goal_of(world)
     return " ".join((goal(first) if goal else first).split())
 
@@ -216,7 +219,7 @@ def _checked_values(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as the constructor's annotations want them."""
     try:
         parameters = signature(kind, eval_str=True).parameters
-    except NameError:  # annotations that only a type checker can read say nothing here
+    except NameError:  # annotations that only a type checker can resolve are not checked
         return dict(options)
     checked = {}
     for option, value in options.items():

@@ -27,7 +27,7 @@ LONGEST = 16384  # characters of an action
 
 
 class TextAction(Action):
-    """What the policy says."""
+    """An action of the policy."""
 
     text: str = Field(max_length=LONGEST, description="The command.")
 
@@ -41,7 +41,7 @@ class TextObservation(Observation):
     valid: bool = Field(default=True, description="The command was understood and possible.")
     admissible_commands: list[str] = Field(default=[], description="What is possible now.")
     task: str = Field(description="The task's id.")
-    category: str = Field(description="The task's category; it says which skills serve it.")
+    category: str = Field(description="The task's category; it decides which skills serve it.")
 
 
 class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):

@@ -197,14 +197,14 @@ class Learner:
 
 
 def _freeze_tower(policy: Policy) -> None:
-    if policy.eyes is None:
+    if policy.vision is None:
         raise RecipeError(
             "this policy reads no pictures, so that there is no vision tower to freeze",
             where=policy.name,
             key="learner.freeze_vision_tower",
             hint="set it to false, or draw something (context.skills: image)",
         )
-    policy.freeze_eyes()
+    policy.freeze_vision()
 
 
 def _saved_weights(folder: Path, model: Any) -> dict[str, Tensor]:

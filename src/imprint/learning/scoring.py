@@ -17,8 +17,8 @@ from torch import Tensor
 from imprint.learning.losses.tokens import entropy
 from imprint.learning.sample import Sample
 from imprint.models.local.cache import PrefixCache
-from imprint.models.local.policy import Policy, hidden_states, logits_of
-from imprint.models.local.vision import read_prompts
+from imprint.models.local.forward import hidden_states, logits_of, read_prompts
+from imprint.models.local.policy import Policy
 from imprint.types import Picture
 
 

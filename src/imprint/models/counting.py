@@ -22,7 +22,7 @@ class TokenCounter:
     Attributes:
         count: the tokens of a text; what looks like a special token counts as the text it is.
         style: of the pages' templates, as `context.style: auto` chooses it.
-        context: the longest context that the tokenizer admits, if it says.
+        context: the longest context that the tokenizer admits, if it has a limit.
     """
 
     count: Callable[[str], int]

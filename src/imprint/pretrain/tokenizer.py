@@ -13,11 +13,11 @@ BOS, EOS = "<s>", "</s>"
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_context: int, phrases: Iterable[str] = ()) -> Any:
     """Train on `texts`; returns a transformers fast tokenizer.
 
-    `phrases` are never split, and become tokens when they are frequent: where a world says the same few sentences with
+    `phrases` are never split, and become tokens when they are frequent: where a world uses the same few sentences with
     other names in them, this halves the length of an episode.
 
-    Words keep their leading space, numbers are split into digits, and a line's end is always a token of its own (it
-    ends a command).
+    Words keep their leading space, numbers are split into digits, and a newline is always a token of its own (it ends
+    a command).
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

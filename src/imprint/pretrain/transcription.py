@@ -1,4 +1,4 @@
-"""To say what a picture shows: two words of its text are given, and the words after them are to be said.
+"""Transcription: two words of a picture's text are given, and the words after them are to be predicted.
 
 Every word is something to find in the picture, where an episode has a handful.
 """
@@ -13,40 +13,43 @@ import torch
 from imprint.context.visual import VisualContext
 from imprint.learning.sample import Sample
 from imprint.learning.scoring import micro_batches, score
-from imprint.pretrain.vision_lesson import some_text
+from imprint.pretrain.texts import some_text
 from imprint.types import Picture
 
-PLACES = 4  # in each picture
-SAID = 14  # words from each, the two that are given among them
+PASSAGES = 4  # from each picture
+WORDS = 14  # in each passage, the given ones included
+GIVEN = 2
 
 
-def said_aloud(context: VisualContext, texts: Sequence[str], pictures: int, seed: int) -> list[Sample]:
-    """Passages of so many pictures, each of some of the texts."""
-    dice = random.Random(f"aloud/{seed}")
-    return [sample for _ in range(pictures) for sample in passages(context, some_text(texts, dice), dice)]
+def transcription_samples(context: VisualContext, texts: Sequence[str], pictures: int, seed: int) -> list[Sample]:
+    """Passages of `pictures` pictures, each of some of the texts."""
+    rng = random.Random(f"aloud/{seed}")
+    return [sample for _ in range(pictures) for sample in passages(context, some_text(texts, rng), rng)]
 
 
-def passages(context: VisualContext, text: str, dice: random.Random) -> list[Sample]:
-    """A picture of `text`, and a few places in it, from each of which on it is to be said."""
+def passages(context: VisualContext, text: str, rng: random.Random) -> list[Sample]:
+    """A picture of `text`, and passages that start at random places in it."""
     policy = context.policy
-    assert policy.eyes is not None
+    assert policy.vision is not None
     picture = Picture(text, 1.0, context.renderer.pixels)
     bos = policy.tokenizer.bos_token_id
-    prompt = (*([] if bos is None else [int(bos)]), *policy.eyes.spelled(picture))
+    prompt = (*([] if bos is None else [int(bos)]), *policy.vision.spelled(picture))
     words = policy.encode(text + "\n")
     samples = []
-    for _ in range(PLACES):
-        start = dice.randrange(max(1, len(words) - SAID // 2))
-        said = words[start : start + SAID]
-        weights = [0.0] * 2 + [1.0] * (len(said) - 2)
-        samples.append(Sample.imitation(prompt, said, weights[: len(said)], (picture,)))
+    for _ in range(PASSAGES):
+        start = rng.randrange(max(1, len(words) - WORDS // 2))
+        passage = words[start : start + WORDS]
+        weights = [0.0] * GIVEN + [1.0] * (len(passage) - GIVEN)
+        samples.append(Sample.imitation(prompt, passage, weights[: len(passage)], (picture,)))
     return samples
 
 
 @torch.no_grad()
-def reading(context: VisualContext, texts: Sequence[str], *, pictures: int = 24, seed: int = 0) -> dict[str, float]:
-    """How well pictures of texts are read: the mean negative log-prob of a word, and the share of words that the policy
-    holds for likelier than all others together."""
-    samples = said_aloud(context, texts, pictures, seed)
+def transcription_metrics(
+    context: VisualContext, texts: Sequence[str], *, pictures: int = 24, seed: int = 0
+) -> dict[str, float]:
+    """The mean negative log-prob of a word, and the share of words with a probability above one half."""
+    samples = transcription_samples(context, texts, pictures, seed)
     logprobs = torch.cat([score(context.policy, micro).logprobs_M for micro in micro_batches(samples, 8192)])
-    return {"reading/nll": -float(logprobs.mean()), "reading/read": float((logprobs.exp() > 0.5).float().mean())}
+    accuracy = float((logprobs.exp() > 0.5).float().mean())
+    return {"transcription/nll": -float(logprobs.mean()), "transcription/accuracy": accuracy}

@@ -1,9 +1,9 @@
-"""The lesson of a policy's new eyes: a token of a picture is the sum of the words that begin in it.
+"""The lesson of a new vision encoder: a picture token is the sum of the embeddings of the words that begin in it.
 
-A language model of text can learn to read such sums before there are eyes to give them: the sums are known, and no
-pixel is looked at (`blindfolded`). The eyes then learn to give them (`teach_eyes`), every token of a picture being
-something to learn, where an episode has a handful of things. A throw-away head that says the character in each cell
-shows the eyes what to look at.
+A language model of text can learn to read such sums before there is a vision encoder: the sums are known, and no pixel
+is used (`oracle_vision`). The encoder then learns to give them (`train_vision_encoder`), every picture token being a
+target, where an episode has a handful. An auxiliary head that classifies the character in each cell, thrown away
+afterwards, guides the encoder to the characters.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +23,11 @@ from torch.nn.functional import cross_entropy
 
 from imprint.context.config import SMALLEST
 from imprint.context.image import Renderer
-from imprint.context.prompt import CUE
-from imprint.envs.base import DreamWorld
 from imprint.errors import RecipeError
 from imprint.models.local.policy import Policy
+from imprint.pretrain.texts import some_text
 from imprint.support.progress import Progress
 from imprint.types import Picture
-
-if TYPE_CHECKING:
-    from imprint.pretrain.train import PretrainRecipe
 
 BLANK, OTHER = 0, 1  # in the alphabet
 ALPHABET = 2 + 0x7F - 0x21  # and the printable characters of ASCII
@@ -40,7 +35,7 @@ ALPHABET = 2 + 0x7F - 0x21  # and the printable characters of ASCII
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How many cells a picture's token holds.
+    """The cells of a picture token.
 
     Attributes:
         rows, columns: of cells in a token.
@@ -73,12 +68,12 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
-    """A picture and what is to be read in it.
+class LabelledPicture:
+    """A picture with the labels of its tokens.
 
     Attributes:
         characters: [tokens, cells] of the alphabet.
-        words: (token of the picture, token of the text that begins there).
+        words: (picture token, text token that begins there).
     """
 
     picture: Picture
@@ -93,14 +88,14 @@ def letter(character: str) -> int:
     return ord(character) - 0x21 + 2 if "!" <= character <= "~" else OTHER
 
 
-def glimpse(policy: Policy, renderer: Renderer, text: str) -> Glimpse:
-    """What stands where in a picture of `text`, without padding."""
+def labelled_picture(policy: Policy, renderer: Renderer, text: str) -> LabelledPicture:
+    """A picture of `text`, and what stands where in it; padding is left out."""
     grid = Grid.of(renderer)
     drawn = [[row.text for row in renderer.layout(line)] for line in text.split("\n")]
     height = sum(map(len, drawn))
     tokens = -(-height // grid.rows) * grid.across
     cells = np.full((tokens, grid.rows * grid.columns), BLANK, dtype=np.int64)
-    places: list[int] = []  # the token in which each character of the text lies; -1 for what cannot be said
+    places: list[int] = []  # the token in which each character of the text lies; -1 where it is unknown
     top = 0
     for line, rows in zip(text.split("\n"), drawn, strict=True):
         mine = []
@@ -111,7 +106,7 @@ def glimpse(policy: Policy, renderer: Renderer, text: str) -> Glimpse:
                 mine.append(place)
         places += [*(mine if len(mine) == len(line) else [-1] * len(line)), -1]
         top += len(rows)
-    return Glimpse(Picture(text, 1.0, renderer.pixels), cells, tuple(_words(policy, text, places)))
+    return LabelledPicture(Picture(text, 1.0, renderer.pixels), cells, tuple(_words(policy, text, places)))
 
 
 def _words(policy: Policy, text: str, places: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -122,13 +117,13 @@ def _words(policy: Policy, text: str, places: Sequence[int]) -> Iterator[tuple[i
             yield places[first], word
 
 
-class EyeTeacher:
-    """Teaches the vision tower of `policy` to read what `renderer` draws.
+class VisionTrainer:
+    """Trains the vision tower of `policy` to read what `renderer` draws.
 
     Args:
         texts: of the world's language, to be drawn.
-        size: tokens of pictures in a step.
-        evenly: every other picture holds words drawn evenly from all of theirs, the rare as often as the frequent.
+        tokens: picture tokens per step.
+        balanced: every other picture holds words drawn uniformly from the vocabulary of the texts.
     """
 
     def __init__(
@@ -138,22 +133,22 @@ class EyeTeacher:
         texts: Sequence[str],
         *,
         steps: int,
-        size: int = 1000,
+        tokens: int = 1000,
         lr: float = 3e-3,
         muon_lr: float = 0.02,
         seed: int = 0,
-        evenly: bool = False,
+        balanced: bool = False,
     ) -> None:
-        self.words = sorted({word for text in texts for word in text.split()}) if evenly else []
-        self.policy, self.renderer, self.texts, self.size = policy, renderer, texts, size
-        self.dice = random.Random(f"eyes/{seed}")
+        self.words = sorted({word for text in texts for word in text.split()}) if balanced else []
+        self.policy, self.renderer, self.texts, self.tokens = policy, renderer, texts, tokens
+        self.rng = random.Random(f"eyes/{seed}")
         grid = Grid.of(renderer)
         torch.manual_seed(seed)
         tower = policy.model.model.visual
-        # Of what the last layer makes its sums; a sum has no room for spelling.
+        # The head reads the input of the last layer: the sums that this layer gives do not hold the spelling.
         mixing, out = tower.merger.mlp[1], tower.merger.mlp[2]
-        self._glimpsed: list[Tensor] = []
-        self._hook = mixing.register_forward_hook(lambda _module, _given, found: self._glimpsed.append(found))
+        self._hidden: list[Tensor] = []
+        self._hook = mixing.register_forward_hook(lambda _module, _inputs, output: self._hidden.append(output))
         self.head = nn.Linear(out.in_features, grid.rows * grid.columns * ALPHABET).to(policy.device)
         matrices = [weight for weight in tower.parameters() if weight.dim() == 2]
         rest = [weight for weight in tower.parameters() if weight.dim() != 2]
@@ -167,7 +162,7 @@ class EyeTeacher:
         ]
 
     def close(self) -> None:
-        """Leave the tower as it was but for its weights."""
+        """Remove the hook from the tower."""
         self._hook.remove()
 
     def step(self) -> dict[str, float]:
@@ -181,131 +176,109 @@ class EyeTeacher:
             schedule.step()
         return numbers
 
-    def draw(self) -> list[Glimpse]:
-        """Pictures of a few texts each, with `size` tokens or a little more."""
-        glimpses: list[Glimpse] = []
-        while sum(len(one.characters) for one in glimpses) < self.size:
-            text = some_text(self.texts, self.dice)
-            if self.words and len(glimpses) % 2:
-                text = " ".join(self.dice.choices(self.words, k=len(text.split())))
-            glimpses.append(glimpse(self.policy, self.renderer, text))
-        return glimpses
+    def draw(self) -> list[LabelledPicture]:
+        """Pictures of a few texts each, with `tokens` tokens or a little more."""
+        pictures: list[LabelledPicture] = []
+        while sum(len(one.characters) for one in pictures) < self.tokens:
+            text = some_text(self.texts, self.rng)
+            if self.words and len(pictures) % 2:
+                text = " ".join(self.rng.choices(self.words, k=len(text.split())))
+            pictures.append(labelled_picture(self.policy, self.renderer, text))
+        return pictures
 
-    def losses(self, glimpses: Sequence[Glimpse]) -> tuple[Tensor, dict[str, float]]:
-        """The loss on pictures, with the share of the characters (blanks not counted) that were read, and the share of
-        the sums (of their squares) that is missed."""
+    def losses(self, pictures: Sequence[LabelledPicture]) -> tuple[Tensor, dict[str, float]]:
+        """The loss on pictures, with the share of characters (without blanks) that the head classifies correctly, and
+        the squared error of the sums relative to their squares."""
         policy = self.policy
-        assert policy.eyes is not None
-        pixels, grid = policy.eyes.patches([one.picture for one in glimpses])
-        seen = policy.model.model.visual(pixels.to(policy.device), grid_thw=grid.to(policy.device)).pooler_output
-        characters = torch.from_numpy(np.concatenate([one.characters for one in glimpses])).to(policy.device)
-        said = self.head(self._glimpsed.pop()).view(*characters.shape, ALPHABET)
-        spelling = cross_entropy(said.flatten(0, 1), characters.flatten())
-        sums = word_sums(policy.model.get_input_embeddings().weight.detach(), _table(glimpses).to(policy.device))
-        missed = (seen - sums).square().sum() / sums.square().sum()
+        assert policy.vision is not None
+        pixels, grid = policy.vision.patches([one.picture for one in pictures])
+        tokens = policy.model.model.visual(pixels.to(policy.device), grid_thw=grid.to(policy.device)).pooler_output
+        characters = torch.from_numpy(np.concatenate([one.characters for one in pictures])).to(policy.device)
+        logits = self.head(self._hidden.pop()).view(*characters.shape, ALPHABET)
+        spelling = cross_entropy(logits.flatten(0, 1), characters.flatten())
+        sums = embedding_sums(policy.model.get_input_embeddings().weight.detach(), _table(pictures).to(policy.device))
+        error = (tokens - sums).square().sum() / sums.square().sum()
         inked = characters != BLANK
-        read = (said.detach().argmax(-1) == characters)[inked].float().mean()
-        return spelling + 3 * missed, {"characters": float(read), "missed": float(missed.detach())}
+        correct = (logits.detach().argmax(-1) == characters)[inked].float().mean()
+        return spelling + 3 * error, {"vision/characters": float(correct), "vision/error": float(error.detach())}
 
 
-def word_sums(words: Tensor, table: Tensor) -> Tensor:
+def embedding_sums(embeddings: Tensor, table: Tensor) -> Tensor:
     """The sum of the words of each token: embeddings [V, width] and a table [tokens, most] of words, -1 for none."""
-    return (words[table.clamp(min=0)] * (table >= 0)[..., None]).sum(dim=1)
+    return (embeddings[table.clamp(min=0)] * (table >= 0)[..., None]).sum(dim=1)
 
 
-def _table(glimpses: Sequence[Glimpse]) -> Tensor:
-    """The words of every token of the pictures, as a table filled up with -1."""
+def _table(pictures: Sequence[LabelledPicture]) -> Tensor:
+    """The words of every token of the pictures, as a table padded with -1."""
     rows: list[list[int]] = []
-    for one in glimpses:
-        mine: list[list[int]] = [[] for _ in one.characters]
+    for one in pictures:
+        own: list[list[int]] = [[] for _ in one.characters]
         for place, word in one.words:
-            mine[place].append(word)
-        rows += mine
+            own[place].append(word)
+        rows += own
     most = max(1, *map(len, rows))
     return torch.tensor([row + [-1] * (most - len(row)) for row in rows])
 
 
-class _Sums(nn.Module):
-    """Stands in the vision tower's place, and is given words for patches."""
+class OracleEncoder(nn.Module):
+    """Takes the place of the vision tower; its input is words instead of patches, its output their embeddings' sums."""
 
     spatial_merge_size = 2
     dtype = torch.float32
 
     def __init__(self, words: nn.Embedding) -> None:
         super().__init__()
-        self._words = (words,)  # not a part of this module: it is the model's own
+        self._words = (words,)  # in a tuple: the embedding is the model's, not a submodule of this one
 
     def forward(self, table: Tensor, grid_thw: Tensor, **_: object) -> Any:
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        return BaseModelOutputWithPooling(pooler_output=word_sums(self._words[0].weight, table.long()))
+        return BaseModelOutputWithPooling(pooler_output=embedding_sums(self._words[0].weight, table.long()))
 
 
 @contextmanager
-def blindfolded(policy: Policy, renderer: Renderer) -> Iterator[None]:
-    """For a while, the tokens of a picture are the sums of the words that begin in them."""
-    body, eyes = policy.model.model, policy.eyes
-    assert eyes is not None
-    tower, glimpses = body.visual, lru_cache(maxsize=4096)(lambda text: glimpse(policy, renderer, text))
+def oracle_vision(policy: Policy, renderer: Renderer) -> Iterator[None]:
+    """Within the context, picture tokens are oracle embeddings: the sums of the words that begin in them."""
+    body, vision = policy.model.model, policy.vision
+    assert vision is not None
+    labelled = lru_cache(maxsize=4096)(lambda text: labelled_picture(policy, renderer, text))
     across = Grid.of(renderer).across
 
     def patches(pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
-        seen = [glimpses(picture.text) for picture in pictures]
-        grid = [[1, 2 * (len(one.characters) // across), 2 * across] for one in seen]
-        return _table(seen).float(), torch.tensor(grid)
+        labels = [labelled(picture.text) for picture in pictures]
+        grid = [[1, 2 * (len(one.characters) // across), 2 * across] for one in labels]
+        return _table(labels).float(), torch.tensor(grid)
 
-    kept, eyes.kept = eyes.kept, None  # what words mean may change
-    body.visual = _Sums(policy.model.get_input_embeddings())
-    eyes.patches = patches  # type: ignore[method-assign]
+    tower, cache = body.visual, vision.cache
+    vision.cache, vision.frozen_cache = None, False  # the embeddings of words may be trained
+    body.visual = OracleEncoder(policy.model.get_input_embeddings())
+    vision.patches = patches  # type: ignore[method-assign]
     try:
         yield
     finally:
-        body.visual, eyes.kept = tower, kept
-        del eyes.patches  # the class's own is there again
+        body.visual, vision.cache, vision.frozen_cache = tower, cache, True
+        del vision.patches  # uncovers the method of the class
 
 
-def teach_eyes(
-    recipe: PretrainRecipe, texts: Sequence[str], renderer: Renderer, policy: Policy, progress: Progress
+def train_vision_encoder(
+    policy: Policy,
+    renderer: Renderer,
+    texts: Sequence[str],
+    *,
+    steps: int,
+    tokens: int,
+    seed: int,
+    balanced: bool,
+    progress: Progress,
 ) -> dict[str, float]:
-    """`recipe.see` steps of the eyes' lesson; the figures of the last."""
-    progress.begin(recipe.see)
+    """`steps` steps of `VisionTrainer`; the metrics of the last."""
+    progress.begin(steps)
     numbers: dict[str, float] = {}
-    teacher = EyeTeacher(
-        policy,
-        renderer,
-        texts,
-        steps=recipe.see,
-        size=recipe.see_tokens,
-        seed=recipe.seed,
-        evenly=recipe.see_evenly,
-    )
-    for _ in range(recipe.see):
-        numbers = teacher.step()
+    trainer = VisionTrainer(policy, renderer, texts, steps=steps, tokens=tokens, seed=seed, balanced=balanced)
+    for _ in range(steps):
+        numbers = trainer.step()
         progress.advance(
-            f"to see: {numbers['characters']:.0%} of the characters, {numbers['missed']:.0%} of words missed"
+            f"vision encoder: {numbers['vision/characters']:.0%} of the characters, error {numbers['vision/error']:.0%}"
         )
-    teacher.close()
+    trainer.close()
     return numbers
-
-
-def some_text(texts: Sequence[str], dice: random.Random, longest: int = 600) -> str:
-    """Some of the texts one after the other, from a word in the midst of the first on."""
-    words = dice.choice(texts).split(" ")
-    parts = [" ".join(words[dice.randrange(len(words)) :])]
-    wanted = dice.randint(60, longest)
-    while sum(map(len, parts)) < wanted:
-        parts.append(dice.choice(texts))
-    return "\n".join(parts)[:longest]
-
-
-def language_of(world: DreamWorld, count: int = 6000, *, cued: bool = False) -> list[str]:
-    """The first texts of a world's language that are worth drawing.
-
-    Args:
-        cued: with the cue before each command, as a transcript has it.
-    """
-    texts = [
-        (CUE + text if cued and text.startswith(" ") else text).removesuffix(CUE)
-        for text in islice(world.language(), count)
-    ]
-    return [text.strip("\n" if cued else "\n >") for text in texts if len(text.strip("\n >")) > 3]

@@ -1,7 +1,7 @@
-"""Eyes for a small text policy: a Qwen2.5-VL whose language part is the policy's own weights.
+"""A vision encoder for a small text policy: a Qwen2.5-VL whose language part is the policy's own weights.
 
-A Llama with biased attention and a Qwen2 are one function but for a bias, and M-RoPE on text is RoPE: what the policy
-knew about text it knows still. The vision tower is new, and knows nothing (`methods/eyes.py` teaches it).
+A Llama with biased attention and a Qwen2 are one function but for a bias, and M-RoPE on text is RoPE: on text the
+policy stays what it was. The vision tower is new and untrained (`vision_lesson.py` trains it).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from imprint.errors import PolicyError
 from imprint.models.local.policy import Policy
+from imprint.pretrain.recipe import VisionConfig
 
 PATCH = 14  # pixels a side; 2 x 2 patches are a token
 MARKS = {
@@ -26,21 +26,11 @@ MARKS = {
 WHITE = {
     "image_mean": [1.0, 1.0, 1.0],
     "image_std": [0.3, 0.3, 0.3],
-}  # blank paper is 0, so that only ink says anything
+}  # blank paper is 0, so that only ink has a signal
 RIDGE = 1e-5
 
 
-class VisionConfig(BaseModel):
-    """The vision tower."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    width: int = Field(default=128, ge=16, description="Hidden size; the feed-forward is twice as wide.")
-    layers: int = Field(default=2, ge=1, description="Every one attends to the whole picture.")
-    heads: int = Field(default=4, ge=1)
-    max_tokens: int = Field(default=600, ge=1, description="A larger picture is scaled down to these.")
-
-
-def give_eyes(policy: Policy, config: VisionConfig, folder: Path, seed: int = 0) -> Policy:
+def add_vision(policy: Policy, config: VisionConfig, folder: Path, seed: int = 0) -> Policy:
     """Write a vision-language model with the language part of `policy` into an empty `folder`, and load it.
 
     Raises:
@@ -59,9 +49,9 @@ def give_eyes(policy: Policy, config: VisionConfig, folder: Path, seed: int = 0)
     Qwen2VLImageProcessorPil(
         min_pixels=area, max_pixels=config.max_tokens * area, patch_size=PATCH, temporal_patch_size=1, **WHITE
     ).save_pretrained(folder)
-    seeing = Policy.load(folder, device=str(policy.device), pictures=True)
-    seeing.name, seeing.companions = policy.name, ()  # the folder need not stay
-    return seeing
+    loaded = Policy.load(folder, device=str(policy.device), pictures=True)
+    loaded.name, loaded.companions = policy.name, ()  # the folder may be deleted
+    return loaded
 
 
 def _new_model(policy: Policy, config: VisionConfig) -> Any:
@@ -71,14 +61,14 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
     old, tokenizer = policy.model.config, policy.tokenizer
     if old.model_type != "llama" or not old.attention_bias or old.mlp_bias or not old.tie_word_embeddings:
         raise PolicyError(
-            "only a small Llama with biased attention and tied embeddings can be given eyes",
+            "only a small Llama with biased attention and tied embeddings can be given a vision encoder",
             where=policy.name,
             key="init",
-            hint="take imprint-tiny, or a policy that `imprint pretrain` made",
+            hint="use imprint-tiny, or a policy that `imprint pretrain` made",
         )
     planes = old.head_dim // 2
     across = planes // 2
-    down = planes - across - planes // 8  # the rest is for time, which stands still in a picture
+    down = planes - across - planes // 8  # the rest is for time, which is constant in a picture
     text = {
         "hidden_size": old.hidden_size,
         "intermediate_size": old.intermediate_size,
@@ -108,7 +98,7 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
         "patch_size": PATCH,
         "temporal_patch_size": 1,  # for pictures alone
         "fullatt_block_indexes": list(range(config.layers)),
-        "window_size": 64 * 2 * PATCH,  # no layer looks through windows; they only put the tokens into another order
+        "window_size": 64 * 2 * PATCH,  # no layer attends in windows; they only permute the tokens
         "initializer_range": 0.6 / config.width**0.5,
     }
     ids = {key: tokenizer.convert_tokens_to_ids(mark) for key, mark in MARKS.items()}
@@ -119,8 +109,9 @@ def _new_model(policy: Policy, config: VisionConfig) -> Any:
 @torch.no_grad()
 def _carry_over(old: Any, new: Any) -> None:
     """Copy the language part. A Qwen2 has no bias after attention; as attention's weights sum to 1, a constant in the
-    values is that constant after attention, and the bias moves there. Nearly all of it: what the mixing matrix hardly
-    passes on would ask for values many times as large as all others, and a policy with these learns badly."""
+    values is that constant after attention, and the bias moves there. Nearly all of it: directions
+    that the mixing matrix hardly passes on would need values many times as large as all others, and a policy with these
+    learns badly."""
     weights: dict[str, Tensor] = dict(old.get_decoder().state_dict())
     for name in [name for name in weights if name.endswith("o_proj.bias")]:
         layer = name.removesuffix("o_proj.bias")

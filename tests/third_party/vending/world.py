@@ -87,7 +87,7 @@ class VendingWorld:
         return Exemplar(task, first.observation, steps)
 
     def demonstration(self, seed: int, *, lesson: str) -> Demonstration:
-        """A machine whose ways were drawn by lot, with a page that says so."""
+        """A machine with random rules, and the skill that explains them."""
         dice = random.Random(f"{lesson}/{seed}")
         rules = {kind: dice.choice(WAYS) for kind in RULES}
         task = Task(f"dream-{seed}", dice.choice(self.categories), "train", f"{dice.choice([*THINGS])}/{seed}")

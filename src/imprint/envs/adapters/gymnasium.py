@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import NonNegativeInt, PositiveInt
 
 from imprint.envs.adapters.gymnasium_text import Codec
-from imprint.envs.adapters.seeded import TURNS, UNKNOWN, Ask, Outcome, Seeds
+from imprint.envs.adapters.seeded import TURNS, UNKNOWN, Ask, Seeds, SuccessRule
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
@@ -29,9 +29,9 @@ class GymnasiumWorld:
         arguments: further arguments of `gymnasium.make`.
         observation: of observations that are mappings, the key of the text.
         actions: the names of the actions 0, 1, ... of a discrete space; a space of text needs none.
-        categories: of tasks. One is that of all tasks; of several, `reset` says in `info["category"]` which it is. By
+        categories: of tasks. One is that of all tasks; of several, `reset` gives a task's in `info["category"]`. By
             default one, the environment's id without package and version.
-        success: the key of `info` that says at the end of an episode whether it is solved.
+        success: the key of `info` with the success at the end of an episode.
         threshold: an episode is solved if its rewards come to this at its end, in place of `success`.
         max_turns: an episode ends after this many; by default the environment's own limit.
         seed: another one gives other tasks.
@@ -58,7 +58,7 @@ class GymnasiumWorld:
     ) -> None:
         self.id = id
         self.arguments = dict(arguments or {})
-        self.outcome = Outcome(success, threshold)
+        self.success = SuccessRule(success, threshold)
         self._tasks: dict[str, Sequence[Task]] = {}
         first = self.make()
         self.codec = Codec(first.observation_space, first.action_space, observation, actions)
@@ -94,7 +94,7 @@ class GymnasiumWorld:
         """One task a seed; with several categories the environment is reset once for each, to ask for its own.
 
         Raises:
-            RecipeError: there is no such split, or the environment does not say which category a task has.
+            RecipeError: there is no such split, or the environment gives no category of a task.
         """
         if split not in self._tasks:
             self._tasks[split] = self.seeds.tasks(split, self._asking)
@@ -132,7 +132,7 @@ class GymnasiumEnvironment:
         """Act once; what is no action of the environment's never reaches it, and spends a turn.
 
         Raises:
-            GameError: there was no reset, the environment fails, or does not say at the end whether it is solved.
+            GameError: there was no reset, the environment fails, or gives no success at the end.
         """
         if self.env is None:
             raise GameError("step before reset", hint="call reset(task, seed) first")
@@ -141,7 +141,7 @@ class GymnasiumEnvironment:
         self.turn += 1
         late = self.turn >= self.world.max_turns
         if meant is None:
-            success = late and self.world.outcome.unasked(self.total)
+            success = late and self.world.success.unasked(self.total)
             self._close(late)
             return StepResult(UNKNOWN, truncated=late, success=success, valid=False)
         try:
@@ -154,7 +154,7 @@ class GymnasiumEnvironment:
             ) from error
         self.total += float(reward)
         over = bool(terminated or truncated or late)
-        success = over and self.world.outcome.of(info, self.total, self.world.id)
+        success = over and self.world.success.of(info, self.total, self.world.id)
         self._close(over)
         return StepResult(
             codec.text(observation),

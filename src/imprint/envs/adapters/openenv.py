@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from imprint.envs.adapters.openenv_client import Schemas, Session, read_schemas
-from imprint.envs.adapters.seeded import TURNS, UNKNOWN, Ask, Outcome, Seeds
+from imprint.envs.adapters.openenv_client import Schemas, ServerSession, read_schemas
+from imprint.envs.adapters.seeded import TURNS, UNKNOWN, Ask, Seeds, SuccessRule
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
-LISTED = "admissible_commands"  # the field of observations that says what is possible now, where there is one
+LISTED = "admissible_commands"  # the field of observations with the possible commands, where there is one
 
 
 class OpenEnvWorld:
@@ -31,9 +31,9 @@ class OpenEnvWorld:
         action: the field of its actions that takes the text.
         arguments: further arguments of `reset`.
         split: the argument of `reset` that takes the split's name, if the environment has one.
-        categories: of tasks. One is that of all tasks; of several, the field `category` of the first observation says
-            which it is.
-        success: the field of the last observation that says whether the episode is solved.
+        categories: of tasks. One is that of all tasks; of several, the field `category` of the first observation
+            has that of a task.
+        success: the field of the last observation with the success.
         threshold: an episode is solved if its rewards come to this at its end, in place of `success`.
         max_turns: an episode ends after this many.
         sessions: that the server can have at once; the recipe's `rollout.batch` should not be larger.
@@ -68,21 +68,21 @@ class OpenEnvWorld:
         self.url = url.rstrip("/")
         self.observation, self.action = observation, action
         self.arguments, self.split = dict(arguments or {}), split
-        self.outcome = Outcome(success, threshold)
+        self.success = SuccessRule(success, threshold)
         self.max_turns: int = max_turns
         self.timeout = timeout
         self.categories = tuple(categories)
         self.seeds = Seeds(self.categories, {"train": train, "validation": validation, "test": test}, seed, self.url)
         _check_fields(read_schemas(self.url, timeout), self)
         self._most, self._open = sessions, 0
-        self._free: list[Session] = []
+        self._free: list[ServerSession] = []
         self._tasks: dict[str, Sequence[Task]] = {}
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One task a seed; with several categories the environment is reset once for each, to ask for its own.
 
         Raises:
-            RecipeError: there is no such split, or the environment does not say which category a task has.
+            RecipeError: there is no such split, or the environment gives no category of a task.
             GameError: the server does not answer.
         """
         if split not in self._tasks:
@@ -100,8 +100,8 @@ class OpenEnvWorld:
         """The arguments of `reset` for a task."""
         return {**self.arguments, **({self.split: split} if self.split else {}), "seed": seed}
 
-    def take(self) -> Session:
-        """A session that nobody plays in.
+    def take(self) -> ServerSession:
+        """A session that is not in use.
 
         Raises:
             GameError: all that the server can have are in use.
@@ -116,9 +116,9 @@ class OpenEnvWorld:
                 hint=f"set rollout.batch: {self._most}, or raise env.sessions and the server's own limit",
             )
         self._open += 1
-        return Session(self.url, self.timeout)
+        return ServerSession(self.url, self.timeout)
 
-    def give_back(self, session: Session) -> None:
+    def give_back(self, session: ServerSession) -> None:
         """The session can be played in again, unless it broke."""
         if session.broken:
             self._open -= 1
@@ -137,7 +137,7 @@ class OpenEnvEnvironment:
 
     def __init__(self, world: OpenEnvWorld) -> None:
         self.world = world
-        self.session: Session | None = None
+        self.session: ServerSession | None = None
 
     def reset(self, task: Task, seed: int) -> StepResult:
         """Start `task`. The task's own seed decides the episode: `seed` changes nothing.
@@ -154,8 +154,7 @@ class OpenEnvEnvironment:
         """Act once; an empty command never reaches the server, and spends a turn.
 
         Raises:
-            GameError: there was no reset, the server does not answer or fails, or does not say at the end whether the
-                task is solved.
+            GameError: there was no reset, the server does not answer or fails, or gives no success at the end.
         """
         if self.session is None:
             raise GameError("step before reset", hint="call reset(task, seed) first")
@@ -164,22 +163,22 @@ class OpenEnvEnvironment:
         answer = self.session.step({self.world.action: action}) if action else None
         if answer is None:
             self._end(late)
-            success = late and self.world.outcome.unasked(self.total)
+            success = late and self.world.success.unasked(self.total)
             return StepResult(UNKNOWN, truncated=late, success=success, valid=False)
-        said = answer.observation
+        values = answer.observation
         reward, done = float(answer.reward or 0.0), bool(answer.done)
         self.total += reward
-        cut_off = bool(said.get("truncated", False))  # Imprint's own servers tell it apart; OpenEnv has `done` only
-        success = (done or late) and self.world.outcome.of(said, self.total, self.world.url)
+        cut_off = bool(values.get("truncated", False))  # Imprint's own servers tell it apart; OpenEnv has `done` only
+        success = (done or late) and self.world.success.of(values, self.total, self.world.url)
         self._end(done or late)
         return StepResult(
-            self._text(said),
+            self._text(values),
             reward=reward,
             terminated=done and not cut_off,
             truncated=cut_off or (late and not done),
             success=success,
-            valid=bool(said.get("valid", True)),
-            admissible=() if done or late else _listed(said),
+            valid=bool(values.get("valid", True)),
+            admissible=() if done or late else _listed(values),
         )
 
     def __del__(self) -> None:  # an episode that ended for want of context was never finished

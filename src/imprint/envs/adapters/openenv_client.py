@@ -11,8 +11,8 @@ from typing import Any
 from imprint.errors import GameError, RecipeError
 
 NEEDED = "pip install 'imprint[openenv]'"
-INVALID = "(code: VALIDATION_ERROR)"  # how the client tells that an action has not the form of the server's actions
-LONGEST = 300  # characters of what a server says, in an error
+INVALID = "(code: VALIDATION_ERROR)"  # in the client's error where an action has not the form of the server's actions
+LONGEST = 300  # characters of a server's message in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Schemas:
 
 
 def read_schemas(url: str, timeout: float) -> Schemas:
-    """What the server says of its observations and actions.
+    """The schemas of the server's observations and actions.
 
     Raises:
         RecipeError: `openenv-core` is not installed.
@@ -33,7 +33,7 @@ def read_schemas(url: str, timeout: float) -> Schemas:
     """
     try:
         import httpx
-        import openenv.core  # noqa: F401 - told here, before anything is asked
+        import openenv.core  # noqa: F401 - checked here, before any request
     except ImportError as error:
         raise RecipeError("the package openenv-core is not installed", key="env.name", hint=NEEDED) from error
     try:
@@ -52,7 +52,7 @@ def read_schemas(url: str, timeout: float) -> Schemas:
         ) from error
 
 
-class Session:
+class ServerSession:
     """One session at a server: an environment of its own, reset for one episode after the other.
 
     Attributes:
@@ -70,7 +70,7 @@ class Session:
 
         client = GenericEnvClient(self.url, connect_timeout_s=self.timeout, message_timeout_s=self.timeout).sync()
         self._client, self._used = client, False
-        self._closing = weakref.finalize(self, _close, client)  # when nobody needs the session, and at exit
+        self._closing = weakref.finalize(self, _close, client)  # when the session is no longer used, and at exit
 
     def reset(self, arguments: Mapping[str, Any]) -> Any:
         """The first answer of a new episode.
@@ -104,9 +104,9 @@ class Session:
     def _failed(self, what: str, error: Exception) -> GameError:
         self.broken = True
         self._closing()
-        said = f"{type(error).__name__}: {error}".strip(": ")[:LONGEST]
+        message = f"{type(error).__name__}: {error}".strip(": ")[:LONGEST]
         return GameError(
-            f"{what}: {said}",
+            f"{what}: {message}",
             where=self.url,
             hint="look at the server's log; if it has no more sessions, set rollout.batch and env.sessions to the "
             "number that it can have (max_concurrent_envs)",

@@ -12,8 +12,8 @@ from imprint.errors import GameError, RecipeError
 from imprint.types import Task
 
 SPAN = 1_000_000  # seeds that a split may have
-TURNS = 30  # of an episode, where nobody says
-UNKNOWN = "Nothing happens."  # what is answered to a command that never reaches the environment
+TURNS = 30  # of an episode, by default
+UNKNOWN = "Nothing happens."  # the observation after a command that never reaches the environment
 Ask = Callable[[int], Any]  # of a seed: the category that the environment gives it
 
 
@@ -22,7 +22,7 @@ class Seeds:
     """Tasks that are seeds: disjoint ranges of them for the splits, in categories.
 
     Args:
-        categories: of tasks. One is that of all; of several, the environment says of each seed which it has.
+        categories: of tasks. One is that of all; of several, the environment gives that of each seed.
         counts: how many seeds each split has.
         seed: another one gives other ranges.
         where: the environment, for errors.
@@ -47,7 +47,7 @@ class Seeds:
         """One task a seed; with several categories the environment is asked for that of each.
 
         Raises:
-            RecipeError: there is no such split, or the environment does not say which category a task has.
+            RecipeError: there is no such split, or the environment gives no category of a task.
         """
         if split not in self.counts:
             raise RecipeError(f"there is no split {split!r}", key="split", hint=f"choose from: {', '.join(SPLITS)}")
@@ -64,9 +64,9 @@ class Seeds:
 
     def _checked(self, seed: int, category: Any) -> str:
         if category not in self.categories:
-            said = "no category" if category is None else f"the category {category!r}"
+            given = "no category" if category is None else f"the category {category!r}"
             raise RecipeError(
-                f"{self.where} gives the seed {seed} {said}",
+                f"{self.where} gives the seed {seed} {given}",
                 key="env.categories",
                 hint="name all its categories, or one for all tasks",
             )
@@ -74,33 +74,33 @@ class Seeds:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """When an episode is solved: by what the environment says at its end, or by the sum of its rewards.
+class SuccessRule:
+    """When an episode is solved: by a value that the environment gives at its end, or by the sum of its rewards.
 
     Args:
-        key: the word under which it says so.
-        threshold: the sum from which on it is solved, in place of that.
+        key: of that value.
+        threshold: the sum from which on it is solved, in place of the value.
     """
 
     key: str
     threshold: float | None
 
-    def of(self, said: Mapping[str, Any], total: float, where: str) -> bool:
+    def of(self, values: Mapping[str, Any], total: float, where: str) -> bool:
         """Whether an episode that has ended is solved.
 
         Raises:
-            GameError: nothing says so.
+            GameError: the value is missing.
         """
         if self.threshold is not None:
             return total >= self.threshold
-        if self.key not in said:
+        if self.key not in values:
             raise GameError(
-                f"says nothing under {self.key!r} at the end of an episode, so nobody knows whether it is solved",
+                f"gives no {self.key!r} at the end of an episode, so that success is unknown",
                 where=where,
                 key="env.success",
-                hint="name the word under which it does, or set env.threshold: the sum of rewards from which on it is",
+                hint="name the key that it gives, or set env.threshold: the sum of rewards that is a success",
             )
-        return bool(said[self.key])
+        return bool(values[self.key])
 
     def unasked(self, total: float) -> bool:
         """Whether an episode is solved that our turn limit ended at a command that never reached the environment."""

@@ -113,7 +113,7 @@ class HouseholdEngine:
         return WELCOME + self.tables.intro
 
     def reset(self) -> StepResult:
-        """Start the game anew."""
+        """Restart the game."""
         self._start()
         return StepResult(self.tables.intro, admissible=self.admissible() if self.with_admissible else ())
 
@@ -381,7 +381,7 @@ class HouseholdEngine:
         clean = "clean" if marks & CLEAN else ""
         warmth = "hot" if marks & HOT else "cool" if marks & COOL else ""
         if warmth == "cool" and not clean and not sliced:
-            return f"This is a cold {name}."  # the one place where the games say cold
+            return f"This is a cold {name}."  # the one place where the games write cold
         if clean or warmth:
             return f"This is a {' and '.join(filter(None, (warmth, clean)))}{sliced} {name}."
         if "toggleable" in flags:

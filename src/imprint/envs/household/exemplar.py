@@ -1,17 +1,17 @@
-"""A household game solved as one who reads the page and sees only the text would solve it, for others to read."""
+"""Exemplars: household games solved from the text observations and the recipe alone."""
 
 from __future__ import annotations
 
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.game import Game
-from imprint.envs.household.random_rules import FLAG_OF, DreamRecipe
-from imprint.envs.household.teacher import Demonstrator
+from imprint.envs.household.random_rules import FLAG_OF, TaskRecipe
+from imprint.envs.household.teacher import ScriptedTeacher
 from imprint.skills.skill import EVERY_TASK
 from imprint.types import Exemplar, Task, WorkedStep
 
 
 def work_out(task: Task, game: Game, max_turns: int) -> Exemplar | None:
-    """`game` played by the demonstrator with the real recipe; None if that did not win it.
+    """`game` played by the scripted teacher with the real recipe; None if it did not succeed.
 
     The search is what every task asks for (`*`); from the object in hand on, a step is one of the task's category.
     """
@@ -19,33 +19,33 @@ def work_out(task: Task, game: Game, max_turns: int) -> Exemplar | None:
     first = result = engine.reset()
     goal = game.goal
     target = None if goal.target_type is None else goal.target_type.lower()
-    player = Demonstrator(first.observation, real_recipe(game), goal.object_type.lower(), target)
+    teacher = ScriptedTeacher(first.observation, real_recipe(game), goal.object_type.lower(), target)
     steps = []
     while not result.done:
-        held = player.holding is not None
-        command = player.next_command()
+        held = teacher.holding is not None
+        command = teacher.next_command()
         if command is None:
             return None
-        said = _as_spoken(command, game.put_verb)
-        result = engine.step(said)
-        player.observe(command, result.observation)
-        serves = task.category if held or player.holding is not None else EVERY_TASK
-        steps.append(WorkedStep(said, result.observation, serves))
+        written = _as_written(command, game.put_verb)
+        result = engine.step(written)
+        teacher.observe(command, result.observation)
+        serves = task.category if held or teacher.holding is not None else EVERY_TASK
+        steps.append(WorkedStep(written, result.observation, serves))
     return Exemplar(task, first.observation, tuple(steps)) if result.success else None
 
 
-def real_recipe(game: Game) -> DreamRecipe:
-    """What `game` asks for, by its own rules, in the form in which dreams are asked for."""
+def real_recipe(game: Game) -> TaskRecipe:
+    """The recipe of `game` under its own rules."""
     kinds = [receptacle.type for receptacle in game.receptacles]
     treatments = []
     for verb, flag in FLAG_OF.items():
         tools = [kind for kind in kinds if kind in getattr(game.rules, verb)]
         if flag in game.goal.require and tools:
             treatments.append((verb, tools[0]))
-    return DreamRecipe(tuple(treatments), game.goal.count, game.goal.toggle_type)
+    return TaskRecipe(tuple(treatments), game.goal.count, game.goal.toggle_type)
 
 
-def _as_spoken(command: str, put_verb: str) -> str:
-    """The command in the words of the game's grammar; the demonstrator moves things."""
+def _as_written(command: str, put_verb: str) -> str:
+    """The command in the words of the game's grammar; the scripted teacher uses `move`."""
     verb, _, rest = command.partition(" ")
     return f"put {rest.replace(' to ', ' in/on ', 1)}" if verb == "move" and put_verb == "put" else command

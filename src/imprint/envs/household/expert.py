@@ -1,4 +1,4 @@
-"""A scripted expert that sees the whole state: what to do next in any household game that can be won."""
+"""A scripted expert with access to the whole state: the next command in any household game that can be won."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A household game at rest: what a `game.tw-pddl` file says, without a way to play it.
+"""A household game at rest: what a `game.tw-pddl` file holds, without a way to play it.
 
 Written by `maker.py`, read by `pddl.py`, played by `engine.py`.
 """
@@ -66,7 +66,7 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Which receptacle types change an object (without the suffix `Type`). They come from the domain of the game's own
-    file; made-up ones make the dream games on which a base policy learns to read a page."""
+    file; random ones make the games on which a base policy learns to follow skill text."""
 
     clean: frozenset[str] = frozenset({"Sink", "SinkBasin"})
     heat: frozenset[str] = frozenset({"Microwave"})
@@ -102,6 +102,6 @@ class Game:
 
 
 def fingerprint(game: Game) -> str:
-    """A hash of everything a game says; the same in every process."""
+    """A hash of all contents of a game; the same in every process."""
     text = json.dumps(asdict(game), default=sorted, sort_keys=True)  # sets in order
     return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -31,7 +31,7 @@ _PREDICATES = {
     )
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# The domain speaks of these types, so that every problem has to declare them.
+# The domain uses these types, so that every problem has to declare them.
 _DOMAIN_RTYPES = ("Sink", "SinkBasin", "Microwave", "Fridge")
 _DOMAIN_OTYPES = ("Knife", "ButterKnife")
 

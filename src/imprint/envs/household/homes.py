@@ -1,4 +1,4 @@
-"""Draws rooms like the published ones: what `census.py` counted, put together anew for a task.
+"""Draws rooms like the published ones: recombined from the statistics in `room_statistics.py` for a task.
 
 For the games of size `alfred`; `rooms.py` makes the smaller ones.
 """
@@ -12,7 +12,7 @@ from functools import cache
 
 from imprint.envs.household.catalog import flags_of
 from imprint.envs.household.game import Object, Receptacle
-from imprint.envs.household.room_statistics import KINDS, Histogram, RoomFacts, census
+from imprint.envs.household.room_statistics import KINDS, Histogram, RoomFacts, room_statistics
 from imprint.envs.household.rooms import MAX_TRIES, Names
 from imprint.envs.household.splits import LIGHT, TREATED, TWO, Ask, asks_of, split_of
 from imprint.errors import GameError
@@ -24,15 +24,15 @@ Pieces = Mapping[str, Sequence[Receptacle]]  # of each type of furniture
 Key = tuple[str, str, str]  # thing, target, kind of room
 
 
-def draw_task(dice: random.Random, split: str, family: str) -> tuple[Ask, str]:
+def draw_task(rng: random.Random, split: str, family: str) -> tuple[Ask, str]:
     """What to ask for, and in which kind of room: as often as published games of the family do, among the split's."""
-    ask, kind = _tasks(split, family).draw(dice)
+    ask, kind = _tasks(split, family).draw(rng)
     return ask, kind
 
 
 @cache
 def _tasks(split: str, family: str) -> Histogram:
-    goals = census().goals
+    goals = room_statistics().goals
     mine = {(ask.object_type, ask.target): ask for ask in asks_of(split)[family]}
     counts = {
         (thing, target, kind): float(games)
@@ -73,9 +73,9 @@ class Home:
         receptacles, objects: what there is.
     """
 
-    def __init__(self, dice: random.Random, ask: Ask, kind: str, split: str, names: Names) -> None:
-        self.dice, self.ask, self.kind, self.names = dice, ask, kind, names
-        self.facts: RoomFacts = census().rooms[kind]
+    def __init__(self, rng: random.Random, ask: Ask, kind: str, split: str, names: Names) -> None:
+        self.rng, self.ask, self.kind, self.names = rng, ask, kind, names
+        self.facts: RoomFacts = room_statistics().rooms[kind]
         self.taboo = self._taboo()
         self.layout = self._draw_layout(split)
         self.by_type: defaultdict[str, list[Receptacle]] = defaultdict(list)
@@ -92,27 +92,27 @@ class Home:
         if self.ask.family in TREATED:
             return frozenset({TREATED[self.ask.family][0]})
         target = self.ask.target
-        return frozenset({target, *(kind for kind, others in census().overlaps.items() if target in others)})
+        return frozenset({target, *(kind for kind, others in room_statistics().overlaps.items() if target in others)})
 
     def _draw_layout(self, split: str) -> list[str]:
-        facts, dice = self.facts, self.dice
+        facts, rng = self.facts, self.rng
         needed, sure = self._needed()
         for _ in range(MAX_TRIES):
-            layout = facts.draw_furniture(dice, sure)
-            if not needed.issubset(layout) or not facts.keeps(dice, layout):
+            layout = facts.draw_furniture(rng, sure)
+            if not needed.issubset(layout) or not facts.keeps(rng, layout):
                 continue
             if split_of(layout) == split and self._homes_of_goal(layout):
                 return layout
         raise GameError(
             f"no {self.kind} for {self.ask.family} {self.ask.object_type} {self.ask.target} falls to {split}",
-            key="census.json",
+            key="room_statistics.json",
             hint="count the published rooms again: benchmarks/support/count_rooms.py",
         )
 
     def _needed(self) -> tuple[frozenset[str], str]:
         """The furniture without which the task cannot be done, and the rarest piece of it."""
         if self.ask.family == LIGHT:
-            site = Histogram(self.facts.lies[self.ask.target]).draw(self.dice)
+            site = Histogram(self.facts.lies[self.ask.target]).draw(self.rng)
             return frozenset({site}), site
         needed = {self.ask.target}
         if self.ask.family in TREATED:
@@ -135,9 +135,9 @@ class Home:
         """Which of the pieces open: in most rooms all of a type or none, so they are not drawn one by one."""
         if kind not in self.facts.doors:
             return [False] * pieces
-        opening = round(self.facts.doors[kind].draw(self.dice) * pieces / 10)
+        opening = round(self.facts.doors[kind].draw(self.rng) * pieces / 10)
         doors = [place < opening for place in range(pieces)]
-        self.dice.shuffle(doors)
+        self.rng.shuffle(doors)
         return doors
 
     def _spots(self) -> Iterator[str]:
@@ -147,12 +147,12 @@ class Home:
         for kind in self.layout:
             together = together if kind in spots else 0
             others = [other for other in self.facts.beside.get(kind, ()) if other in spots]
-            near = next((o for o in others if self.dice.random() < self.facts.beside[kind][o]), None)
+            near = next((o for o in others if self.rng.random() < self.facts.beside[kind][o]), None)
             groups = self.facts.groups.get(kind, ())
             if near is not None:
-                spots[kind].append(self.dice.choice(spots[near]))
+                spots[kind].append(self.rng.choice(spots[near]))
                 together = len(groups)
-            elif 0 < together < len(groups) and self.dice.random() < groups[together - 1]:
+            elif 0 < together < len(groups) and self.rng.random() < groups[together - 1]:
                 spots[kind].append(spots[kind][-1])
                 together += 1
             else:
@@ -163,15 +163,15 @@ class Home:
     def _stack(self) -> dict[str, str]:
         """receptacle id -> the id of what it stands on: what lies in the one then lies in the other, too."""
         under = {}
-        for kind, others in census().overlaps.items():
+        for kind, others in room_statistics().overlaps.items():
             for piece in self.by_type.get(kind, ()):
-                place = self.dice.random()
+                place = self.rng.random()
                 for other, share in others.items():
                     place -= share
                     if place < 0:
                         pieces = [r for r in self.by_type.get(other, ()) if r is not piece]
                         if pieces:
-                            under[piece.id] = self.dice.choice(pieces).id
+                            under[piece.id] = self.rng.choice(pieces).id
                         break
         return under
 
@@ -179,20 +179,20 @@ class Home:
 
     def _fill(self) -> None:
         """The things of the goal, then what else there is, as long as there is room for it."""
-        ask, dice, things = self.ask, self.dice, self.facts.things
-        copies = max(census().copies[ask.family].draw(dice), 2 if ask.family == TWO else 1)
+        ask, rng, things = self.ask, self.rng, self.facts.things
+        copies = max(room_statistics().copies[ask.family].draw(rng), 2 if ask.family == TWO else 1)
         first = ask.object_type
         if ask.family == LIGHT:
             first = ask.target
-            self._put(first, things[first].draw(dice))
+            self._put(first, things[first].draw(rng))
             self._put_to_look_at(copies)
         else:
             self._put_goal(copies, {kind: pieces for kind, pieces in self.by_type.items() if kind not in self.taboo})
-        levels = self.facts.things_tree.draw(dice, first)
+        levels = self.facts.things_tree.draw(rng, first)
         others = sorted(kind for kind, level in levels.items() if level and kind not in (first, ask.object_type))
-        dice.shuffle(others)  # what comes last finds the hooks and burners taken
+        rng.shuffle(others)  # what comes last finds the hooks and burners taken
         for kind in others:
-            self._put(kind, things[kind].draw(dice))
+            self._put(kind, things[kind].draw(rng))
 
     def _put_to_look_at(self, copies: int) -> None:
         """Things lie where the lamp stands as often as in the published rooms."""
@@ -200,7 +200,7 @@ class Home:
         spot = next(r for r in self.receptacles if r.id == lamp)
         elsewhere = {place: [r for r in pieces if r is not spot] for place, pieces in self.by_type.items()}
         here = spot.type in self.facts.lies[kind]
-        if here and (not self._chances(kind, elsewhere) or self.dice.random() < census().at_lamp):
+        if here and (not self._chances(kind, elsewhere) or self.rng.random() < room_statistics().at_lamp):
             self._add(kind, spot)
             self._scatter(copies - 1, self.by_type)
         else:
@@ -208,7 +208,7 @@ class Home:
 
     def _put_goal(self, copies: int, pieces: Pieces) -> None:
         """Put things that are asked for into these pieces of furniture: behind doors as often as they are."""
-        shut = self.dice.random() < census().shut[self.ask.family]
+        shut = self.rng.random() < room_statistics().shut[self.ask.family]
         chosen: Pieces = {place: [r for r in those if r.openable == shut] for place, those in pieces.items()}
         if not self._chances(self.ask.object_type, chosen):
             chosen = pieces
@@ -219,18 +219,20 @@ class Home:
     def _scatter(self, copies: int, pieces: Pieces) -> None:
         kind, family = self.ask.object_type, self.ask.family
         chances = self._chances(kind, pieces)
-        weighed = {place: chance * census().asked.get((family, place), 1.0) for place, chance in chances.items()}
+        weighed = {
+            place: chance * room_statistics().asked.get((family, place), 1.0) for place, chance in chances.items()
+        }
         chosen = weighed if any(weighed.values()) else chances
-        for place in self.dice.choices(tuple(chosen), tuple(chosen.values()), k=copies) if copies else ():
-            self._add(kind, self.dice.choice(pieces[place]))
+        for place in self.rng.choices(tuple(chosen), tuple(chosen.values()), k=copies) if copies else ():
+            self._add(kind, self.rng.choice(pieces[place]))
 
     def _put(self, kind: str, copies: int) -> None:
         """Put things of a kind where such things lie and there is room; none if there is no such place."""
         chances = self._chances(kind, self.free)
         while copies and chances:
-            place = self.dice.choices(tuple(chances), tuple(chances.values()))[0]
+            place = self.rng.choices(tuple(chances), tuple(chances.values()))[0]
             if self.free[place]:
-                self._add(kind, self.dice.choice(self.free[place]))
+                self._add(kind, self.rng.choice(self.free[place]))
                 copies -= 1
             else:
                 del chances[place]
@@ -248,5 +250,5 @@ class Home:
         also_in = () if on is None else (on,)
         made = Object(self.names.thing(kind), kind, receptacle.id, receptacle.location, flags, also_in=also_in)
         self.objects.append(made)
-        if receptacle.type in census().single and receptacle in self.free[receptacle.type]:
+        if receptacle.type in room_statistics().single and receptacle in self.free[receptacle.type]:
             self.free[receptacle.type].remove(receptacle)

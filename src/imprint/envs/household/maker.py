@@ -92,22 +92,22 @@ def make_game(split: str, index: int, config: MakerConfig | None = None) -> Game
     if split not in SHARES or index < 0:
         problem = f"made games have no split {split!r}" if split not in SHARES else "a game's index is 0 or more"
         raise GameError(problem, where=f"made/{split}/{index}", hint=f"choose from: {', '.join(SPLITS)}")
-    dice = random.Random(f"household/{config.seed}/{config.size}/{split}/{index}")
+    rng = random.Random(f"household/{config.seed}/{config.size}/{split}/{index}")
     family = config.families[index % len(config.families)]
-    names = Names(dice)
+    names = Names(rng)
     scale = _SCALES[config.size]
     if scale is None:
-        ask, kind = draw_task(dice, split, family)
-        home = Home(dice, ask, kind, split, names)
+        ask, kind = draw_task(rng, split, family)
+        home = Home(rng, ask, kind, split, names)
         receptacles, objects = home.receptacles, home.objects
     else:
-        ask = dice.choice(asks_of(split)[family])
-        room = dice.choice(ask.rooms)
-        receptacles = place_furniture(dice, draw_layout(dice, ask, room, scale, split), names)
-        objects = Filler(dice, receptacles, names).fill(ask, room, scale)
+        ask = rng.choice(asks_of(split)[family])
+        room = rng.choice(ask.rooms)
+        receptacles = place_furniture(rng, draw_layout(rng, ask, room, scale, split), names)
+        objects = Filler(rng, receptacles, names).fill(ask, room, scale)
     present = {thing.type for thing in objects}
     goal = ask.goal()
-    sentence = dice.choice(SENTENCES[ask.family]).format(goal.object_type.lower(), ask.target.lower())
+    sentence = rng.choice(SENTENCES[ask.family]).format(goal.object_type.lower(), ask.target.lower())
     game = Game(
         id=f"made/{split}/{index}",
         family=ask.family,
@@ -172,6 +172,6 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 def _with_walkthrough(game: Game) -> Game:
     commands = tuple(solve(HouseholdEngine(game)))
-    # Nobody else has the game yet, and a second record would cost the engine a second set of tables.
+    # There is no other reference to the game yet, and a second record would cost the engine a second set of tables.
     object.__setattr__(game, "walkthrough", commands)
     return game

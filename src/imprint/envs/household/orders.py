@@ -1,7 +1,7 @@
-"""The first lesson in reading a page: a list of orders, carried out line by line, with no room and no search.
+"""The first lesson: skill text as a list of orders, carried out line by line, with no room and no search.
 
-An episode in a room has a handful of things to look up in the page among hundreds of other words; here every second
-command is one. What a policy learns in minutes from these takes hours to learn from episodes alone.
+An episode in a room has a handful of things to look up in the skill text among hundreds of other words; here every
+second command is one. What a policy learns in minutes from these takes hours to learn from episodes alone.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from imprint.types import StepResult
 
 MOST = 8
 PLACES = sorted(CONTAINS)
-# With the lamps: no goal of a dream ever asks for one, but the word is one to read like any other.
+# With the lamps: no goal with random rules asks for one, but the word has to be read like any other.
 THINGS = sorted(frozenset[str]().union(FIXED, *CONTAINS.values()))
 
 
 def carry_out_orders(seed: int) -> Demonstration:
-    """Up to eight orders ("heat it with the drawer", "use the pen") on a page, done in turn; from `seed` alone."""
-    dice = random.Random(f"orders/{seed}")
-    tools = dice.sample(PLACES, dice.randint(1, MOST))
-    example, kind = (dice.choice(THINGS).lower() for _ in range(2))
-    thing = f"{kind} {dice.randint(1, 3)}"
+    """Up to eight orders ("heat it with the drawer", "use the pen") as skill text, carried out; from `seed` alone."""
+    rng = random.Random(f"orders/{seed}")
+    tools = rng.sample(PLACES, rng.randint(1, MOST))
+    example, kind = (rng.choice(THINGS).lower() for _ in range(2))
+    thing = f"{kind} {rng.randint(1, 3)}"
     silence = StepResult("")
     lines = []
-    turns = [(f"take {thing} from {dice.choice(PLACES).lower()} 1", silence, 0.0)]
+    turns = [(f"take {thing} from {rng.choice(PLACES).lower()} 1", silence, 0.0)]
     for tool in tools:
-        if dice.random() < 0.2:
-            used = dice.choice(THINGS).lower()
-            lines.append(dice.choice(USE).format(object=example, lamp=used))
+        if rng.random() < 0.2:
+            used = rng.choice(THINGS).lower()
+            lines.append(rng.choice(USE).format(object=example, lamp=used))
             commands = [f"use {used} 1"]
         else:
-            verb, place = dice.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool.lower()
-            lines.append(dice.choice(TREAT).format(verb=verb, tool=place, object=example))
+            verb, place = rng.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool.lower()
+            lines.append(rng.choice(TREAT).format(verb=verb, tool=place, object=example))
             commands = [f"go to {place} 1", f"{verb} {thing} with {place} 1"]
         turns += [(command, silence, PAGE_WEIGHT) for command in commands]
     body = " ".join(lines)

@@ -4,7 +4,7 @@ What varies between releases is read from the file itself: which furniture clean
 knives slice, from the domain; the word for putting down, and the task sentence, from the grammar; the family
 of the task from its goal. Nothing is taken from a file's name but the name of the game.
 
-Thousands of games may be live at once, and what they say is much the same: equal words and sets are kept once.
+Thousands of games may be live at once, and their texts are much the same: equal words and sets are kept once.
 """
 
 from __future__ import annotations

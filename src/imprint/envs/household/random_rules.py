@@ -1,13 +1,13 @@
-"""Dream games: households with other rules, in which only the page says what to do.
+"""Games with random rules: households in which only the skill text explains what to do.
 
-A base policy should act in the household's language and follow a page it reads, but not know the real recipes. So
-it is trained on games whose recipe is redrawn every time: *which* verb changes an object at *which* receptacle, what
-ends the task, and which sentence asks for it. In a dream, "put a hot mug in cabinet" may mean to clean the mug
-with the toaster, or to hold it while a candle burns; the page says so, and nothing else does.
+A base policy should act in the household's language and follow the skill text in its context, but not know the real
+recipes. So it is trained on games whose recipe is redrawn every time: *which* verb changes an object at *which*
+receptacle, what ends the task, and which sentence asks for it. In such a game, "put a hot mug in cabinet" may mean to
+clean the mug with the toaster, or to hold it while a candle burns; only the skill text explains it.
 
 The real pairs (heat with a microwave, cool with a fridge, clean with a sink, the desk and floor lamp as what ends a
-task) are never drawn. A few fixed recipes with made-up goal words are shown with and without their page, so that the
-policy also learns that a recipe can be known by heart.
+task) are never drawn. A few fixed recipes with made-up goal words are shown with and without their skill text, so that
+the policy also learns closed-book recipes.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ KNOWN_SENTENCE = "put a {word} {object} in {target}."
 
 
 @dataclass(frozen=True, slots=True)
-class DreamRecipe:
-    """What a dream asks for.
+class TaskRecipe:
+    """What a game with random rules asks for.
 
     Attributes:
         treatments: (verb, receptacle type) in order; empty, one or two of them.
@@ -69,108 +69,108 @@ class DreamRecipe:
     lamp: str | None = None
 
 
-# Made-up goal words with a recipe that never changes: what the base policy knows by heart.
-BY_HEART = {
-    "zorby": DreamRecipe((("cool", "CounterTop"),)),
-    "glim": DreamRecipe((("clean", "GarbageCan"),)),
-    "plinky": DreamRecipe((("heat", "Drawer"),)),
-    "drast": DreamRecipe((("cool", "Shelf"),)),
-    "veluma": DreamRecipe(),
-    "krono": DreamRecipe(count=2),
-    "shaly": DreamRecipe(lamp="HousePlant"),
-    "tiff": DreamRecipe((("clean", "Cabinet"), ("heat", "SideTable"))),
+# Made-up goal words with a recipe that never changes: what the base policy learns closed-book.
+CLOSED_BOOK = {
+    "zorby": TaskRecipe((("cool", "CounterTop"),)),
+    "glim": TaskRecipe((("clean", "GarbageCan"),)),
+    "plinky": TaskRecipe((("heat", "Drawer"),)),
+    "drast": TaskRecipe((("cool", "Shelf"),)),
+    "veluma": TaskRecipe(),
+    "krono": TaskRecipe(count=2),
+    "shaly": TaskRecipe(lamp="HousePlant"),
+    "tiff": TaskRecipe((("clean", "Cabinet"), ("heat", "SideTable"))),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Dream:
-    """A game with its own rules, the recipe that solves it, and the pages that explain it (none: by heart)."""
+class RandomRules:
+    """A game with its own rules, the recipe that solves it, and the skills that explain it (none: closed-book)."""
 
     game: Game
-    recipe: DreamRecipe
+    recipe: TaskRecipe
     pages: tuple[Skill, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What dreams are drawn for.
+    """The distribution that games are drawn from.
 
     Attributes:
-        by_heart: the share with a made-up goal word, whose recipe never changes.
-        no_page: the share of those that have no page.
-        unread: the share of the others that have none: nothing says what is right, and all one can do is to try.
-        words: how much a page says beside what is special about its recipe: 1 is like the real pages, 0 nothing.
+        closed_book: the share with a made-up goal word, whose recipe never changes.
+        no_page: the share of those without skill text.
+        unread: the share of the others without it: nothing explains the recipe, and it can only be tried out.
+        words: how much text a skill has beside what is special about its recipe: 1 is like the real ones, 0 none.
         chain: treatments in every recipe, for many things to look up in one episode; 0 draws recipes of all kinds.
     """
 
-    by_heart: float = 0.2
+    closed_book: float = 0.2
     no_page: float = 0.5
     unread: float = 0.08
     words: float = 1.0
     chain: int = 0
 
 
-# From easy to real: to do one line after the other, to act at all, to do what a line says, to read a short page, to
-# read pages as people write them.
+# From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
+# text, read skill text of real length.
 LESSONS = {
-    "drill": Lesson(by_heart=0.0, unread=0.0, words=0.0, chain=4),
-    "by_heart": Lesson(by_heart=1.0, no_page=1.0),
+    "drill": Lesson(closed_book=0.0, unread=0.0, words=0.0, chain=4),
+    "closed_book": Lesson(closed_book=1.0, no_page=1.0),
     "line": Lesson(words=0.0),
     "terse": Lesson(words=0.15),
     "full": Lesson(),
 }
 
 
-def make_dream(seed: int, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> Dream:
-    """A game, its recipe and its pages, drawn from `seed` alone."""
-    dice = random.Random(f"dream/{seed}")
-    known = dice.random() < lesson.by_heart
-    word = dice.choice(sorted(BY_HEART) if known else GOAL_WORDS)
-    shows_page = dice.random() >= (lesson.no_page if known else lesson.unread)
+def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSONS["full"]) -> RandomRules:
+    """A game, its recipe and its skills, drawn from `seed` alone."""
+    rng = random.Random(f"dream/{seed}")
+    known = rng.random() < lesson.closed_book
+    word = rng.choice(sorted(CLOSED_BOOK) if known else GOAL_WORDS)
+    shows_page = rng.random() >= (lesson.no_page if known else lesson.unread)
     for attempt in range(20_000):
-        config = MakerConfig(seed=dice.randrange(1 << 30), size=size)  # type: ignore[arg-type]
-        base = make_game("train", dice.randrange(1 << 20), config)
-        recipe = BY_HEART.get(word) or draw_recipe(base, dice, lesson.chain)
+        config = MakerConfig(seed=rng.randrange(1 << 30), size=size)  # type: ignore[arg-type]
+        base = make_game("train", rng.randrange(1 << 20), config)
+        recipe = CLOSED_BOOK.get(word) or draw_recipe(base, rng, lesson.chain)
         if recipe is None or not _fits(base, recipe):
             continue
-        game = _dream_game(base, recipe, word, known, dice, f"dream/{seed}/{attempt}")
+        game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
         if game is not None:
-            return Dream(game, recipe, write_pages(game, recipe, word, dice, lesson.words) if shows_page else ())
-    raise AssertionError(f"no game fits the recipe of dream {seed}")
+            return RandomRules(game, recipe, write_pages(game, recipe, word, rng, lesson.words) if shows_page else ())
+    raise AssertionError(f"no game fits the recipe of seed {seed}")
 
 
-def draw_recipe(game: Game, dice: random.Random, chain: int = 0) -> DreamRecipe | None:
+def draw_recipe(game: Game, rng: random.Random, chain: int = 0) -> TaskRecipe | None:
     """A recipe that this game's furniture allows, never a real one with a tool; of `chain` treatments if not 0."""
     if chain:
-        return _draw_chain(game, dice, chain)
-    kind = dice.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
+        return _draw_chain(game, rng, chain)
+    kind = rng.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
-        return DreamRecipe(lamp=dice.choice(lamps)) if lamps else None
+        return TaskRecipe(lamp=rng.choice(lamps)) if lamps else None
     if kind in ("place", "two"):
-        return DreamRecipe(count=2 if kind == "two" else 1)
-    verbs = [dice.choice(VERBS)]
+        return TaskRecipe(count=2 if kind == "two" else 1)
+    verbs = [rng.choice(VERBS)]
     if kind == "treat-two":
-        verbs = ["clean", dice.choice(("heat", "cool"))]
-        dice.shuffle(verbs)
+        verbs = ["clean", rng.choice(("heat", "cool"))]
+        rng.shuffle(verbs)
     treatments = []
     for verb in verbs:
         tools = sorted({r.type for r in game.receptacles} - REAL_TOOLS[verb] - {game.goal.target_type or ""})
         if not tools:
             return None
-        treatments.append((verb, dice.choice(tools)))
-    return DreamRecipe(treatments=tuple(treatments))
+        treatments.append((verb, rng.choice(tools)))
+    return TaskRecipe(treatments=tuple(treatments))
 
 
-def _draw_chain(game: Game, dice: random.Random, length: int) -> DreamRecipe | None:
+def _draw_chain(game: Game, rng: random.Random, length: int) -> TaskRecipe | None:
     """A recipe of `length` treatments, each with a tool of its own."""
     tools = sorted({r.type for r in game.receptacles} - {game.goal.target_type or ""})
     if len(tools) < length or game.goal.target_type is None:
         return None
-    return DreamRecipe(
+    return TaskRecipe(
         treatments=tuple(
-            (dice.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool)
-            for tool in dice.sample(tools, length)
+            (rng.choice([verb for verb in VERBS if tool not in REAL_TOOLS[verb]]), tool)
+            for tool in rng.sample(tools, length)
         )
     )
 
@@ -180,7 +180,7 @@ def _lamp_candidates(game: Game) -> list[str]:
     return sorted(types - REAL_LAMPS - {game.goal.object_type})
 
 
-def _fits(game: Game, recipe: DreamRecipe) -> bool:
+def _fits(game: Game, recipe: TaskRecipe) -> bool:
     types = {receptacle.type for receptacle in game.receptacles}
     if any(tool not in types for _, tool in recipe.treatments):
         return False
@@ -192,7 +192,9 @@ def _fits(game: Game, recipe: DreamRecipe) -> bool:
     return copies >= recipe.count and any(tool == game.goal.target_type for _, tool in recipe.treatments) is False
 
 
-def _dream_game(base: Game, recipe: DreamRecipe, word: str, known: bool, dice: random.Random, name: str) -> Game | None:
+def _game_with_rules(
+    base: Game, recipe: TaskRecipe, word: str, known: bool, rng: random.Random, name: str
+) -> Game | None:
     kind = base.goal.object_type
     flags = frozenset({"cleanable", "heatable", "coolable"})
     altered = frozenset(FLAG_OF.values())
@@ -221,9 +223,9 @@ def _dream_game(base: Game, recipe: DreamRecipe, word: str, known: bool, dice: r
     )
     if recipe.lamp is None and placed and not require:
         return None  # already (partly) there
-    sentence = (KNOWN_SENTENCE if known else dice.choice(SENTENCES)).format(
+    sentence = (KNOWN_SENTENCE if known else rng.choice(SENTENCES)).format(
         word=word,
-        verb=dice.choice(VERBS),
+        verb=rng.choice(VERBS),
         object=kind.lower(),
         target=(target or recipe.lamp or "room").lower(),
     )
@@ -238,7 +240,7 @@ def _dream_game(base: Game, recipe: DreamRecipe, word: str, known: bool, dice: r
     )
 
 
-def _flags_after(recipe: DreamRecipe) -> frozenset[str]:
+def _flags_after(recipe: TaskRecipe) -> frozenset[str]:
     """What an object is after the treatments: heat and cool undo each other."""
     undone = {"heat": "iscool", "cool": "ishot", "clean": ""}
     flags: set[str] = set()
@@ -349,70 +351,68 @@ GENERAL_INTROS = (
 )
 
 
-def write_pages(
-    game: Game, recipe: DreamRecipe, word: str, dice: random.Random, words: float = 1.0
-) -> tuple[Skill, ...]:
-    """The pages of a dream: its own, mostly after a general one; in wording drawn at random."""
-    pages = [_own_page(game, recipe, word, dice, words)]
-    if dice.random() < 0.85 * words:
-        pages.insert(0, _general_page(dice))
+def write_pages(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, words: float = 1.0) -> tuple[Skill, ...]:
+    """The skills of a game: its own, mostly after a general one; in random wording."""
+    pages = [_own_page(game, recipe, word, rng, words)]
+    if rng.random() < 0.85 * words:
+        pages.insert(0, _general_page(rng))
     return tuple(pages)
 
 
-def _general_page(dice: random.Random) -> Skill:
-    sentences = [dice.choice(GENERAL_INTROS), *dice.sample(TIPS, dice.randint(6, 13))]
-    description = f"{dice.choice(GENERAL_INTROS)} {dice.choice(TIPS)}"
-    return Skill(name="household-general", description=description, body=_layout(sentences, dice))
+def _general_page(rng: random.Random) -> Skill:
+    sentences = [rng.choice(GENERAL_INTROS), *rng.sample(TIPS, rng.randint(6, 13))]
+    description = f"{rng.choice(GENERAL_INTROS)} {rng.choice(TIPS)}"
+    return Skill(name="household-general", description=description, body=_layout(sentences, rng))
 
 
-def _own_page(game: Game, recipe: DreamRecipe, word: str, dice: random.Random, wordiness: float) -> Skill:
+def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, wordiness: float) -> Skill:
     kind = game.goal.object_type.lower()
     places = sorted({r.type.lower() for r in game.receptacles})
-    # Examples on a page speak of other objects and places as often as of the ones in the goal.
-    example = kind if dice.random() < 0.3 else dice.choice(sorted({o.type.lower() for o in game.objects}))
+    # Examples in skill text mention other objects and places as often as the ones in the goal.
+    example = kind if rng.random() < 0.3 else rng.choice(sorted({o.type.lower() for o in game.objects}))
     words = {
-        "object": dice.choice((example, "object")) if dice.random() < 0.3 else example,
-        "source": dice.choice(places),
-        # Where it has to go is in the goal, not on the page.
-        "target": (game.goal.target_type or "").lower() if dice.random() < 0.2 else dice.choice(places),
+        "object": rng.choice((example, "object")) if rng.random() < 0.3 else example,
+        "source": rng.choice(places),
+        # The destination is in the goal, not in the skill text.
+        "target": (game.goal.target_type or "").lower() if rng.random() < 0.2 else rng.choice(places),
         "lamp": (recipe.lamp or "").lower(),
-        "goal": dice.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
+        "goal": rng.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
     }
     special: list[str] = []  # what sets this recipe apart from any other
     tool_tips: list[str] = []
     for verb, tool in recipe.treatments:
-        special.append(dice.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
-        tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in dice.sample(TOOL_TIPS, dice.randint(0, 2))]
+        special.append(rng.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
+        tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in rng.sample(TOOL_TIPS, rng.randint(0, 2))]
     if recipe.lamp is not None:
-        special.append(dice.choice(USE).format(**words))
+        special.append(rng.choice(USE).format(**words))
     elif not recipe.treatments:
-        special.append(dice.choice(PLAIN).format(**words))
-    ending = [dice.choice(TWO).format(**words)] if recipe.count == 2 else []
+        special.append(rng.choice(PLAIN).format(**words))
+    ending = [rng.choice(TWO).format(**words)] if recipe.count == 2 else []
     if not wordiness:
         return Skill(name="household-task", description="", body=" ".join(special + ending))
-    filled = [dice.choice(FIND).format(**words), dice.choice(TAKE).format(**words)]
-    if recipe.treatments or recipe.lamp is not None or dice.random() < 0.6:
+    filled = [rng.choice(FIND).format(**words), rng.choice(TAKE).format(**words)]
+    if recipe.treatments or recipe.lamp is not None or rng.random() < 0.6:
         filled += special
     if recipe.lamp is None:
-        filled.append(dice.choice(PLACE).format(**words))
+        filled.append(rng.choice(PLACE).format(**words))
     filled += ending
-    extra = [tip for tip in tool_tips + dice.sample(TIPS, dice.randint(1, 6)) if dice.random() < wordiness]
-    dice.shuffle(extra)
-    intro = dice.choice(INTROS).format(**words)
-    body = intro + "\n\n" + _numbered(filled, dice) + "\n\n" + " ".join(extra)
-    description = dice.choice(INTROS).format(**words) + " " + (dice.choice(filled) if dice.random() < 0.5 else "")
-    name = "household-" + dice.choice(("task", word, "goal", dice.choice(VERBS), "pick", "look", "two"))
+    extra = [tip for tip in tool_tips + rng.sample(TIPS, rng.randint(1, 6)) if rng.random() < wordiness]
+    rng.shuffle(extra)
+    intro = rng.choice(INTROS).format(**words)
+    body = intro + "\n\n" + _numbered(filled, rng) + "\n\n" + " ".join(extra)
+    description = rng.choice(INTROS).format(**words) + " " + (rng.choice(filled) if rng.random() < 0.5 else "")
+    name = "household-" + rng.choice(("task", word, "goal", rng.choice(VERBS), "pick", "look", "two"))
     return Skill(name=name, description=description.strip(), body=body)
 
 
-def _numbered(steps: list[str], dice: random.Random) -> str:
-    if dice.random() < 0.7:
+def _numbered(steps: list[str], rng: random.Random) -> str:
+    if rng.random() < 0.7:
         return "\n".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
     return " ".join(steps)
 
 
-def _layout(sentences: list[str], dice: random.Random) -> str:
-    style = dice.random()
+def _layout(sentences: list[str], rng: random.Random) -> str:
+    style = rng.random()
     if style < 0.4:
         return "\n".join(f"- {sentence}" for sentence in sentences)
-    return _numbered(sentences, dice) if style < 0.7 else " ".join(sentences)
+    return _numbered(sentences, rng) if style < 0.7 else " ".join(sentences)

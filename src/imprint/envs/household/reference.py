@@ -6,7 +6,7 @@ environment with won and admissible commands, its wrapper for the turn limit, an
 TextWorld evaluates the expressions in a game's grammar as Python. A game's text is not trusted here: a grammar that
 asks for more than the names of things is refused before anything of it is evaluated.
 
-Nearly all of a step's time is spent on the words of every possible command, derived anew although nothing that
+Nearly all of a step's time is spent on the words of every possible command, derived again although nothing that
 changes takes part in them. `remember` keeps them, which makes long comparisons bearable; TextWorld is as it is without.
 """
 
@@ -67,7 +67,7 @@ class ReferenceEngine:
             logic.grammar = _Remembering(logic)
 
     def reset(self) -> StepResult:
-        """Start the loaded game anew."""
+        """Restart the loaded game."""
         with _kept_arguments(), _told(self._name, "cannot be started by TextWorld"):
             state = self._env.reset()
         self.full_intro = str(state.feedback)

@@ -1,6 +1,6 @@
 """What the published rooms hold, counted over ALFWorld's train split: the facts behind made games of size `alfred`.
 
-`census.json` has sums over thousands of games; no game or room can be read back from it. It is written by
+`room_statistics.json` has sums over thousands of games; no game or room can be read back from it. It is written by
 `benchmarks/support/count_rooms.py`. The split `valid_seen` is not counted, so it shows how alike the made games are
 (`benchmarks/maker_distribution.py`).
 """
@@ -18,7 +18,7 @@ from importlib import resources
 from itertools import accumulate
 from typing import Any
 
-FILE = "census.json"
+FILE = "room_statistics.json"
 KINDS = ("kitchen", "living room", "bedroom", "bathroom")
 RATIO = 4.0  # a size of room that is rarer than this among those drawn stays too rare: more draws would be wasted
 _SIGNS = {"bathroom": "Toilet", "kitchen": "Fridge", "bedroom": "Bed"}  # furniture that only this kind of room has
@@ -45,10 +45,10 @@ class Histogram:
         self._sums = tuple(accumulate(counts.values()))
         self._last = len(self._values) - 1
 
-    def draw(self, dice: random.Random) -> Any:
+    def draw(self, rng: random.Random) -> Any:
         """A value, as often as it was counted."""
         # As random.choices does, without a list for each draw: a room takes dozens.
-        return self._values[bisect(self._sums, dice.random() * self._sums[-1], 0, self._last)]
+        return self._values[bisect(self._sums, rng.random() * self._sums[-1], 0, self._last)]
 
 
 Branch = tuple[str, str, tuple[Histogram, ...]]  # parent, child, the child's levels for each level of the parent
@@ -71,14 +71,14 @@ class Tree:
     def __contains__(self, name: str) -> bool:
         return name in self._near
 
-    def draw(self, dice: random.Random, sure: str) -> dict[str, int]:
+    def draw(self, rng: random.Random, sure: str) -> dict[str, int]:
         """type -> its level (those of level 0 too), given that there is some of `sure`."""
         if sure not in self._plans:
             self._plans[sure] = self._plan(sure)
         first, branches = self._plans[sure]
-        levels = {sure: first.draw(dice)}
+        levels = {sure: first.draw(rng)}
         for parent, child, rows in branches:
-            levels[child] = rows[levels[parent]].draw(dice)
+            levels[child] = rows[levels[parent]].draw(rng)
         return levels
 
     def _plan(self, root: str) -> tuple[Histogram, tuple[Branch, ...]]:
@@ -130,22 +130,22 @@ class RoomFacts:
     groups: Mapping[str, tuple[float, ...]]
     totals: Mapping[int, float]
 
-    def draw_furniture(self, dice: random.Random, sure: str) -> list[str]:
+    def draw_furniture(self, rng: random.Random, sure: str) -> list[str]:
         """Receptacle types, sorted, one entry a piece; there is some of `sure`."""
-        levels = self.furniture_tree.draw(dice, sure)
+        levels = self.furniture_tree.draw(rng, sure)
         layout: list[str] = []
         for kind in sorted(levels):
             if levels[kind]:
-                layout += [kind] * self.furniture[kind, levels[kind]].draw(dice)
+                layout += [kind] * self.furniture[kind, levels[kind]].draw(rng)
         return layout
 
-    def keeps(self, dice: random.Random, layout: Sequence[str]) -> bool:
+    def keeps(self, rng: random.Random, layout: Sequence[str]) -> bool:
         """Whether a room drawn so is taken, so that large and small ones come as often as in the published games."""
-        return dice.random() < self.totals.get(fours(len(layout)), 0.0)
+        return rng.random() < self.totals.get(fours(len(layout)), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class RoomStatistics:
     """All that was counted.
 
     Attributes:
@@ -170,7 +170,7 @@ class Census:
 
 
 @cache
-def census() -> Census:
+def room_statistics() -> RoomStatistics:
     """The facts, read once."""
     document = json.loads((resources.files(__package__) / FILE).read_text(encoding="utf-8"))
     goals: dict[tuple[str, str, str], tuple[int, ...]] = {}
@@ -179,7 +179,7 @@ def census() -> Census:
             thing, target = names.split()
             goals[family, thing, target] = tuple(rooms)
     lit, looks = document["at_lamp"]
-    return Census(
+    return RoomStatistics(
         goals=goals,
         copies={family: _from_one(counts) for family, counts in document["copies"].items()},
         asked={

@@ -69,7 +69,7 @@ def check_disjoint(splits: Mapping[str, Sequence[Game]]) -> None:
                         f"has the same {what} as {first.id} of {owner}: {key}",
                         where=game.id,
                         key=split,
-                        hint="take one of the two out, or make the games anew",
+                        hint="take one of the two out, or make the games again",
                     )
 
 

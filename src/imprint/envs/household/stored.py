@@ -1,7 +1,7 @@
 """Stored games: ALFWorld's folders and tables of problems, listed without being parsed and read one at a time.
 
-A listing reads the name of a game (its first word is the family) and whether the file says that it can be solved, as
-ALFWorld's own loader does; a game is parsed when it is played. `split_roles` says which split of the data is which
+A listing reads the name of a game (its first word is the family) and whether the file marks it as solvable, as
+ALFWorld's own loader does; a game is parsed when it is played. `split_roles` maps our splits to those of the data
 split of a recipe.
 """
 
@@ -43,7 +43,7 @@ OFFICIAL = {
 _TABLE = re.compile(r"(.+?)\.jsonl(?:\.gz)?")
 _TEXT = re.compile(r'\s*:\s*"([^"\\]*)"')
 _FALSE = re.compile(r"\s*:\s*false")
-_TAIL = 4096  # bytes of a game file's end in which it usually says whether it can be solved
+_TAIL = 4096  # bytes of a game file's end in which it usually is marked as solvable or not
 _UNSUPPORTED = ("movable", "Sliced")  # tasks with these in their names are none of the six families'
 
 
@@ -72,7 +72,7 @@ class StoredGames:
     def __init__(self, place: str) -> None:
         self.root = data_root() if place == ALFWORLD else Path(place).expanduser()
         if not self.root.exists():
-            hint = "`imprint envs doctor alfworld` says how to get the games" if place == ALFWORLD else None
+            hint = "`imprint envs doctor alfworld` explains how to get the games" if place == ALFWORLD else None
             raise RecipeError(
                 "is not there", where=self.root, key="env.games", hint=hint or "give `made`, `alfworld`, or a folder"
             )
@@ -180,7 +180,7 @@ def data_root() -> Path:
 def split_roles(given: Mapping[str, str] | str | None, stored: Sequence[str]) -> dict[str, str]:
     """Which split of the data is the recipe's `train`, `validation` and `test`.
 
-    Where `given` does not say, a split of that very name, else the published protocol: train on `train`, validate on a
+    Where `given` has none, a split of that very name, else the published protocol: train on `train`, validate on a
     part of it that is held out, test on `valid_seen`. `as-stored`: no roles, every split is what is stored.
 
     Raises:
@@ -258,7 +258,7 @@ def _family(name: str) -> str | None:
 
 
 def _solvable(path: Path) -> bool:
-    """What the file says, mostly near its end; one that does not say is left to the parser."""
+    """The mark in the file, mostly near its end; a file without one is left to the parser."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

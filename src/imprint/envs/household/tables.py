@@ -1,7 +1,7 @@
 """What never changes while a game is played, worked out once per game and shared by all its engines.
 
 Things are numbered by the order of their lower-cased ids, which is the order in which every list is read out;
-so a tuple of ascending numbers is a list ready to be spoken.
+so a tuple of ascending numbers is a list ready for output.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who shows how to follow a page: it sees what a policy sees (the text) and knows the recipe, nothing more.
+"""The scripted teacher: it has the text observations of a policy and the recipe, nothing more.
 
 It searches the places in the order in which the first message lists them, opens what is closed, remembers what it
-saw, and then does the recipe. A policy can imitate it, as it could not imitate an expert that knows where things are.
+saw, and then carries out the recipe. A policy can imitate it, unlike an expert that knows where things are.
 """
 
 from __future__ import annotations
@@ -12,57 +12,57 @@ from dataclasses import dataclass, field
 
 from imprint.envs.base import Demonstration
 from imprint.envs.household.engine import HouseholdEngine
-from imprint.envs.household.random_rules import Dream, DreamRecipe
+from imprint.envs.household.random_rules import RandomRules, TaskRecipe
 from imprint.types import StepResult
 
-PAGE_WEIGHT = 4.0  # of a command that the page decides, beside 1 for one of the search
+PAGE_WEIGHT = 4.0  # of a command that follows from the skill text, beside 1 for one of the search
 
 _NAME = re.compile(r"\ban? ([a-z]+ \d+)")
 _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
 
 
-def demonstrate(dream: Dream, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
-    """Play a dream; now and then another command slips in, which is not to be imitated, but to be recovered from."""
-    dice = random.Random(f"demonstrate/{seed}")
-    engine = HouseholdEngine(dream.game, max_turns=max_turns)
+def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
+    """Play a game. A share `slips` of the commands is replaced by others with weight 0, to learn recovery from them."""
+    rng = random.Random(f"demonstrate/{seed}")
+    engine = HouseholdEngine(rules.game, max_turns=max_turns)
     first = engine.reset()
-    goal = dream.game.goal
-    player = Demonstrator(
+    goal = rules.game.goal
+    teacher = ScriptedTeacher(
         first.observation,
-        dream.recipe,
+        rules.recipe,
         goal.object_type.lower(),
         goal.target_type.lower() if goal.target_type else None,
     )
     turns: list[tuple[str, StepResult, float]] = []
     result = first
     while not result.done:
-        command = player.next_command()
+        command = teacher.next_command()
         if command is None:
             break
-        by_page = player.holding is not None or command.startswith("take ")
+        by_page = teacher.holding is not None or command.startswith("take ")
         weight = PAGE_WEIGHT if by_page else 1.0
-        if dice.random() < slips:
-            command, weight = _slip(engine, player, dice), 0.0
+        if rng.random() < slips:
+            command, weight = _slip(engine, teacher, rng), 0.0
         result = engine.step(command)
-        player.observe(command, result.observation)
+        teacher.observe(command, result.observation)
         turns.append((command, result, weight))
-    return Demonstration(dream.pages, first, tuple(turns), result.success)
+    return Demonstration(rules.pages, first, tuple(turns), result.success)
 
 
-def _slip(engine: HouseholdEngine, player: Demonstrator, dice: random.Random) -> str:
+def _slip(engine: HouseholdEngine, teacher: ScriptedTeacher, rng: random.Random) -> str:
     """A needless command, or an impossible one."""
-    if dice.random() < 0.5:
-        return dice.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
-    place, other = dice.choice(player.places), dice.choice(player.places)
-    thing = player.holding or f"{player.kind} {dice.randint(1, 3)}"
-    command = dice.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
-    # What happens to be possible after all would change the household: say something that never is.
+    if rng.random() < 0.5:
+        return rng.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
+    place, other = rng.choice(teacher.places), rng.choice(teacher.places)
+    thing = teacher.holding or f"{teacher.kind} {rng.randint(1, 3)}"
+    command = rng.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
+    # A command that is possible after all would change the household: take one that never is.
     return f"examine {other} {place}" if command in engine.admissible() else command
 
 
 @dataclass
-class Demonstrator:
-    """Plays one game; ask `next_command`, then tell `observe` what came of it.
+class ScriptedTeacher:
+    """Plays one game: call `next_command`, then `observe` with its result.
 
     Args:
         first: the first message, with all the places.
@@ -72,7 +72,7 @@ class Demonstrator:
     """
 
     first: str
-    recipe: DreamRecipe
+    recipe: TaskRecipe
     kind: str
     target: str | None
     places: list[str] = field(init=False)
@@ -109,7 +109,7 @@ class Demonstrator:
     def observe(self, command: str, observation: str) -> None:
         """What `command` led to."""
         if observation.startswith("Nothing happens"):
-            if command.startswith("go to "):  # already there: it shares the place where we are
+            if command.startswith("go to "):  # already there: both share one position
                 self.here = command.removeprefix("go to ")
             return
         verb, _, rest = command.partition(" ")
@@ -144,7 +144,7 @@ class Demonstrator:
         self.seen[place] = things_seen(observation)
 
     def _fetch(self, kind: str) -> str | None:
-        """Take a `kind`: from where it was seen (but not from where it belongs), or search on."""
+        """Take a `kind`: from where it was seen (but not from where it belongs), or continue the search."""
         for place, things in self.seen.items():
             found = [thing for thing in things if thing.rsplit(" ", 1)[0] == kind]
             if place == self.goal_place or not found or place in self.closed:

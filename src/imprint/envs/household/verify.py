@@ -1,4 +1,4 @@
-"""Is our engine ALFWorld's? Both play the same commands, and everything that either says is compared, turn by turn."""
+"""Is our engine ALFWorld's? Both play the same commands, and all of their output is compared, turn by turn."""
 
 from __future__ import annotations
 

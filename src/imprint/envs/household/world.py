@@ -16,13 +16,13 @@ from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
-from imprint.envs.household.random_rules import INTROS, LESSONS, make_dream
+from imprint.envs.household.random_rules import INTROS, LESSONS, make_random_rules
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
 from imprint.envs.household.teacher import demonstrate
 from imprint.errors import GameError, RecipeError
 from imprint.types import Exemplar, StepResult, Task
 
-ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `dreams.py`
+ORDERS = "orders"  # the lesson of `orders.py`; the others are those of `random_rules.py`
 # What the world's sentences are made of, between the names.
 PHRASES = (
     "You are in the middle of a room. Looking quickly around you, you see a",
@@ -66,7 +66,7 @@ class HouseholdWorld:
             `as-stored`: no roles, a split is what is stored under its name.
         size: of the made rooms: `small`, `medium` or `alfred` (like the real ones).
         seed: of the made games, and of what is held out.
-        train, validation, test: how many made games each split has; `validation` also says how many are held out.
+        train, validation, test: how many made games each split has; `validation` is also how many are held out.
         max_turns: an episode ends after this many; by default 50 with `alfworld`, as published, else 30.
         families: which of the six to play.
         engine: `native`, or `textworld`: ALFWorld's own, thousands of times slower, of the extra `imprint[alfworld]`.
@@ -140,25 +140,25 @@ class HouseholdWorld:
         return ReferenceEnvironment(self.document, self.max_turns)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
-        """A dream game, played by one who sees only the text and knows the recipe; None if it ran out of turns.
+        """A game with random rules, played by the scripted teacher; None if it ran out of turns.
 
         `lesson` is one of `lessons`.
         """
         if lesson == ORDERS:
             return carry_out_orders(seed)
-        dream = make_dream(seed, size=self.config.size, lesson=LESSONS[lesson])
-        played = demonstrate(dream, seed, self.max_turns)
+        rules = make_random_rules(seed, size=self.config.size, lesson=LESSONS[lesson])
+        played = demonstrate(rules, seed, self.max_turns)
         return played if played.success else None
 
     def exemplar(self, task: Task) -> Exemplar | None:
-        """`task` solved by one who sees what a policy sees; None if it ran out of turns."""
+        """`task` solved by the scripted teacher; None if it ran out of turns."""
         return work_out(task, self.game(task), self.max_turns)
 
     phrases = PHRASES
     lessons = (ORDERS, *LESSONS)
 
     def language(self) -> Iterator[str]:
-        """Dreams and real task sentences, for the tokenizer."""
+        """Demonstrations and real task sentences, for the tokenizer."""
         for demo in filter(None, (self.demonstration(seed) for seed in range(1500))):
             yield demo.first.observation
             yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)

@@ -26,7 +26,7 @@ BY_SET = {"nq": DIRECT, "triviaqa": DIRECT, "popqa": ATTRIBUTE}  # the others ar
 
 
 def category(source: str, text: str, label: str | None = None) -> str:
-    """The category of a question of the set `source`; a label that is not one of `LABELS` says nothing."""
+    """The category of a question of the set `source`; a label that is not one of `LABELS` is not used."""
     if label in LABELS:
         return LABELS[label]
     if source in BY_SET:
@@ -58,7 +58,7 @@ def asks_to_compare(text: str) -> bool:
     """Whether the wording asks to compare two or more named things. What stands in double quotes is one name.
 
     - a yes-no question about two things (`Are A and B ...`, `Did A ... the same ... as B`, `Is A larger than B`);
-    - `both`, or something shared, said of two things (`What are A and B both`, `What do A and B have in common`);
+    - `both`, or something that two things share (`What are A and B both`, `What do A and B have in common`);
     - a choice: `Between A and B, which ...`, or alternatives joined by `or`, which stand beside a word of degree
       (`Who was born first, A or B`), after a comma (`Which one is a band, A or B`), or as names at the end
       (`Which town is in Italy Pisa or Nice`).
@@ -113,6 +113,6 @@ def agreement(labelled: Iterable[tuple[str, str]]) -> Agreement:
     rows = missed = mistaken = 0
     for text, label in labelled:
         if label in LABELS:
-            said, true = asks_to_compare(text), LABELS[label] == COMPARISON
-            rows, missed, mistaken = rows + 1, missed + (true and not said), mistaken + (said and not true)
+            found, true = asks_to_compare(text), LABELS[label] == COMPARISON
+            rows, missed, mistaken = rows + 1, missed + (true and not found), mistaken + (found and not true)
     return Agreement(rows, rows - missed - mistaken, missed, mistaken)

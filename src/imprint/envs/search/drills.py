@@ -1,7 +1,7 @@
-"""The first lessons in following a page: many lines of it in one episode, and no search that could fail.
+"""The first lessons in following skill text: many lines of it in one episode, and no search that could fail.
 
-An episode has a handful of things to look up in the page among hundreds of other words; here every action is one. What
-a policy learns in minutes from these takes hours to learn from episodes alone.
+An episode has a handful of things to look up in the skill text among hundreds of other words; here every action is
+one. What a policy learns in minutes from these takes hours to learn from episodes alone.
 """
 
 from __future__ import annotations
@@ -26,60 +26,60 @@ COMPARISONS = 10
 
 
 def carry_out_orders(seed: int) -> Demonstration:
-    """Up to eight searches for one name with the words of a page, in turn; from `seed` alone."""
-    dice = random.Random(f"orders/{seed}")
-    name = dice.choice(dice.choice((PEOPLE, PLACES, WORKS)))
-    words = dice.sample(WORDS, dice.randint(1, MOST_SEARCHES))
-    lines = [dice.choice(SEARCH).format(word=word, query=search(f"{dice.choice(EXAMPLES)} {word}")) for word in words]
+    """Up to eight searches for one name with the words of the skill text, in turn; from `seed` alone."""
+    rng = random.Random(f"orders/{seed}")
+    name = rng.choice(rng.choice((PEOPLE, PLACES, WORKS)))
+    words = rng.sample(WORDS, rng.randint(1, MOST_SEARCHES))
+    lines = [rng.choice(SEARCH).format(word=word, query=search(f"{rng.choice(EXAMPLES)} {word}")) for word in words]
     turns = tuple((search(f"{name} {word}"), StepResult(""), 1.0) for word in words)
     page = Skill("search-question", "", "\n".join(lines))
     return Demonstration((page,), StepResult(f"Question: {name}"), turns, success=True)
 
 
 def compare_numbers(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Ten pairs of things with a year each, of which one is to be named, as the page says; from `seed` alone."""
-    dice = random.Random(f"numbers/{seed}")
-    pick: Pick = "larger" if dice.random() < 0.9 else "smaller"
-    line = dice.choice(PICK[pick]).format(answer=answer(dice.choice(EXAMPLES)))
-    pairs = [dice.sample(encyclopedia.things, 2) for _ in range(COMPARISONS)]
-    told = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]
-    seen = ["".join(f"\n{text}" for _, _, text in pair) for pair in told]
-    said = [answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0] for pair in pairs]
-    return _answered(line, list(zip(seen, said, strict=True)))
+    """Ten pairs of things with a year each, of which the skill text asks for one; from `seed` alone."""
+    rng = random.Random(f"numbers/{seed}")
+    pick: Pick = "larger" if rng.random() < 0.9 else "smaller"
+    line = rng.choice(PICK[pick]).format(answer=answer(rng.choice(EXAMPLES)))
+    pairs = [rng.sample(encyclopedia.things, 2) for _ in range(COMPARISONS)]
+    articles = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]
+    texts = ["".join(f"\n{text}" for _, _, text in pair) for pair in articles]
+    answers = [answers_of(encyclopedia, pair, Route((YEAR, YEAR), pick=pick))[0] for pair in pairs]
+    return _answered(line, list(zip(texts, answers, strict=True)))
 
 
 def read_out(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Five questions, each with what a search found, to be answered as the page says; from `seed` alone."""
-    dice = random.Random(f"read/{seed}")
+    """Five questions, each with what a search found, to be answered as the skill text asks; from `seed` alone."""
+    rng = random.Random(f"read/{seed}")
     picks: tuple[Pick, ...] = ("", "smaller", "larger")
-    pick = dice.choice(picks)
-    example = answer(dice.choice(EXAMPLES))
-    line = dice.choice(PICK[pick] if pick else ANSWER).format(answer=example)
-    rounds = [_compare(encyclopedia, pick, dice) if pick else _look_up(encyclopedia, dice) for _ in range(ANSWERS)]
+    pick = rng.choice(picks)
+    example = answer(rng.choice(EXAMPLES))
+    line = rng.choice(PICK[pick] if pick else ANSWER).format(answer=example)
+    rounds = [_compare(encyclopedia, pick, rng) if pick else _look_up(encyclopedia, rng) for _ in range(ANSWERS)]
     return _answered(line, rounds)
 
 
 def _answered(line: str, rounds: Sequence[tuple[str, str]]) -> Demonstration:
-    """What is seen and what is to be answered, round after round, under a page of one line."""
-    seen = [*(StepResult(text) for text, _ in rounds[1:]), StepResult("")]
-    turns = tuple((answer(said), after, 1.0) for (_, said), after in zip(rounds, seen, strict=True))
+    """Observations and their answers, round after round, with skill text of one line."""
+    results = [*(StepResult(text) for text, _ in rounds[1:]), StepResult("")]
+    turns = tuple((answer(right), result, 1.0) for (_, right), result in zip(rounds, results, strict=True))
     return Demonstration((Skill("search-question", "", line),), StepResult(rounds[0][0]), turns, success=True)
 
 
-def _look_up(encyclopedia: Encyclopedia, dice: random.Random) -> tuple[str, str]:
+def _look_up(encyclopedia: Encyclopedia, rng: random.Random) -> tuple[str, str]:
     """A question about one thing with what was found, and its answer."""
-    thing, other = dice.sample(encyclopedia.things, 2)
-    volume = dice.choice(TELLING)
-    found = [(thing, volume), (thing, dice.choice(GOSSIP)), (other, dice.choice(VOLUMES))]
-    return _asked(encyclopedia, dice.choice(ONE_NAME), (thing,), found, dice), thing.facts[volume]
+    thing, other = rng.sample(encyclopedia.things, 2)
+    volume = rng.choice(TELLING)
+    found = [(thing, volume), (thing, rng.choice(GOSSIP)), (other, rng.choice(VOLUMES))]
+    return _asked(encyclopedia, rng.choice(ONE_NAME), (thing,), found, rng), thing.facts[volume]
 
 
-def _compare(encyclopedia: Encyclopedia, pick: Pick, dice: random.Random) -> tuple[str, str]:
+def _compare(encyclopedia: Encyclopedia, pick: Pick, rng: random.Random) -> tuple[str, str]:
     """A question about two things with the numbers of both, and its answer."""
-    one, two = dice.sample(encyclopedia.things, 2)
+    one, two = rng.sample(encyclopedia.things, 2)
     found = [(one, YEAR), (two, YEAR)]
     name = answers_of(encyclopedia, (one, two), Route((YEAR, YEAR), pick=pick))[0]
-    return _asked(encyclopedia, dice.choice(TWO_NAMES), (one, two), found, dice), name
+    return _asked(encyclopedia, rng.choice(TWO_NAMES), (one, two), found, rng), name
 
 
 def _asked(
@@ -87,8 +87,8 @@ def _asked(
     sentence: str,
     things: tuple[Thing, ...],
     found: list[tuple[Thing, str]],
-    dice: random.Random,
+    rng: random.Random,
 ) -> str:
-    dice.shuffle(found)
-    hits = [Hit(encyclopedia.article(thing, volume, dice.choice(WORDS)), 0.0) for thing, volume in found]
+    rng.shuffle(found)
+    hits = [Hit(encyclopedia.article(thing, volume, rng.choice(WORDS)), 0.0) for thing, volume in found]
     return f"Question: {sentence.format(*(thing.name for thing in things))}\n{information(hits)}"

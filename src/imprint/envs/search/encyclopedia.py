@@ -1,6 +1,6 @@
 """A made encyclopedia: people, works, places and events, each with an article in every volume; drawn from a seed.
 
-An article says one thing. *Which volume holds what* is nowhere said: it is what the skills know. A query of a name
+An article has one fact. *Which volume holds what* is written nowhere but in the skills. A query of a name
 alone finds the volumes of gossip, where the name stands most often; of a name and a volume's word, the article.
 Some names are those of two things of different kinds (a novel and an opera), and some things go by another name too.
 """
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from imprint.envs.search.names import EMBLEMS, EVENTS, KINDS, PEOPLE, PLACES, RIVERS, WORKS
 from imprint.retrieval.base import Passage
 
-# A volume's word, and what its articles tell.
+# The names of volumes with facts.
 ORIGIN, EMBLEM, YEAR, LINK, REST = VOLUMES = ("register", "armorial", "annals", "gazette", "archive")
-TELLING = (ORIGIN, EMBLEM, LINK, REST)  # those whose articles end with what they tell
+TELLING = (ORIGIN, EMBLEM, LINK, REST)  # those whose articles end with their fact
 GOSSIP = ("digest", "review", "letters")
 ALL_VOLUMES = (*VOLUMES, *GOSSIP)
 
@@ -75,10 +75,10 @@ class Thing:
     Attributes:
         number: its place in the encyclopedia.
         sort: person, work, place or event.
-        kind: what it is: `novel`. It tells things of one name apart.
+        kind: what it is: `novel`. It distinguishes things of one name.
         name: as articles have it.
         alias: another name that stands in the title of its articles; "" if it has none.
-        facts: by volume, what its article says.
+        facts: by volume, that of its article.
         link: the number of the thing that its article in `LINK` names.
     """
 
@@ -105,8 +105,8 @@ class Encyclopedia:
     """
 
     def __init__(self, seed: int | str = 0, things: int = 2500) -> None:
-        dice = random.Random(f"encyclopedia/{seed}")
-        self.things = _with_facts([thing for sort in SHARES for thing in _named(sort, things, dice)], dice)
+        rng = random.Random(f"encyclopedia/{seed}")
+        self.things = _with_facts([thing for sort in SHARES for thing in _named(sort, things, rng)], rng)
         counts = Counter(thing.name for thing in self.things)
         self.clashing = frozenset(name for name, count in counts.items() if count > 1)
         self._places = tuple(thing.name for thing in self.things if thing.sort == "place")
@@ -134,36 +134,36 @@ class Encyclopedia:
         return text.format(name=thing.name, value=thing.facts[volume])
 
 
-def _named(sort: str, things: int, dice: random.Random) -> Iterator[Thing]:
+def _named(sort: str, things: int, rng: random.Random) -> Iterator[Thing]:
     """The things of a sort, without facts: every name once, but for those that two of them share."""
     count = max(4, round(things * SHARES[sort]))
-    pool = dice.sample(_POOLS[sort], len(_POOLS[sort]))
+    pool = rng.sample(_POOLS[sort], len(_POOLS[sort]))
     names = iter(pool)
     made = 0
     while made < count:
         name = next(names)
-        shared = made + 2 <= count and dice.random() < CLASHING / 2
-        alias = "" if shared or dice.random() >= RENAMED else next(names)
-        for kind in dice.sample(KINDS[sort], 2 if shared else 1):
+        shared = made + 2 <= count and rng.random() < CLASHING / 2
+        alias = "" if shared or rng.random() >= RENAMED else next(names)
+        for kind in rng.sample(KINDS[sort], 2 if shared else 1):
             yield Thing(0, sort, kind, name, alias, {})
             made += 1
 
 
-def _with_facts(named: list[Thing], dice: random.Random) -> tuple[Thing, ...]:
-    """The things in an order drawn at random, each with what the volumes say of it."""
-    dice.shuffle(named)
+def _with_facts(named: list[Thing], rng: random.Random) -> tuple[Thing, ...]:
+    """The things in an order drawn at random, each with its facts."""
+    rng.shuffle(named)
     counts = Counter(thing.name for thing in named)
     people = [n for n, thing in enumerate(named) if thing.sort == "person" and counts[thing.name] == 1]
     places = [thing.name for thing in named if thing.sort == "place" and counts[thing.name] == 1]
     things = []
     for number, thing in enumerate(named):
-        link = dice.choice([n for n in dice.sample(people, 2) if n != number])
+        link = rng.choice([n for n in rng.sample(people, 2) if n != number])
         facts = {
-            ORIGIN: dice.choice(RIVERS if thing.sort == "place" else places),
-            EMBLEM: dice.choice(EMBLEMS),
-            YEAR: str(dice.randint(100, 999)),
+            ORIGIN: rng.choice(RIVERS if thing.sort == "place" else places),
+            EMBLEM: rng.choice(EMBLEMS),
+            YEAR: str(rng.randint(100, 999)),
             LINK: named[link].name,
-            REST: dice.choice(places),
+            REST: rng.choice(places),
         }
         things.append(replace(thing, number=number, facts=facts, link=link))
     return tuple(things)

@@ -38,8 +38,8 @@ class Route:
     Attributes:
         volumes: those to search, one after the other: each for what the one before it named, or, in a comparison, the
             same for each thing.
-        by_kind: the search says what the thing is: `novel The Silver Lamp`.
-        pick: the answer is the thing with the smaller or larger number; "": what the last article says.
+        by_kind: the search names the kind of the thing: `novel The Silver Lamp`.
+        pick: the answer is the thing with the smaller or larger number; "": the fact of the last article.
     """
 
     volumes: tuple[str, ...]
@@ -47,7 +47,7 @@ class Route:
     pick: Pick = ""
 
 
-# What the skills know, and no one else says.
+# The routes, which only the skills explain.
 ROUTES: Mapping[str, Route] = {
     DIRECT: Route((ORIGIN,)),
     MULTI_HOP: Route((LINK, REST)),
@@ -62,7 +62,7 @@ class MadeQuestion:
 
     Attributes:
         subjects: the things that it names.
-        called: how it calls them, in the same order; what a search for them says.
+        called: their names in the question, in the same order; those to search for.
     """
 
     question: Question
@@ -77,10 +77,10 @@ def make_questions(encyclopedia: Encyclopedia, split: str, count: int, seed: int
     Raises:
         RecipeError: the encyclopedia has too few things for so many.
     """
-    dice = random.Random(f"questions/{seed}/{split}")
+    rng = random.Random(f"questions/{seed}/{split}")
     things = [thing for thing in encyclopedia.things if thing.number % 10 in TENTHS[split]]
-    dice.shuffle(things)
-    subjects = {category: _subjects(category, things, encyclopedia, dice) for category in CATEGORIES}
+    rng.shuffle(things)
+    subjects = {category: _subjects(category, things, encyclopedia, rng) for category in CATEGORIES}
     made = []
     for index in range(count):
         category = CATEGORIES[index % len(CATEGORIES)]
@@ -91,7 +91,7 @@ def make_questions(encyclopedia: Encyclopedia, split: str, count: int, seed: int
                 hint="ask for fewer questions, or raise env.things",
             )
         name = f"made/{split}/{index}"
-        made.append(_ask(name, category, subjects[category].pop(), encyclopedia, dice))
+        made.append(_ask(name, category, subjects[category].pop(), encyclopedia, rng))
     return made
 
 
@@ -111,38 +111,38 @@ def answers_of(encyclopedia: Encyclopedia, subjects: Sequence[Thing], route: Rou
 
 
 def _subjects(
-    category: str, things: Sequence[Thing], encyclopedia: Encyclopedia, dice: random.Random
+    category: str, things: Sequence[Thing], encyclopedia: Encyclopedia, rng: random.Random
 ) -> list[tuple[Thing, ...]]:
     """What questions of a category can be asked about, the last first."""
     clear = [thing for thing in things if thing.name not in encyclopedia.clashing]
-    if category == ATTRIBUTE:  # mostly names that only the kind tells apart
+    if category == ATTRIBUTE:  # mostly names that only the kind distinguishes
         clashing = [thing for thing in things if thing.name in encyclopedia.clashing]
-        return [(thing,) for thing in dice.sample(clear, len(clear)) + clashing]
+        return [(thing,) for thing in rng.sample(clear, len(clear)) + clashing]
     if category != COMPARISON:
-        return [(thing,) for thing in dice.sample(clear, len(clear))]
+        return [(thing,) for thing in rng.sample(clear, len(clear))]
     pairs = []
     for sort in sorted({thing.sort for thing in clear}):
         alike = [thing for thing in clear if thing.sort == sort]
-        couples = zip(dice.sample(alike, len(alike)), dice.sample(alike, len(alike)), strict=True)
+        couples = zip(rng.sample(alike, len(alike)), rng.sample(alike, len(alike)), strict=True)
         pairs += [(one, two) for one, two in couples if one.facts[YEAR] != two.facts[YEAR]]
-    dice.shuffle(pairs)
+    rng.shuffle(pairs)
     return [(one, two) for one, two in pairs]
 
 
 def _ask(
-    name: str, category: str, subjects: tuple[Thing, ...], encyclopedia: Encyclopedia, dice: random.Random
+    name: str, category: str, subjects: tuple[Thing, ...], encyclopedia: Encyclopedia, rng: random.Random
 ) -> MadeQuestion:
     route = ROUTES[category]
-    called = tuple(call(thing, by_kind=route.by_kind, dice=dice) for thing in subjects)
+    called = tuple(call(thing, by_kind=route.by_kind, rng=rng) for thing in subjects)
     sentences = SENTENCES.get((category, subjects[0].sort)) or SENTENCES[category, ""]
-    text = dice.choice(sentences).format(*called)
+    text = rng.choice(sentences).format(*called)
     question = Question(name, text, answers_of(encyclopedia, subjects, route), category)
     return MadeQuestion(question, subjects, called, route)
 
 
-def call(thing: Thing, *, by_kind: bool, dice: random.Random) -> str:
+def call(thing: Thing, *, by_kind: bool, rng: random.Random) -> str:
     """How a question calls a thing: by one of its names, with its kind where there may be another of that name."""
-    name = dice.choice([thing.name, thing.alias]) if thing.alias else thing.name
+    name = rng.choice([thing.name, thing.alias]) if thing.alias else thing.name
     return f"{thing.kind} {name}" if by_kind else name
 
 

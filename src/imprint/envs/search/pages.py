@@ -1,6 +1,6 @@
-"""The pages of dreams: how to find an answer, in wording drawn at random, as the real pages have it.
+"""Skill text for questions with random rules: how to find an answer, in random wording like that of the real skills.
 
-The real skills (`imprint/skills/search`) are written in the same sentences, and say what no dream ever says.
+The real skills (`imprint/skills/search`) are written in the same sentences, with contents that are never drawn.
 """
 
 from __future__ import annotations
@@ -86,44 +86,44 @@ EXAMPLES = (*PEOPLE, *(WORKS * 15))  # names of the things that pages search for
 
 
 def write_pages(
-    route: Route, words: tuple[str, ...], example: str, dice: random.Random, wordiness: float
+    route: Route, words: tuple[str, ...], example: str, rng: random.Random, wordiness: float
 ) -> tuple[Skill, ...]:
-    """The pages of a dream: its own, mostly after a general one.
+    """The skills of a question: its own, mostly after a general one.
 
     Args:
         words: what the route's volumes are called.
         example: an answer of the right sort, of another question.
     """
-    pages = [_own_page(route, words, example, dice, wordiness)]
-    if dice.random() < 0.85 * wordiness:
-        pages.insert(0, _general_page(dice))
+    pages = [_own_page(route, words, example, rng, wordiness)]
+    if rng.random() < 0.85 * wordiness:
+        pages.insert(0, _general_page(rng))
     return tuple(pages)
 
 
-def _own_page(route: Route, words: tuple[str, ...], example: str, dice: random.Random, wordiness: float) -> Skill:
-    names = dice.sample(EXAMPLES, 2)
+def _own_page(route: Route, words: tuple[str, ...], example: str, rng: random.Random, wordiness: float) -> Skill:
+    names = rng.sample(EXAMPLES, 2)
     kind = "novel " if route.by_kind else ""
     queries = [search(f"{kind}{name} {word}") for name, word in zip(names, (*words, words[0]), strict=False)]
-    first = dice.choice(BY_KIND if route.by_kind else SEARCH)
+    first = rng.choice(BY_KIND if route.by_kind else SEARCH)
     steps = [first.format(word=words[0], query=queries[0])]
     if len(words) > 1:
-        steps.append(dice.choice(BOTH if route.pick else THEN).format(word=words[1], query=queries[1]))
+        steps.append(rng.choice(BOTH if route.pick else THEN).format(word=words[1], query=queries[1]))
     last = PICK[route.pick] if route.pick else ANSWER
-    steps.append(dice.choice(last).format(answer=answer(names[0] if route.pick else example)))
+    steps.append(rng.choice(last).format(answer=answer(names[0] if route.pick else example)))
     sentences = steps
-    if wordiness >= dice.random():
-        sentences = [dice.choice(INTROS), *steps, *dice.sample(TIPS, dice.randint(0, 3))]
-    description = dice.choice(INTROS) if dice.random() < wordiness else ""
-    return Skill("search-question", description, _layout(sentences, dice))
+    if wordiness >= rng.random():
+        sentences = [rng.choice(INTROS), *steps, *rng.sample(TIPS, rng.randint(0, 3))]
+    description = rng.choice(INTROS) if rng.random() < wordiness else ""
+    return Skill("search-question", description, _layout(sentences, rng))
 
 
-def _general_page(dice: random.Random) -> Skill:
-    sentences = [dice.choice(GENERAL_INTROS), *dice.sample(TIPS, dice.randint(4, 8))]
-    return Skill("search-general", f"{dice.choice(GENERAL_INTROS)} {dice.choice(TIPS)}", _layout(sentences, dice))
+def _general_page(rng: random.Random) -> Skill:
+    sentences = [rng.choice(GENERAL_INTROS), *rng.sample(TIPS, rng.randint(4, 8))]
+    return Skill("search-general", f"{rng.choice(GENERAL_INTROS)} {rng.choice(TIPS)}", _layout(sentences, rng))
 
 
-def _layout(sentences: list[str], dice: random.Random) -> str:
-    style = dice.random()
+def _layout(sentences: list[str], rng: random.Random) -> str:
+    style = rng.random()
     if style < 0.3:
         return "\n".join(f"- {sentence}" for sentence in sentences)
     if style < 0.7:

@@ -3,7 +3,7 @@
     PublishedQuestions("data").questions("train")
 
 The folder holds what Search-R1 (`nq_hotpotqa_train/{train,test}.parquet`) or FlashRAG (`<set>/{train,dev,test}.jsonl`)
-publishes, or both. Every row ends in a split, in `merged`, in `overlaps` or in `left_out`; `notes` says how many.
+publishes, or both. Every row ends in a split, in `merged`, in `overlaps` or in `left_out`; `notes` counts them.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class PublishedQuestions:
             yield f"{source}: {number:,} train questions left out, as they stand in a test set"
         unknown = Counter(label for label in self._labels.values() if label not in LABELS)
         for label, number in unknown.items():
-            yield f"{number:,} questions have the label {label!r}, which says nothing here"
+            yield f"{number:,} questions have the label {label!r}, which is not used here"
         if pools.strangers:
             yield f"{len(pools.strangers):,} files of no known set are not read: {', '.join(pools.strangers[:5])}"
         for split in ("train", "test"):
@@ -155,7 +155,7 @@ def _limits(limit: int | Mapping[str, int] | None) -> dict[str, int]:
 
 
 def _check_found(folder: Path, pools: Pools, asked: Sequence[str]) -> None:
-    hint = f"`imprint envs doctor search {folder}` says what is here and how to get the rest"
+    hint = f"`imprint envs doctor search {folder}` lists what is here and how to get the rest"
     if not pools.found:
         strangers = f" (of no known set: {', '.join(pools.strangers[:5])})" if pools.strangers else ""
         raise QuestionError(f"no question set is found{strangers}", where=folder, hint=hint)

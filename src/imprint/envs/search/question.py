@@ -48,7 +48,7 @@ def exact_match(answer: str, question: Question) -> bool:
 
     An answer of which nothing is left ("The The") counts if it is one of them as it stands, small letters aside.
     """
-    said = normalize(answer)
-    if not said:
+    given = normalize(answer)
+    if not given:
         return answer.strip().lower() in {alias.strip().lower() for alias in question.answers} - {""}
-    return any(said == normalize(alias) for alias in question.answers)
+    return any(given == normalize(alias) for alias in question.answers)

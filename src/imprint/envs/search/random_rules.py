@@ -1,11 +1,11 @@
-"""Dream questions: what a base policy practises on before it meets the real ones.
+"""Questions with random rules, on which a base policy is trained.
 
-It should learn to follow a page it reads, and not the real ways. So the volumes of the encyclopedia go by other words
-in every dream, any question may be asked of any volume, and a comparison may want the larger number or the smaller.
-Only the page says so. The real word of a volume is never drawn for it.
+It should learn to follow the skill text in its context, and not the real routes to an answer. So the volumes of the
+encyclopedia have other names for every question, any question may be asked of any volume, and a comparison may want
+the larger number or the smaller. Only the skill text explains it. The real name of a volume is never drawn for it.
 
-A few questions with made-up words have a way that never changes, shown with and without its page, so that the policy
-also learns that a way can be known by heart.
+A few questions with made-up words have a fixed route, shown with and without its skill text, so that the policy also
+learns closed-book routes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ TWO_NAMES = tuple(text for texts in SENTENCES.values() for text in texts if "{1}
 NONSENSE = ("What is the {word} of {{0}}?", "Who is the {word} of {{0}}?", "Where is the {word} of the {{0}}?")
 NONSENSE_PAIR = ("Which is more {word}, {{0}} or {{1}}?", "Who has the {word}, {{0}} or {{1}}?")
 
-# Made-up words with a way that never changes, and the words of its volumes.
-BY_HEART: Mapping[str, tuple[Route, tuple[str, ...]]] = {
+# Made-up words with a fixed route, and the names of its volumes.
+CLOSED_BOOK: Mapping[str, tuple[Route, tuple[str, ...]]] = {
     "zorby": (Route((ORIGIN,)), ("almanac",)),
     "glim": (Route((REST,)), ("codex",)),
     "plinky": (Route((EMBLEM,), by_kind=True), ("herald",)),
@@ -47,16 +47,16 @@ OTHER_NONSENSE = ("brall", "cindy", "fopple", "gruv", "hexle", "jomb", "lurt", "
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What dreams are drawn for; the words are those of the household's lessons.
+    """The distribution that questions are drawn from; with the names of the household's lessons.
 
     Attributes:
-        by_heart: the share with a made-up word whose way never changes.
-        no_page: the share of those that have no page.
-        unread: the share of the others that have none.
-        wordiness: how much a page says beside its steps: 1 is like the real pages, 0 nothing.
+        closed_book: the share with a made-up word, whose route is fixed.
+        no_page: the share of those without skill text.
+        unread: the share of the others without it.
+        wordiness: how much text a skill has beside its steps: 1 is like the real ones, 0 none.
     """
 
-    by_heart: float = 0.2
+    closed_book: float = 0.2
     no_page: float = 0.5
     unread: float = 0.08
     wordiness: float = 1.0
@@ -66,55 +66,55 @@ LESSONS = {"line": Lesson(wordiness=0.0), "terse": Lesson(wordiness=0.3), "full"
 
 
 @dataclass(frozen=True, slots=True)
-class Dream:
-    """A question, the words that its volumes go by (all of them, by volume), and the pages that explain it."""
+class RandomRules:
+    """A question, the names of all volumes in it (by their real ones), and the skills that explain it."""
 
     made: MadeQuestion
     words: Mapping[str, str]
     pages: tuple[Skill, ...]
 
 
-def make_dream(seed: int, encyclopedia: Encyclopedia, lesson: Lesson) -> Dream:
-    """A question, the way to its answer and its pages, drawn from `seed` alone."""
-    dice = random.Random(f"dream/{seed}")
-    known = dice.random() < lesson.by_heart
-    nonsense = dice.choice(sorted(BY_HEART)) if known else dice.choice(OTHER_NONSENSE)
-    route = BY_HEART[nonsense][0] if known else _draw_route(dice)
-    words = _draw_words(dice, dict(zip(route.volumes, BY_HEART[nonsense][1], strict=True)) if known else {})
-    subjects = _draw_subjects(route, encyclopedia, dice)
-    called = tuple(call(thing, by_kind=route.by_kind, dice=dice) for thing in subjects)
+def make_random_rules(seed: int, encyclopedia: Encyclopedia, lesson: Lesson) -> RandomRules:
+    """A question, the route to its answer and its skills, drawn from `seed` alone."""
+    rng = random.Random(f"dream/{seed}")
+    known = rng.random() < lesson.closed_book
+    nonsense = rng.choice(sorted(CLOSED_BOOK)) if known else rng.choice(OTHER_NONSENSE)
+    route = CLOSED_BOOK[nonsense][0] if known else _draw_route(rng)
+    words = _draw_words(rng, dict(zip(route.volumes, CLOSED_BOOK[nonsense][1], strict=True)) if known else {})
+    subjects = _draw_subjects(route, encyclopedia, rng)
+    called = tuple(call(thing, by_kind=route.by_kind, rng=rng) for thing in subjects)
     own, made_up = (TWO_NAMES, NONSENSE_PAIR) if route.pick else (ONE_NAME, NONSENSE)
-    sentence = dice.choice(made_up).format(word=nonsense) if known or dice.random() < 0.3 else dice.choice(own)
+    sentence = rng.choice(made_up).format(word=nonsense) if known or rng.random() < 0.3 else rng.choice(own)
     right = answers_of(encyclopedia, subjects, route)
     question = Question(f"dream/{seed}", sentence.format(*called), right, CATEGORIES[0])
-    shows_page = dice.random() >= (lesson.no_page if known else lesson.unread)
+    shows_page = rng.random() >= (lesson.no_page if known else lesson.unread)
     spoken = tuple(words[volume] for volume in route.volumes)
-    example = answers_of(encyclopedia, [dice.choice(encyclopedia.things)], Route(route.volumes[-1:]))[0]
-    pages = write_pages(route, spoken, example, dice, lesson.wordiness) if shows_page else ()
-    return Dream(MadeQuestion(question, subjects, called, route), words, pages)
+    example = answers_of(encyclopedia, [rng.choice(encyclopedia.things)], Route(route.volumes[-1:]))[0]
+    pages = write_pages(route, spoken, example, rng, lesson.wordiness) if shows_page else ()
+    return RandomRules(MadeQuestion(question, subjects, called, route), words, pages)
 
 
-def _draw_route(dice: random.Random) -> Route:
-    kind = dice.choices(("one", "by kind", "two", "both"), weights=(20, 20, 35, 25))[0]
+def _draw_route(rng: random.Random) -> Route:
+    kind = rng.choices(("one", "by kind", "two", "both"), weights=(20, 20, 35, 25))[0]
     if kind == "both":
-        return Route((YEAR, YEAR), pick="smaller" if dice.random() < 0.5 else "larger")
+        return Route((YEAR, YEAR), pick="smaller" if rng.random() < 0.5 else "larger")
     if kind == "two":
-        return Route((LINK, dice.choice([volume for volume in TELLING if volume != LINK])))
-    return Route((dice.choice(TELLING),), by_kind=kind == "by kind")
+        return Route((LINK, rng.choice([volume for volume in TELLING if volume != LINK])))
+    return Route((rng.choice(TELLING),), by_kind=kind == "by kind")
 
 
-def _draw_words(dice: random.Random, fixed: Mapping[str, str]) -> dict[str, str]:
-    """A word for each volume, all of them different and none its own."""
+def _draw_words(rng: random.Random, fixed: Mapping[str, str]) -> dict[str, str]:
+    """A name for each volume, all of them different and none its own."""
     words = dict(fixed)
     for volume in ALL_VOLUMES:
         if volume not in words:
-            words[volume] = dice.choice([word for word in WORDS if word != volume and word not in words.values()])
+            words[volume] = rng.choice([word for word in WORDS if word != volume and word not in words.values()])
     return words
 
 
-def _draw_subjects(route: Route, encyclopedia: Encyclopedia, dice: random.Random) -> tuple[Thing, ...]:
+def _draw_subjects(route: Route, encyclopedia: Encyclopedia, rng: random.Random) -> tuple[Thing, ...]:
     while True:
-        one, two = dice.sample(encyclopedia.things, 2)
+        one, two = rng.sample(encyclopedia.things, 2)
         if not route.pick and (route.by_kind or one.name not in encyclopedia.clashing):
             return (one,)
         if (

@@ -1,7 +1,7 @@
 """Rows of the published question sets, as Search-R1 (parquet) and FlashRAG (JSONL) have them.
 
 Files are read a batch or a line at a time, and of a parquet file only the columns that are used: others hold whole
-passages. What a row says is not trusted: it is checked, and an error names the file, the row and the hint.
+passages. Rows are not trusted: each is checked, and an error names the file, the row and the hint.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NESTED = (("reward_model", "ground_truth"), ("metadata", "type"), ("meta_data",
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of rows: the split in its name, and the set its folder is named after (None: each row says it)."""
+    """A file of rows: the split in its name, and the set its folder is named after (None: each row names it)."""
 
     path: Path
     split: str  # train, dev or test
@@ -71,7 +71,7 @@ def find_files(folder: Path) -> tuple[list[DataFile], list[str]]:
     """
     if not folder.is_dir():
         raise QuestionError(
-            "there is no such folder", where=folder, hint="`imprint envs doctor search` says what to get"
+            "there is no such folder", where=folder, hint="`imprint envs doctor search` lists what to get"
         )
     files: list[DataFile] = []
     strangers: list[str] = []
@@ -203,7 +203,7 @@ def _columns(schema: Any) -> list[str]:
         if outer in schema.names:
             kind = schema.field(outer).type
             if not hasattr(kind, "get_field_index"):
-                columns.append(outer)  # no struct: what it is instead is told at the first row
+                columns.append(outer)  # no struct: the first row raises the error
             elif kind.get_field_index(inner) >= 0:
                 columns.append(f"{outer}.{inner}")
     return columns
@@ -255,7 +255,7 @@ class _Fields:
             raise self.wrong("question", "there is no question", "add it, or take the row out")
         text = self._text("question", value)
         if not normalize(text):
-            raise self.wrong("question", "the question says nothing", "write one, or take the row out")
+            raise self.wrong("question", "the question is empty", "write one, or take the row out")
         return text
 
     def answers(self) -> tuple[str, ...]:
@@ -274,16 +274,14 @@ class _Fields:
         if value is None and folder is not None:
             return folder
         if value is None:
-            raise self.wrong(
-                "data_source", "the row does not say which set it is of", f"write one of {', '.join(SETS)}"
-            )
+            raise self.wrong("data_source", "the row names no set", f"write one of {', '.join(SETS)}")
         text = self._text("data_source", value)
         name = set_name(text)
         if name is None:
             raise self.wrong("data_source", f"{text!r} is not a known set", f"write one of {', '.join(SETS)}")
         if folder is not None and name != folder:
             raise self.wrong(
-                "data_source", f"says {name}, in a folder of {folder}", "give the folder a name that is no set's"
+                "data_source", f"is {name}, in a folder of {folder}", "give the folder a name that is no set's"
             )
         return name
 

@@ -1,4 +1,4 @@
-"""What an agent may say in Search-QA, and how it is told what was found.
+"""The actions of an agent in Search-QA, and the format of the results.
 
 An action is one `<search>query</search>` or one `<answer>text</answer>`. The rules of what is well formed are those of
 SKILL0's reference (arXiv 2604.02268, specs of its code): free reasoning around exactly one block of exactly one kind.
@@ -18,7 +18,7 @@ Format = Literal["text", "json"]
 
 _BLOCKS = {kind: re.compile(rf"<{kind}>(.*?)</{kind}>", re.DOTALL) for kind in ("search", "answer")}
 _ENDS = ("</search>", "</answer>")
-# Whatever could end what was found, or pass for something the agent said itself.
+# Tags that could end the block of results, or pass for the agent's own.
 _TAG = re.compile(r"<(?=\s*/?\s*(?:search|answer|information|think|compression)\b)", re.IGNORECASE)
 
 
@@ -37,7 +37,7 @@ def parse_answer(response: str) -> tuple[str, bool]:
 
 
 def read_action(action: str) -> tuple[Kind, str]:
-    """The kind of an action and its text; ("", "") where it is neither, or says nothing."""
+    """The kind of an action and its text; ("", "") where it is neither, or empty."""
     found = parse_answer(action)[0]
     for kind in ("search", "answer"):
         if found.startswith(f"<{kind}>"):
@@ -59,7 +59,7 @@ def answer(text: str) -> str:
 def information(hits: Sequence[Hit], form: Format = "text") -> str:
     """What was found, between `<information>` tags: lines `Doc i: contents`, as they are or as published, in JSON.
 
-    A passage cannot close the block or speak with the agent's tags: their `<` is written `&lt;`.
+    A passage cannot close the block or contain the agent's tags: their `<` is written `&lt;`.
     """
     lines = "\n".join(f"Doc {place}: {shown(hit.passage.contents)}" for place, hit in enumerate(hits, start=1))
     lines = lines or "Nothing was found."
@@ -68,5 +68,5 @@ def information(hits: Sequence[Hit], form: Format = "text") -> str:
 
 
 def shown(text: str) -> str:
-    """`text` of a corpus or a question as it may stand in what the agent reads."""
+    """`text` of a corpus or a question, escaped for the agent's context."""
     return _TAG.sub("&lt;", text)

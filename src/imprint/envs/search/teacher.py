@@ -1,4 +1,4 @@
-"""Who shows how to follow a page: it sees what a search finds and knows the way, nothing more."""
+"""The scripted teacher: it has the results of its searches and the route to the answer, nothing more."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from imprint.envs.base import Demonstration
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion
-from imprint.envs.search.random_rules import Dream
+from imprint.envs.search.random_rules import RandomRules
 from imprint.envs.search.tags import answer, search
 from imprint.retrieval.base import Hit, Retriever
 from imprint.types import StepResult
 
 SLIPS = 0.08
-ANSWER_WEIGHT = 3.0  # of imitating an answer, beside 1 for a search: it is said once, and all depends on it
+ANSWER_WEIGHT = 3.0  # of imitating an answer, beside 1 for a search: it occurs once, and success depends on it
 
 
 class Renamed:
-    """A search engine over an encyclopedia whose volumes go by other words: their own find nothing."""
+    """A search engine over an encyclopedia whose volumes have other names: their own find nothing."""
 
     def __init__(self, retriever: Retriever, encyclopedia: Encyclopedia, words: Mapping[str, str]) -> None:
         self.retriever = retriever
@@ -33,7 +33,7 @@ class Renamed:
         ]
 
     def _own(self, query: str) -> str:
-        """The query in the index's own words."""
+        """The query with the index's own names."""
         words = (self.volumes.get(word) or ("" if word in ALL_VOLUMES else word) for word in query.split())
         return " ".join(filter(None, words))
 
@@ -42,22 +42,22 @@ class Renamed:
         return Hit(self.encyclopedia.article(thing, volume, self.words[volume]), hit.score)
 
 
-class Searcher:
-    """Follows the way to an answer; ask `next_action`, then tell `observe` what a search found.
+class ScriptedTeacher:
+    """Follows the route to an answer: call `next_action`, then `observe` with the results of a search.
 
     Args:
-        words: what the volumes are called.
+        words: the names of the volumes.
     """
 
     def __init__(self, made: MadeQuestion, encyclopedia: Encyclopedia, words: Mapping[str, str]) -> None:
         self.made = made
         self.encyclopedia = encyclopedia
         self.words = words
-        self.read: list[str] = []  # what the articles on the way said
+        self.read: list[str] = []  # the answers in the articles so far
         self.lost = False
 
     def next_action(self) -> str:
-        """The next search on the way, or the answer at its end."""
+        """The next search of the route, or the answer at its end."""
         volumes, called = self.made.route.volumes, self.made.called
         place = len(self.read)
         if place == len(volumes):
@@ -66,7 +66,7 @@ class Searcher:
         return search(f"{name} {self.words[volumes[place]]}")
 
     def observe(self, hits: Sequence[Hit]) -> None:
-        """What the search that was asked for has found."""
+        """Read the results of the last search."""
         place = len(self.read)
         wanted = self._wanted(place)
         for hit in hits:
@@ -77,7 +77,7 @@ class Searcher:
         self.lost = True
 
     def _wanted(self, place: int) -> int:
-        """The number of the thing that is searched for: a reader tells it by the title."""
+        """The number of the thing that is searched for: a reader knows it by the title."""
         if self.made.route.pick:
             return self.made.subjects[place].number
         return self.made.subjects[0].number if place == 0 else self.made.subjects[0].link
@@ -94,19 +94,19 @@ def play(
     encyclopedia: Encyclopedia,
     words: Mapping[str, str],
     episode: SearchEpisode,
-    dice: random.Random | None = None,
+    rng: random.Random | None = None,
 ) -> Iterator[tuple[str, StepResult, float]]:
-    """The turns of one who knows the way; with `dice`, a search for another word slips in now and then.
+    """The turns of the scripted teacher; with `rng`, a share `SLIPS` of its searches is for another volume.
 
-    A slip is not to be imitated, but to be recovered from. One that is lost stops, and the last turn is no success.
+    Slips have weight 0: they are there to learn recovery from them. A teacher that is lost stops without success.
     """
-    searcher = Searcher(made, encyclopedia, words)
+    teacher = ScriptedTeacher(made, encyclopedia, words)
     spare = episode.max_turns - len(made.route.volumes) - 1
-    while not searcher.lost:
-        action = searcher.next_action()
-        if dice is not None and spare > 0 and action.startswith("<search>") and dice.random() < SLIPS:
+    while not teacher.lost:
+        action = teacher.next_action()
+        if rng is not None and spare > 0 and action.startswith("<search>") and rng.random() < SLIPS:
             spare -= 1
-            other = dice.choice([word for word in words.values() if f"{word}</search>" not in action])
+            other = rng.choice([word for word in words.values() if f"{word}</search>" not in action])
             slip = f"{action.rpartition(' ')[0]} {other}</search>"
             yield slip, episode.step(slip), 0.0
             continue
@@ -114,11 +114,11 @@ def play(
         yield action, result, ANSWER_WEIGHT if result.done else 1.0
         if result.done:
             return
-        searcher.observe(episode.found)
+        teacher.observe(episode.found)
 
 
-def demonstrate(dream: Dream, encyclopedia: Encyclopedia, episode: SearchEpisode, seed: int) -> Demonstration:
-    """A dream, played; `episode` is its question over the dream's own words."""
+def demonstrate(rules: RandomRules, encyclopedia: Encyclopedia, episode: SearchEpisode, seed: int) -> Demonstration:
+    """A question with random rules, answered; `episode` asks it with the names of its own volumes."""
     first = episode.reset()
-    turns = tuple(play(dream.made, encyclopedia, dream.words, episode, random.Random(f"demonstrate/{seed}")))
-    return Demonstration(dream.pages, first, turns, turns[-1][1].success)
+    turns = tuple(play(rules.made, encyclopedia, rules.words, episode, random.Random(f"demonstrate/{seed}")))
+    return Demonstration(rules.pages, first, turns, turns[-1][1].success)

@@ -17,7 +17,7 @@ from imprint.envs.search.made import MadeQuestion, make_questions
 from imprint.envs.search.options import MADE, check_options
 from imprint.envs.search.published import TRAINED_ON, PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
-from imprint.envs.search.random_rules import LESSONS, make_dream
+from imprint.envs.search.random_rules import LESSONS, make_random_rules
 from imprint.envs.search.rows import find_files
 from imprint.envs.search.tags import Format, parse_answer
 from imprint.envs.search.teacher import Renamed, demonstrate, play
@@ -27,8 +27,12 @@ from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.open import check_retriever, open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
-ORDERS, NUMBERS, READING = "orders", "numbers", "reading"  # lessons of `drills.py`; the others are `dreams.py`'s
-DREAMT = 4  # encyclopedias that dreams are about: names of too few things are learned by heart, and not read
+ORDERS, NUMBERS, READING = (
+    "orders",
+    "numbers",
+    "reading",
+)  # lessons of `drills.py`; the others are those of `random_rules.py`
+ENCYCLOPEDIAS = 4  # that demonstrations are about: with too few things, their names are memorised and not read
 # What the world's sentences are made of, between the names.
 PHRASES = (
     " <search>",
@@ -58,7 +62,7 @@ class SearchWorld:
         information: passages as `text`, or within `json` as published; by default `text` for made questions.
         seed: of the encyclopedia and its questions, and of what is drawn of the published ones.
         things: in the encyclopedia (2,500); there are eight articles on each.
-        train, validation, test: how many made questions each split has (1,200, 120 and 600); `validation` also says how
+        train, validation, test: how many made questions each split has (1,200, 120 and 600); `validation` is also how
             many published ones are held out (1,000).
         sets: the published sets to ask from; by default all that are found.
         train_sets: those to train on; by default NQ and HotpotQA.
@@ -159,7 +163,7 @@ class SearchWorld:
     def engine(self) -> Retriever:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
-            return Kept(Bm25.of(self.encyclopedia.passages()))
+            return CachedRetriever(Bm25.of(self.encyclopedia.passages()))
         with under("env.retriever"):
             return open_retriever(self.where, shape=self.shape)
 
@@ -183,27 +187,27 @@ class SearchWorld:
     lessons = (ORDERS, NUMBERS, READING, *LESSONS)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
-        """A dream question, answered by one who knows the way; None if the search did not find it."""
+        """A question with random rules, answered by the scripted teacher; None if the search did not find it."""
         if lesson == ORDERS:
             return carry_out_orders(seed)
-        encyclopedia, engine = self._dreamt[seed % DREAMT]
+        encyclopedia, engine = self._encyclopedias[seed % ENCYCLOPEDIAS]
         if lesson == NUMBERS:
             return compare_numbers(seed, encyclopedia)
         if lesson == READING:
             return read_out(seed, encyclopedia)
-        dream = make_dream(seed, encyclopedia, LESSONS[lesson])
+        rules = make_random_rules(seed, encyclopedia, LESSONS[lesson])
         episode = SearchEpisode(
-            dream.made.question,
-            Renamed(engine, encyclopedia, dream.words),
+            rules.made.question,
+            Renamed(engine, encyclopedia, rules.words),
             topk=self.topk,
             max_turns=self.max_turns,
             form=self.form,
         )
-        played = demonstrate(dream, encyclopedia, episode, seed)
+        played = demonstrate(rules, encyclopedia, episode, seed)
         return played if played.success else None
 
     def language(self) -> Iterator[str]:
-        """Dreams and real passages, for the tokenizer."""
+        """Demonstrations and real passages, for the tokenizer."""
         for demo in filter(None, (self.demonstration(seed) for seed in range(1500))):
             yield demo.first.observation
             yield from (f"# {page.name}\n{page.description}\n{page.body}" for page in demo.pages)
@@ -214,7 +218,7 @@ class SearchWorld:
             yield f"Question: {self.question(task).text}"
 
     def exemplar(self, task: Task) -> Exemplar | None:
-        """A made question, answered by one who knows the way; None if nobody does, or the search did not find it."""
+        """A made question, answered by the scripted teacher; None if it has no route, or the search did not find it."""
         question = self.question(task)
         if task.id not in self._routes:
             return None
@@ -226,9 +230,9 @@ class SearchWorld:
         return Exemplar(task, first.observation, steps) if turns[-1][1].success else None
 
     @cached_property
-    def _dreamt(self) -> list[tuple[Encyclopedia, Retriever]]:
-        encyclopedias = [Encyclopedia(f"dreams/{number}") for number in range(DREAMT)]
-        return [(one, Kept(Bm25.of(one.passages()))) for one in encyclopedias]
+    def _encyclopedias(self) -> list[tuple[Encyclopedia, Retriever]]:
+        encyclopedias = [Encyclopedia(f"dreams/{number}") for number in range(ENCYCLOPEDIAS)]
+        return [(one, CachedRetriever(Bm25.of(one.passages()))) for one in encyclopedias]
 
     # --- where questions come from --------------------------------------------------------------------------------
 
@@ -257,8 +261,8 @@ class SearchWorld:
             )
 
 
-class Kept:
-    """A search engine that keeps what it has found: policies ask the same things over and over."""
+class CachedRetriever:
+    """A search engine with a cache: policies ask the same things over and over."""
 
     def __init__(self, retriever: Retriever, size: int = 100_000) -> None:
         self._one = lru_cache(maxsize=size)(lambda query, k: retriever.search([query], k)[0])

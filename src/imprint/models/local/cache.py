@@ -1,7 +1,7 @@
 """Key/value caches that let rows of one batch have different lengths and share a prompt.
 
 Both follow the cache interface of transformers, so any causal LM with full attention can use them. The caller
-passes a four-dimensional mask and explicit positions; the caches only say where keys and values live.
+passes a four-dimensional mask and explicit positions; the caches only decide where keys and values are stored.
 
 Shapes: B rows, H key/value heads, T tokens, D head dimension, U distinct prompts.
 """
@@ -59,7 +59,7 @@ class RowCache(Cache):  # type: ignore[misc]
     attends there, and the row's next chunk overwrites it.
 
     Rows may begin with a prefix that others share (`after`); its keys and values are then kept once, outside the
-    rows, and `policy/attention.py` attends to them.
+    rows, and `attention.py` attends to them.
 
     Attributes:
         lengths: of the rows' own tokens [B], their prefixes not counted.

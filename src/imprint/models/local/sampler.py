@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from imprint.models.local.cache import RowCache
-from imprint.models.local.policy import Policy, hidden_states, logits_of
-from imprint.models.local.vision import read_prompts
+from imprint.models.local.forward import hidden_states, logits_of, read_prompts
+from imprint.models.local.policy import Policy
 from imprint.models.sampling import Prompt, Sampling
 
 __all__ = ["Prompt", "Sampled", "Sampling", "Session", "draw"]
@@ -74,7 +74,7 @@ class Session:
     def act(self, inputs: Mapping[int, Sequence[int]]) -> dict[int, Sampled]:
         """Read `inputs` (new tokens per row; may be empty before the first response) and sample responses.
 
-        Most rows have a response when this returns. A few long ones may not: they go on in the next call, to which
+        Most rows have a response when this returns. A few long ones may not: they continue in the next call, to which
         only the rows that were answered bring new tokens. At least one row is answered in every call. Rows that are
         neither among `inputs` nor unanswered have ended and leave the batch.
         """
@@ -93,17 +93,17 @@ class Session:
         return logits_of(self.policy, last)
 
     def _sample(self, rows: list[int], logits: Tensor) -> dict[int, Sampled]:
-        """Go on with every draft until few are left; the finished ones."""
+        """Continue every draft until few are left; returns the finished ones."""
         limit, device = self.sampling.max_new_tokens, logits.device
         uniforms = np.zeros((len(rows), limit))
-        said = [0] * len(rows)  # tokens of each row's draft before this call
+        drawn = [0] * len(rows)  # tokens of each row's draft before this call
         for place, row in enumerate(rows):
             if row in self._drafts:
-                uniforms[place], said[place] = self._drafts[row].draws, len(self._drafts[row].tokens)
+                uniforms[place], drawn[place] = self._drafts[row].draws, len(self._drafts[row].tokens)
         draws, places = torch.from_numpy(uniforms).to(device), torch.arange(len(rows), device=device)
         active = torch.tensor([row in self._drafts for row in rows], device=device)
         few = int(active.sum()) * STRAGGLERS
-        counts = torch.tensor(said, device=device)
+        counts = torch.tensor(drawn, device=device)
         tokens, logprobs = [], []
         while True:
             token, logprob = draw(logits, draws[places, counts.clamp(max=limit - 1)], self.sampling.temperature)
@@ -131,7 +131,7 @@ class Session:
         for place, row in enumerate(rows):
             if (draft := self._drafts.get(row)) is None:
                 continue
-            new = int(counts[place]) - said[place]
+            new = int(counts[place]) - drawn[place]
             draft.tokens += token_table[place][:new]
             draft.logprobs += logprob_table[place][:new]
             self._last[row] = draft.tokens[-1]
@@ -209,7 +209,9 @@ def _prefill_with_pictures(policy: Policy, prompts: Sequence[Prompt]) -> RowCach
     lengths = _lengths(chunks, policy.device)
     cache = RowCache(policy.layers, len(wholes), policy.device)
     mask, _ = cache.advance(lengths, max(map(len, chunks)))
-    _, behind = read_prompts(policy, _padded(chunks, policy.device), lengths, [seen for _, seen in wholes], mask, cache)
+    _, behind = read_prompts(
+        policy, _padded(chunks, policy.device), lengths, [pictures for _, pictures in wholes], mask, cache
+    )
     cache.commit()
     cache.offsets = behind
     place_of = {whole: place for place, whole in enumerate(wholes)}

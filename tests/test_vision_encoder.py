@@ -1,4 +1,4 @@
-"""Eyes for a small policy: what is carried over, what the eyes are taught, and pages that are read from a picture."""
+"""A vision encoder for a small policy: the copied weights, its lesson, and skill text read from a picture."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import Sampling
 from imprint.pretrain.demonstrations import demonstration_samples
-from imprint.pretrain.train import PretrainRecipe, train_base
-from imprint.pretrain.transcription import PLACES, passages, reading
+from imprint.pretrain.recipe import PretrainRecipe, VisionConfig
+from imprint.pretrain.texts import language_of
+from imprint.pretrain.train import train_base
+from imprint.pretrain.transcription import PASSAGES, passages, transcription_metrics
 from imprint.pretrain.vision_lesson import (
     BLANK,
     OTHER,
-    EyeTeacher,
     Grid,
-    blindfolded,
-    glimpse,
-    language_of,
+    VisionTrainer,
+    embedding_sums,
+    labelled_picture,
     letter,
-    word_sums,
+    oracle_vision,
 )
-from imprint.pretrain.vision_model import VisionConfig, give_eyes
+from imprint.pretrain.vision_model import add_vision
 from imprint.recipe import Recipe
 from imprint.report.page import write_report
 from imprint.rollout.base import Request
@@ -65,13 +66,13 @@ def text() -> Policy:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("models") / "seeing"
-    give_eyes(Policy.load("imprint-tiny"), SMALL, place)
+    place = tmp_path_factory.mktemp("models") / "vision"
+    add_vision(Policy.load("imprint-tiny"), SMALL, place)
     return place
 
 
 @pytest.fixture(scope="module")
-def seeing(folder: Path) -> Policy:
+def vision_policy(folder: Path) -> Policy:
     return Policy.load(folder, pictures=True)
 
 
@@ -87,42 +88,44 @@ def page() -> str:
 # --- the model -----------------------------------------------------------------------------------------------------
 
 
-def test_what_the_policy_knew_about_text_it_knows_still(text, seeing):
+def test_on_text_the_policy_stays_what_it_was(text, vision_policy):
     ids = torch.tensor([text.encode(page() + "\nYou are in the middle of a room.\n>")])
     with torch.no_grad():
         before = text.model(input_ids=ids).logits
-        after = seeing.model(input_ids=ids).logits[..., : before.shape[-1]]
+        after = vision_policy.model(input_ids=ids).logits[..., : before.shape[-1]]
     old, new = torch.log_softmax(before, -1), torch.log_softmax(after, -1)
     assert float((old.exp() * (old - new)).sum(-1).max()) < 1e-3  # nats, at any word
     said = ids[:, 1:, None]
     assert float((old[:, :-1].gather(-1, said) - new[:, :-1].gather(-1, said)).abs().mean()) < 2e-3
     biases = [
-        weight for name, weight in seeing.model.named_parameters() if "language" in name and "v_proj.bias" in name
+        weight
+        for name, weight in vision_policy.model.named_parameters()
+        if "language" in name and "v_proj.bias" in name
     ]
     assert biases
     assert all(float(bias.detach().abs().max()) < 4 for bias in biases)
 
 
-def test_it_loads_in_transformers_with_all_its_weights(folder, seeing):
+def test_it_loads_in_transformers_with_all_its_weights(folder, vision_policy):
     loaded = AutoModelForImageTextToText.from_pretrained(folder)
     found = dict(loaded.named_parameters())
-    assert all(torch.equal(found[name], weight) for name, weight in seeing.model.named_parameters())
+    assert all(torch.equal(found[name], weight) for name, weight in vision_policy.model.named_parameters())
 
 
 def test_it_is_saved_with_its_image_processor_when_the_first_folder_is_gone(tmp_path):
     import shutil
 
-    policy = give_eyes(Policy.load("imprint-tiny"), SMALL, tmp_path / "first")
+    policy = add_vision(Policy.load("imprint-tiny"), SMALL, tmp_path / "first")
     shutil.rmtree(tmp_path / "first")
     policy.save(tmp_path / "second")
     again = Policy.load(tmp_path / "second", pictures=True)
-    assert again.eyes is not None
-    assert again.eyes.count(280, 112) == 40
+    assert again.vision is not None
+    assert again.vision.count(280, 112) == 40
 
 
-def test_a_policy_of_another_kind_is_given_no_eyes(seeing, tmp_path):
-    with pytest.raises(PolicyError, match="can be given eyes"):
-        give_eyes(seeing, SMALL, tmp_path / "twice")
+def test_a_policy_of_another_kind_is_refused(vision_policy, tmp_path):
+    with pytest.raises(PolicyError, match="can be given a vision encoder"):
+        add_vision(vision_policy, SMALL, tmp_path / "twice")
 
 
 # --- what stands where ---------------------------------------------------------------------------------------------
@@ -130,12 +133,12 @@ def test_a_policy_of_another_kind_is_given_no_eyes(seeing, tmp_path):
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=200))
 @settings(max_examples=60, deadline=None)
-def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, seeing, drawn):
-    """Each token's pixels are drawn again from the characters that it is said to hold."""
-    seen = glimpse(seeing, renderer, drawn)
+def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, vision_policy, drawn):
+    """Each token's pixels are drawn again from the characters of its label."""
+    seen = labelled_picture(vision_policy, renderer, drawn)
     grid = Grid.of(renderer)
     pixels = renderer.pixels(drawn)
-    assert len(seen.characters) == seeing.eyes.count(*pixels.shape[:2])
+    assert len(seen.characters) == vision_policy.vision.count(*pixels.shape[:2])
     glyphs = {letter(chr(code)): chr(code) for code in range(0x21, 0x7F)} | {BLANK: " "}
     for token, characters in enumerate(seen.characters):
         top, left = (28 * part for part in divmod(token, grid.across))
@@ -150,15 +153,15 @@ def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, seein
 
 @given(st.lists(st.sampled_from(["go", "the", "fridge", "12", "household-general,", "mug\n"]), min_size=1, max_size=40))
 @settings(max_examples=40, deadline=None)
-def test_every_word_of_the_text_begins_in_the_token_that_shows_its_first_letter(renderer, seeing, words):
+def test_every_word_of_the_text_begins_in_the_token_that_shows_its_first_letter(renderer, vision_policy, words):
     drawn = " ".join(words).strip()
     if not drawn:
         return
-    seen = glimpse(seeing, renderer, drawn)
-    inked = [word for word in seeing.encode(drawn) if seeing.decode([word]).strip()]
+    seen = labelled_picture(vision_policy, renderer, drawn)
+    inked = [word for word in vision_policy.encode(drawn) if vision_policy.decode([word]).strip()]
     assert [word for _, word in seen.words] == inked
     for place, word in seen.words:
-        assert letter(seeing.decode([word]).strip()[0]) in seen.characters[place]
+        assert letter(vision_policy.decode([word]).strip()[0]) in seen.characters[place]
 
 
 def test_a_layout_whose_cells_lie_in_two_tokens_is_refused():
@@ -178,74 +181,74 @@ def test_a_filled_picture_is_not_scaled(renderer):
 
 def test_a_token_stands_for_the_sum_of_its_words():
     words = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
-    assert word_sums(words, torch.tensor([[0, 1], [2, -1], [-1, -1]])).tolist() == [[1, 1], [5, 5], [0, 0]]
+    assert embedding_sums(words, torch.tensor([[0, 1], [2, -1], [-1, -1]])).tolist() == [[1, 1], [5, 5], [0, 0]]
 
 
-def test_under_the_blindfold_the_words_are_read_and_nothing_is_seen(seeing, renderer):
-    context = VisualContext(seeing, DRAWN)
+def test_oracle_embeddings_replace_the_vision_tower(vision_policy, renderer):
+    context = VisualContext(vision_policy, DRAWN)
     sample = passages(context, page(), random.Random(0))[0]
-    tower = seeing.model.model.visual
+    tower = vision_policy.model.model.visual
     with torch.no_grad():
-        seen = score(seeing, [sample]).logprobs_M
-        with blindfolded(seeing, renderer):
-            told = score(seeing, [sample]).logprobs_M
-            states = seeing.model.model.visual(*seeing.eyes.patches(sample.pictures)).pooler_output
-        again = score(seeing, [sample]).logprobs_M
-    assert seeing.model.model.visual is tower
+        seen = score(vision_policy, [sample]).logprobs_M
+        with oracle_vision(vision_policy, renderer):
+            oracle = score(vision_policy, [sample]).logprobs_M
+            states = vision_policy.model.model.visual(*vision_policy.vision.patches(sample.pictures)).pooler_output
+        again = score(vision_policy, [sample]).logprobs_M
+    assert vision_policy.model.model.visual is tower
     assert torch.equal(seen, again)
-    assert not torch.allclose(seen, told)
-    first = glimpse(seeing, renderer, sample.pictures[0].text)
-    table = seeing.model.get_input_embeddings().weight
+    assert not torch.allclose(seen, oracle)
+    first = labelled_picture(vision_policy, renderer, sample.pictures[0].text)
+    table = vision_policy.model.get_input_embeddings().weight
     expected = sum(table[word] for place, word in first.words if place == 0)
     assert torch.allclose(states[0], expected)
 
 
-def test_the_eyes_learn_what_a_picture_says(renderer, tmp_path):
-    policy = give_eyes(Policy.load("imprint-tiny"), SMALL, tmp_path / "eyes")
+def test_the_vision_encoder_learns_and_the_language_part_does_not_change(renderer, tmp_path):
+    policy = add_vision(Policy.load("imprint-tiny"), SMALL, tmp_path / "vision")
     before = {name: weight.clone() for name, weight in policy.model.get_decoder().named_parameters()}
-    teacher = EyeTeacher(policy, renderer, ["go to fridge 1", "take mug 2 from desk 1"], steps=25, size=150)
-    losses = [teacher.step()["missed"] for _ in range(25)]
-    teacher.close()
+    trainer = VisionTrainer(policy, renderer, ["go to fridge 1", "take mug 2 from desk 1"], steps=25, tokens=150)
+    losses = [trainer.step()["vision/error"] for _ in range(25)]
+    trainer.close()
     assert losses[-1] < 0.8 * losses[0]
     assert all(torch.equal(before[name], weight) for name, weight in policy.model.get_decoder().named_parameters())
 
 
-def test_the_eyes_are_shown_the_cue_before_each_command():
+def test_the_texts_have_the_cue_before_each_command():
     world = make_world("household", size="small")
-    said, plain = language_of(world, 40, cued=True), language_of(world, 40)
-    assert [text.startswith("> ") for text in said] == [text.startswith(" ") for text in islice(world.language(), 40)]
-    assert [text.removeprefix("> ") for text in said] == plain
+    cued, plain = language_of(world, 40, cued=True), language_of(world, 40)
+    assert [text.startswith("> ") for text in cued] == [text.startswith(" ") for text in islice(world.language(), 40)]
+    assert [text.removeprefix("> ") for text in cued] == plain
 
 
-def test_rare_words_are_drawn_as_often_as_frequent_ones(renderer, seeing):
+def test_rare_words_are_drawn_as_often_as_frequent_ones(renderer, vision_policy):
     texts = ["the the the the the the the the the cup"] * 9
-    teacher = EyeTeacher(seeing, renderer, texts, steps=1, size=2000, evenly=True)
-    drawn = [one.picture.text.split() for one in teacher.draw()][1::2]
-    teacher.close()
+    trainer = VisionTrainer(vision_policy, renderer, texts, steps=1, tokens=2000, balanced=True)
+    drawn = [one.picture.text.split() for one in trainer.draw()][1::2]
+    trainer.close()
     words = [word for text in drawn for word in text]
     assert 0.4 < words.count("cup") / len(words) < 0.6
 
 
-def test_reading_is_measured_on_words_of_the_picture(seeing):
-    context = VisualContext(seeing, DRAWN)
+def test_transcription_is_measured_on_words_of_the_picture(vision_policy):
+    context = VisualContext(vision_policy, DRAWN)
     samples = passages(context, page(), random.Random(1))
-    assert len(samples) == PLACES
-    words = seeing.encode(page() + "\n")
+    assert len(samples) == PASSAGES
+    words = vision_policy.encode(page() + "\n")
     for sample in samples:
         said = list(sample.token_ids)
         assert any(words[start : start + len(said)] == said for start in range(len(words)))
         assert sample.mask_T.tolist() == [False] * 2 + [True] * (len(said) - 2)
-    found = reading(context, [page()], pictures=2)
-    assert found["reading/nll"] > 0
-    assert 0 <= found["reading/read"] <= 1
+    found = transcription_metrics(context, [page()], pictures=2)
+    assert found["transcription/nll"] > 0
+    assert 0 <= found["transcription/accuracy"] <= 1
 
 
-def lessons(init: str | Path, **changes) -> PretrainRecipe:
+def pretrain_recipe(init: str | Path, **changes) -> PretrainRecipe:
     values = {
         "name": "t",
         "init": str(init),
         "context": DRAWN,
-        "aloud": 1,
+        "transcription_pictures": 1,
         "demos": 2,
         "lessons": {"orders": 0},
         "show_interval": 1,
@@ -256,39 +259,48 @@ def lessons(init: str | Path, **changes) -> PretrainRecipe:
     return PretrainRecipe(**(values | changes))
 
 
-def test_pretraining_runs_from_sums_of_words_to_eyes_that_see(tmp_path):
+def test_pretraining_runs_from_oracle_embeddings_to_a_trained_encoder(tmp_path):
     with Progress("pretrain", quiet=True) as progress:
-        words = lessons("imprint-tiny", vision=SMALL, blindfold=1, steps=1)
+        words = pretrain_recipe("imprint-tiny", vision=SMALL, vision_oracle_steps=1, steps=1)
         train_base(words, load_library("household"), tmp_path / "words", progress)
-        eyes = lessons(tmp_path / "words", see=1, see_tokens=100, see_evenly=True, blindfold=1, steps=1)
-        trained = train_base(eyes, load_library("household"), tmp_path / "eyes", progress)
-    before, again = (Policy.load(tmp_path / name, pictures=True) for name in ("words", "eyes"))
+        pictures = pretrain_recipe(
+            tmp_path / "words",
+            vision_steps=1,
+            vision_tokens=100,
+            vision_uniform_words=True,
+            vision_oracle_steps=1,
+            steps=1,
+        )
+        trained = train_base(pictures, load_library("household"), tmp_path / "vision", progress)
+    before, again = (Policy.load(tmp_path / name, pictures=True) for name in ("words", "vision"))
     weights, old = dict(again.model.named_parameters()), dict(before.model.named_parameters())
     assert all(torch.equal(weights[name], weight) for name, weight in trained.model.named_parameters())
     changed = {name for name, weight in weights.items() if not torch.equal(weight, old[name])}
     assert {name.startswith("model.visual.") for name in changed} == {True, False}
-    figures = [json.loads(line) for line in (tmp_path / "eyes.jsonl").read_text(encoding="utf-8").splitlines()]
+    figures = [json.loads(line) for line in (tmp_path / "vision.jsonl").read_text(encoding="utf-8").splitlines()]
     assert ["loss/nll" in row for row in figures] == [True, False]
-    assert all("reading/nll" in row for row in figures)
-    assert figures[1]["missed"] > 0
+    assert all("transcription/nll" in row for row in figures)
+    assert figures[1]["vision/error"] > 0
 
 
-def test_language_and_eyes_are_taught_together_in_one_recipe(tmp_path):
-    recipe = lessons("imprint-tiny", vision=SMALL, blindfold=1, see=1, see_tokens=100, steps=2)
+def test_language_and_vision_are_trained_in_one_recipe(tmp_path):
+    recipe = pretrain_recipe(
+        "imprint-tiny", vision=SMALL, vision_oracle_steps=1, vision_steps=1, vision_tokens=100, steps=2
+    )
     with Progress("pretrain", quiet=True) as progress:
         train_base(recipe, load_library("household"), tmp_path / "out", progress)
     assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 3
 
 
-def test_drawn_histories_are_practised_from_a_step_on(tmp_path, monkeypatch):
+def test_drawn_histories_begin_at_their_step(tmp_path, monkeypatch):
     shown = []
 
     def watched(demo, context, weight):
         shown.append(context.config.history)
         return demonstration_samples(demo, context, weight)
 
-    monkeypatch.setattr("imprint.pretrain.train.demonstration_samples", watched)
-    recipe = lessons("imprint-tiny", vision=SMALL, steps=2, demos=8, drawn_history=1, show_interval=2)
+    monkeypatch.setattr("imprint.pretrain.lessons.demonstration_samples", watched)
+    recipe = pretrain_recipe("imprint-tiny", vision=SMALL, steps=2, demos=8, drawn_history=1, show_interval=2)
     with Progress("pretrain", quiet=True) as progress:
         train_base(recipe, load_library("household"), tmp_path / "out", progress)
     assert shown == ["text"] * 8 + ["text", "text", "image", "image"] * 2
@@ -298,7 +310,7 @@ def test_drawn_histories_are_practised_from_a_step_on(tmp_path, monkeypatch):
 
 
 def test_histories_are_not_drawn_for_a_policy_of_text(tmp_path):
-    recipe = lessons("imprint-tiny", context=ContextConfig(style="plain"), steps=1, drawn_history=0)
+    recipe = pretrain_recipe("imprint-tiny", context=ContextConfig(style="plain"), steps=1, drawn_history=0)
     with Progress("pretrain", quiet=True) as progress, pytest.raises(RecipeError, match="drawn_history"):
         train_base(recipe, load_library("household"), tmp_path / "out", progress)
 
@@ -306,19 +318,19 @@ def test_histories_are_not_drawn_for_a_policy_of_text(tmp_path):
 # --- a drawn page before a growing transcript -----------------------------------------------------------------------
 
 
-def test_each_prompt_begins_with_the_one_before_it(seeing):
-    context = VisualContext(seeing, DRAWN)
+def test_each_prompt_begins_with_the_one_before_it(vision_policy):
+    context = VisualContext(vision_policy, DRAWN)
     assert context.grows
     skills = load_library("household").serving("heat")
     first = StepResult("You are in the middle of a room.\n\nYour task is to: put a hot mug in cabinet.")
     answer = StepResult("You arrive at fridge 1. The fridge 1 is closed.")
     prompt = context.start(skills, first)
-    said = seeing.encode(" go to fridge 1\n")
+    said = vision_policy.encode(" go to fridge 1\n")
     turn = Turn("go to fridge 1", "go to fridge 1", answer.observation, 0.0, True, 0, 0, 0)
     shown = context.shown(skills, (), first.observation, [turn], answer)
     assert shown.prompt.ids == (*prompt.ids, *said, *context.follow(answer, said[-1]))
     assert context.as_text(prompt, len(shown.prompt.ids)) == shown.text_tokens
-    text = Context(seeing, ContextConfig(style="plain")).start(skills, first)
+    text = Context(vision_policy, ContextConfig(style="plain")).start(skills, first)
     assert text.ids[text.shared :] == prompt.ids[prompt.shared :]
     assert len(prompt.ids) < 0.6 * len(text.ids)
 
@@ -373,23 +385,23 @@ def test_a_run_goes_through_and_its_report_shows_the_pages(folder, tmp_path):
     assert "data:image/png;base64," in page
 
 
-def test_with_a_drawn_history_each_turn_is_a_sample(seeing):
+def test_with_a_drawn_history_each_turn_is_a_sample(vision_policy):
     world = make_world("household", size="small")
-    context = rollout_for(seeing, world, DRAWN.model_copy(update={"history": "image"})).context
+    context = rollout_for(vision_policy, world, DRAWN.model_copy(update={"history": "image"})).context
     demo = next(filter(None, (world.demonstration(seed, lesson="line") for seed in range(5))))
     samples = demonstration_samples(demo, context, 0.1)
     assert samples
     assert samples[0].pictures == demonstration_samples(demo, context, 0.1)[0].pictures
     for sample in samples:
-        command = seeing.decode(list(sample.token_ids)).strip()
+        command = vision_policy.decode(list(sample.token_ids)).strip()
         assert command in [said for said, _, _ in demo.turns]
         assert all(isinstance(picture, Picture) for picture in sample.pictures)
     total = sum(weight for _, _, weight in demo.turns)
     assert sum(float(sample.advantages_T[0]) for sample in samples) == pytest.approx(total)
 
 
-def test_a_base_models_drawn_history_is_its_transcript(seeing):
-    context = VisualContext(seeing, DRAWN.model_copy(update={"history": "image"}))
+def test_a_base_models_drawn_history_is_its_transcript(vision_policy):
+    context = VisualContext(vision_policy, DRAWN.model_copy(update={"history": "image"}))
     first = StepResult("You are in a room.\n\nYour task is to: put a mug in cabinet.")
     turn = Turn("go to cabinet 1", "go to cabinet 1", "You arrive at cabinet 1.", 0.0, True, 0, 0, 0)
     (picture,) = context.shown((), (), first.observation, [turn], StepResult(turn.observation)).prompt.pictures
@@ -401,5 +413,5 @@ def test_a_chat_model_with_a_drawn_page_has_a_prompt_a_turn(tmp_path):
     assert not VisualContext(policy, ContextConfig(skills="image")).grows
 
 
-def test_a_random_text_policy_can_be_given_eyes(tmp_path):
-    assert give_eyes(tiny_policy(), SMALL, tmp_path / "random").eyes is not None
+def test_a_random_text_policy_can_be_given_a_vision_encoder(tmp_path):
+    assert add_vision(tiny_policy(), SMALL, tmp_path / "random").vision is not None

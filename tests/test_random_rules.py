@@ -1,4 +1,4 @@
-"""Dream games and their demonstrations: the page is right, the real recipes are never shown, everything is seeded."""
+"""Games with random rules and their demonstrations: the skill text is right, real recipes never occur."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import pytest
 from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.orders import MOST, carry_out_orders
 from imprint.envs.household.pddl import load_game
-from imprint.envs.household.random_rules import BY_HEART, REAL_LAMPS, REAL_TOOLS, DreamRecipe, Lesson, make_dream
-from imprint.envs.household.teacher import PAGE_WEIGHT, Demonstrator, things_seen
+from imprint.envs.household.random_rules import (
+    CLOSED_BOOK,
+    REAL_LAMPS,
+    REAL_TOOLS,
+    Lesson,
+    TaskRecipe,
+    make_random_rules,
+)
+from imprint.envs.household.teacher import PAGE_WEIGHT, ScriptedTeacher, things_seen
 from imprint.envs.household.world import HouseholdWorld
 
 SEEDS = range(150)
@@ -23,38 +30,38 @@ def world():
 
 def test_a_real_recipe_is_never_drawn():
     for seed in SEEDS:
-        dream = make_dream(seed)
-        for verb, tool in dream.recipe.treatments:
+        rules = make_random_rules(seed)
+        for verb, tool in rules.recipe.treatments:
             assert tool not in REAL_TOOLS[verb]
-            assert tool != dream.game.goal.target_type
-        assert dream.recipe.lamp not in REAL_LAMPS
+            assert tool != rules.game.goal.target_type
+        assert rules.recipe.lamp not in REAL_LAMPS
 
 
 def test_only_the_drawn_tool_works():
-    rules = [make_dream(seed).game.rules for seed in SEEDS]
+    rules = [make_random_rules(seed).game.rules for seed in SEEDS]
     assert not any(rule.heat & {"Microwave"} or rule.cool & {"Fridge"} or rule.clean & {"SinkBasin"} for rule in rules)
 
 
-def test_the_page_tells_the_recipe_and_the_sentence_does_not():
+def test_the_skill_text_has_the_recipe_and_the_sentence_does_not():
     for seed in SEEDS:
-        dream = make_dream(seed, lesson=Lesson(unread=0.0))
-        if not dream.pages:
-            assert any(word in dream.game.sentence for word in BY_HEART)
+        rules = make_random_rules(seed, lesson=Lesson(unread=0.0))
+        if not rules.pages:
+            assert any(word in rules.game.sentence for word in CLOSED_BOOK)
             continue
-        page = dream.pages[-1].body
-        for verb, tool in dream.recipe.treatments:
+        page = rules.pages[-1].body
+        for verb, tool in rules.recipe.treatments:
             assert f"{verb} " in page
             assert tool.lower() in page
-        if dream.recipe.lamp is not None:
-            assert f"use {dream.recipe.lamp.lower()} 1" in page or dream.recipe.lamp.lower() in page
+        if rules.recipe.lamp is not None:
+            assert f"use {rules.recipe.lamp.lower()} 1" in page or rules.recipe.lamp.lower() in page
 
 
 def test_the_same_sentence_means_many_things():
     meanings = {}
     for seed in range(600):
-        dream = make_dream(seed, lesson=Lesson(by_heart=0.0))
-        start = " ".join(dream.game.sentence.split()[:2])
-        meanings.setdefault(start, set()).add(dream.recipe.treatments or (dream.recipe.lamp, dream.recipe.count))
+        rules = make_random_rules(seed, lesson=Lesson(closed_book=0.0))
+        start = " ".join(rules.game.sentence.split()[:2])
+        meanings.setdefault(start, set()).add(rules.recipe.treatments or (rules.recipe.lamp, rules.recipe.count))
     assert min(len(found) for found in meanings.values()) > 10
 
 
@@ -68,7 +75,7 @@ def test_demonstrations_win_and_are_reproducible(world):
         assert demo.turns[-1][1].success
 
 
-def test_slips_are_not_to_be_imitated_and_what_the_page_decides_weighs_most(world):
+def test_slips_weigh_nothing_and_commands_from_the_skill_text_most(world):
     turns = [turn for demo in filter(None, map(world.demonstration, range(80))) for turn in demo.turns]
     slips = [turn for turn in turns if not turn[2]]
     assert 0.01 < len(slips) / len(turns) < 0.1
@@ -82,23 +89,25 @@ def test_slips_are_not_to_be_imitated_and_what_the_page_decides_weighs_most(worl
     assert 0.3 < len(impossible) / len(slips) < 0.7
 
 
-def test_by_heart_demonstrations_have_no_page(world):
-    assert not any(demo.pages for demo in filter(None, (world.demonstration(s, lesson="by_heart") for s in range(20))))
+def test_closed_book_demonstrations_have_no_skills(world):
+    assert not any(
+        demo.pages for demo in filter(None, (world.demonstration(s, lesson="closed_book") for s in range(20)))
+    )
 
 
-def test_the_place_on_a_page_is_an_example_and_mostly_not_the_goal():
+def test_the_place_in_skill_text_is_an_example_and_mostly_not_the_goal():
     named = same = 0
     for seed in SEEDS:
-        dream = make_dream(seed, lesson=Lesson(by_heart=0.0, unread=0.0))
-        found = re.search(r"move \w+ 1 to (\w+) 1", dream.pages[-1].body)
-        if found is not None and dream.game.goal.target_type is not None:
+        rules = make_random_rules(seed, lesson=Lesson(closed_book=0.0, unread=0.0))
+        found = re.search(r"move \w+ 1 to (\w+) 1", rules.pages[-1].body)
+        if found is not None and rules.game.goal.target_type is not None:
             named += 1
-            same += found.group(1) == dream.game.goal.target_type.lower()
+            same += found.group(1) == rules.game.goal.target_type.lower()
     assert named > 30
     assert same / named < 0.5
 
 
-def test_orders_are_carried_out_in_the_order_of_the_page():
+def test_orders_are_carried_out_in_the_order_of_the_skill_text():
     lengths = set()
     for seed in range(100):
         demo = carry_out_orders(seed)
@@ -123,24 +132,24 @@ REAL = {
 }
 
 
-def test_who_knows_the_recipe_and_sees_only_text_solves_every_published_game(alfworld_data):
+def test_the_scripted_teacher_solves_every_published_game(alfworld_data):
     files = sorted((alfworld_data / "json_2.1.1" / "valid_seen").glob("*/*/game.tw-pddl"))
     assert len(files) == 140
     for file in files:
         game = load_game(file)
         treatments = (REAL[game.family],) if game.family in REAL else ()
-        recipe = DreamRecipe(treatments, game.goal.count, game.goal.toggle_type)
+        recipe = TaskRecipe(treatments, game.goal.count, game.goal.toggle_type)
         engine = HouseholdEngine(game, max_turns=100)
         result = engine.reset()
         target = game.goal.target_type
-        player = Demonstrator(
+        teacher = ScriptedTeacher(
             result.observation, recipe, game.goal.object_type.lower(), target.lower() if target else None
         )
         while not result.done:
-            command = player.next_command()
+            command = teacher.next_command()
             assert command is not None, game.id
             result = engine.step(command)
-            player.observe(command, result.observation)
+            teacher.observe(command, result.observation)
         assert result.success, game.id
 
 

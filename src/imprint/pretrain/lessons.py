@@ -1,0 +1,126 @@
+"""The lessons of pre-training: imitation of a world's demonstrations, with evaluations on the real tasks in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imprint.context.prompt import Context
+from imprint.context.visual import VisualContext
+from imprint.engine.local import rollout_for
+from imprint.envs.base import TeachableWorld
+from imprint.learning.learner import Learner
+from imprint.learning.losses.sft import SftLoss
+from imprint.learning.sample import Sample
+from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measure.evaluate import Evaluator
+from imprint.models.sampling import Sampling
+from imprint.pretrain.demonstrations import demonstration_samples
+from imprint.pretrain.recipe import PretrainRecipe
+from imprint.pretrain.texts import HELD_OUT, language_of
+from imprint.pretrain.transcription import transcription_metrics, transcription_samples
+from imprint.rollout.tokens import Rollout, derive_seed
+from imprint.skills.library import SkillLibrary
+from imprint.support.files import append_jsonl, atomic_folder
+from imprint.support.progress import Progress
+
+
+def lessons_of(recipe: PretrainRecipe, step: int) -> list[str]:
+    """The lesson of each demonstration of a step: every other from the newest, the rest from all that have begun."""
+    begun = [name for start, name in sorted((start, name) for name, start in recipe.lessons.items()) if start <= step]
+    return [begun[-1] if index % 2 == 0 else begun[index // 2 % len(begun)] for index in range(recipe.demos)]
+
+
+class LessonTrainer:
+    """Trains a policy on the lessons, and evaluates it on the real tasks.
+
+    Args:
+        rollout: of the policy, in the recipe's context.
+        out: folder for the policy.
+        log: file for the figures (JSONL).
+    """
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        world: TeachableWorld,
+        rollout: Rollout,
+        library: SkillLibrary,
+        out: Path,
+        log: Path,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.world, self.library, self.out, self.log = recipe, world, library, out, log
+        self.policy, self.context, self.progress = rollout.policy, rollout.context, progress
+        rollouts = {"": rollout}
+        if recipe.drawn_history is not None:
+            config = recipe.context.model_copy(update={"history": "image"})
+            rollouts["drawn_history/"] = rollout_for(self.policy, world, config)
+        self.contexts = [one.context for one in rollouts.values()]
+        self.evaluators = {
+            name: Evaluator(one, library, Sampling(0.4, 24), recipe.seed) for name, one in rollouts.items()
+        }
+        texts = language_of(world) if recipe.context.draws else []
+        self.texts, self.held_out = texts[HELD_OUT:], texts[:HELD_OUT]
+
+    def train(self, steps: range, *, save: bool = True) -> None:
+        """Train on the lessons of these steps, with a learning rate schedule of their own."""
+        recipe = self.recipe
+        learner = Learner(self.policy, recipe.learner, total_steps=len(steps))
+        self.progress.begin(len(steps))
+        for step in steps:
+            numbers = learner.step(self._samples(step), SftLoss())
+            if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
+                self.evaluate(step + 1, numbers, save=save)
+            self.progress.advance(f"nll {numbers['loss/nll']:.3f}")
+
+    def _samples(self, step: int) -> list[Sample]:
+        recipe, context = self.recipe, self.context
+        demos = [
+            self.world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
+            for index, lesson in enumerate(lessons_of(recipe, step))
+        ]
+        samples = [
+            sample
+            for index, demo in enumerate(demos)
+            if demo is not None
+            for sample in demonstration_samples(demo, self._context_of(step, index), recipe.observation_weight)
+        ]
+        if isinstance(context, VisualContext) and recipe.transcription_pictures:
+            seed = derive_seed(recipe.seed, "aloud", step)
+            samples += transcription_samples(context, self.texts, recipe.transcription_pictures, seed)
+        return samples
+
+    def _context_of(self, step: int, index: int) -> Context:
+        """Pairs of demonstrations alternate: of the newest lesson and of another one each (`lessons_of`)."""
+        start = self.recipe.drawn_history
+        return self.contexts[index // 2 % 2 if start is not None and step >= start else 0]
+
+    def evaluate(self, step: int, numbers: dict[str, float], *, save: bool = True) -> None:
+        """Play the real tasks, with the skills and without; log the figures, and save the policy."""
+        if save:
+            self.save()
+        shares = {key: share for name in self.evaluators for key, share in self._success(name).items()}
+        transcribed = (
+            transcription_metrics(self.context, self.held_out) if isinstance(self.context, VisualContext) else {}
+        )
+        append_jsonl(self.log, [{"step": step, **numbers, **shares, **transcribed}])
+        self.progress.note(f"step {step}: {_listed(numbers)}; success on the held-out real tasks: {_listed(shares)}")
+
+    def _success(self, name: str) -> dict[str, float]:
+        """The share of the real tasks that are solved, with the skills and without."""
+        evaluator = self.evaluators[name]
+        evaluator.forget()
+        tasks = list(self.world.tasks("validation"))[: self.recipe.show_tasks]
+        played = evaluator.conditions(tasks, (WITH, WITHOUT))
+        return {
+            f"success/{name}{arm}": sum(e.success for e in episodes) / len(episodes) for arm, episodes in played.items()
+        }
+
+    def save(self) -> None:
+        """Replace what is in the output folder by the policy as it is now."""
+        with atomic_folder(self.out) as folder:
+            self.policy.save(folder)
+
+
+def _listed(numbers: dict[str, float]) -> str:
+    return ", ".join(f"{name.partition('/')[2] or name} {value:.3g}" for name, value in numbers.items())
