@@ -129,7 +129,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
         raise RecipeError(
             f"the world {world.name!r} makes no demonstrations",
             key="env.name",
-            hint="use a world that has what `imprint.envs.base.DreamWorld` asks for (docs/worlds.md)",
+            hint="use a world that has what `imprint.envs.base.DreamWorld` asks for (docs/manual/worlds.md)",
         )
     unknown = sorted(set(recipe.lessons) - set(world.lessons))
     if unknown or 0 not in recipe.lessons.values():

@@ -1,4 +1,4 @@
-"""A search engine as an HTTP server that speaks as Search-R1's does; see docs/retrieval.md for its API."""
+"""A search engine as an HTTP server that speaks as Search-R1's does; see docs/manual/retrieval.md for its API."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Where this departs from the paper, and why:
 - Both arms of a validation play the same tasks with the same seeds, on a split of their own; the reference code's
   arms play different games, and from the test set.
 - Skills and history are text in one growing context by default; `context.skills` and `context.history` draw them, in a
-  new prompt at every step, as the paper does (docs/images.md).
+  new prompt at every step, as the paper does (docs/manual/images.md).
 - Advantages weigh episodes, not turns, equally (`advantage.unit: turn` gives the reference's).
 - A bonus for compressing (`reward.compression_bonus`) is held small by a floor on the group's deviation.
 """
