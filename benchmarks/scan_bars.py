@@ -10,8 +10,8 @@ DIR holds one folder a set:
   (both by `_expected.json`, else malicious unless a folder is named safe, clean or benign);
 - `ordinary/`: public skills that nobody holds for malicious, any number of repositories.
 
-A verdict is positive from severity high on. The figures in docs/scan.md were made on two such folders: one that the
-rules were developed on, and one that was only ever measured. Intervals are Wilson's, at 95%. Times are processor
+A verdict is positive from severity high on. The figures in docs/results/scan.md were made on two such folders: one that
+the rules were developed on, and one that was only ever measured. Intervals are Wilson's, at 95%. Times are processor
 times of one core.
 
 The paired measure puts each instruction of `support/insertions.yaml` into clean ordinary skills and counts how often

@@ -117,9 +117,8 @@ class Step:
             episode_sample(episode, [1.0 - 2.0 * (place % 2)] * len(episode.turns))
             for place, episode in enumerate(self.episodes)
         ]
-        self.norm = Learner(self.policy, self.config, total_steps=1).step(samples, GrpoLoss.of(self.config))[
-            "grad_norm"
-        ]
+        learner = Learner(self.policy, self.config, total_steps=1)
+        self.norm = learner.step(samples, GrpoLoss.of(self.config))["grad_norm"]
 
 
 def unshared() -> ExitStack:

@@ -172,7 +172,7 @@ def test_lenient_still_wants_front_matter_and_a_description(tmp_path, text):
     assert not validate(skill(tmp_path, text), lenient=True).valid
 
 
-# What docs/skills.md lists: the reference has a verdict, and ours differs on purpose.
+# What docs/manual/skills.md lists: the reference has a verdict, and ours differs on purpose.
 def test_difference_a_link_out_of_the_folder_is_not_read(tmp_path):
     folder = skill(tmp_path)
     (folder / "SKILL.md").rename(tmp_path / "elsewhere")

@@ -26,7 +26,7 @@ def compare(root, folder_name, data):
     finally:
         shutil.rmtree(folder)
     SEEN[theirs] += 1
-    if theirs is not None:  # else it has no verdict: docs/skills.md says what ours is
+    if theirs is not None:  # else it has no verdict: docs/manual/skills.md says what ours is
         assert ours.valid == theirs, [issue.describe() for issue in ours.issues]
     return ours
 

@@ -1,4 +1,4 @@
-"""The example of docs/worlds.md, as it stands there."""
+"""The example of docs/manual/worlds.md, as it stands there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imprint.runs.run import Run
 from plugged import install
 from tiny import saved_policy
 
-PAGE = Path(__file__).parents[1] / "docs" / "worlds.md"
+PAGE = Path(__file__).parents[1] / "docs" / "manual" / "worlds.md"
 BLOCK = re.compile(r"^```\w+\n(?:# ([\w./-]+)|<!-- ([\w./-]+) -->)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -261,7 +261,7 @@ def check_world(recipe: Recipe, world: World) -> None:
         raise RecipeError(
             f"the world {world.name!r} does not show how its tasks are done",
             key="env.name",
-            hint="use a world that has `exemplar` (docs/worlds.md), or a method that needs none",
+            hint="use a world that has `exemplar` (docs/manual/worlds.md), or a method that needs none",
         )
 
 

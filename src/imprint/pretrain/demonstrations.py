@@ -51,9 +51,8 @@ def _turn_samples(demo: Demonstration, context: VisualContext) -> list[Sample]:
     drawn = Counter(rng.choices(range(len(played)), weights, k=TURNS))
     samples = []
     for number, times in sorted(drawn.items()):
-        shown = context.turn_prompt(
-            demo.pages, (), demo.first.observation, played[:number], observations[number]
-        ).prompt
+        first = demo.first.observation
+        shown = context.turn_prompt(demo.pages, (), first, played[:number], observations[number]).prompt
         action = context.policy.encode(f" {played[number].action}\n")
         weight = sum(weights) * times / TURNS
         samples.append(Sample.imitation(shown.ids, action, [weight] * len(action), shown.pictures))

@@ -46,7 +46,7 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
         raise RecipeError(
             f"the world {world.name!r} makes no demonstrations",
             key="env.name",
-            hint="use a world with the methods of `imprint.envs.base.TeachableWorld` (docs/worlds.md)",
+            hint="use a world with the methods of `imprint.envs.base.TeachableWorld` (docs/manual/worlds.md)",
         )
     recipe = _with_lessons_of(world, recipe, progress)
     if recipe.drawn_history is not None and not recipe.context.draws:

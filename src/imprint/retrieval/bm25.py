@@ -1,4 +1,4 @@
-"""BM25 by bm25s: exact, quick to build, and fast while the scores fit the memory; see docs/retrieval.md."""
+"""BM25 by bm25s: exact, quick to build, and fast while the scores fit the memory; see docs/manual/retrieval.md."""
 
 from __future__ import annotations
 

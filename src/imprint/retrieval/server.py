@@ -1,4 +1,4 @@
-"""A search engine as an HTTP server with the API of Search-R1's server; see docs/retrieval.md for its API."""
+"""A search engine as an HTTP server with the API of Search-R1's server; see docs/manual/retrieval.md for its API."""
 
 from __future__ import annotations
 

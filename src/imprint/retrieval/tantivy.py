@@ -1,4 +1,4 @@
-"""BM25 by tantivy: an index of any size, built with bounded memory; see docs/retrieval.md."""
+"""BM25 by tantivy: an index of any size, built with bounded memory; see docs/manual/retrieval.md."""
 
 from __future__ import annotations
 

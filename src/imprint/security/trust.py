@@ -1,6 +1,6 @@
 """How far a skill is trusted: tiers, the gates before them, and what a skill of a tier may do in Imprint.
 
-After the trust framework of arXiv 2602.12430. Pure: no file is read here. `docs/trust.md` has the table.
+After the trust framework of arXiv 2602.12430. Pure: no file is read here. `docs/manual/trust.md` has the table.
 """
 
 from __future__ import annotations

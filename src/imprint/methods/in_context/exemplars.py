@@ -32,7 +32,7 @@ def draw_exemplars(
         raise RecipeError(
             f"the world {world.name!r} does not show how its tasks are done",
             key="env.name",
-            hint="use a world that has `exemplar` (docs/worlds.md), or a method that needs none",
+            hint="use a world that has `exemplar` (docs/manual/worlds.md), or a method that needs none",
         )
     order = [task for task in tasks if task.category == category]
     random.Random(derive_seed(seed, "exemplars", category)).shuffle(order)

@@ -12,7 +12,7 @@ Where this departs from the paper, and why:
 - Both conditions of a validation play the same tasks with the same seeds, on a split of their own; in the reference
   code they play different games, from the test set.
 - Skills and history are text in one growing context by default; `context.skills` and `context.history` draw them, in a
-  new prompt at every step, as the paper does (docs/images.md).
+  new prompt at every step, as the paper does (docs/manual/images.md).
 - Advantages weigh episodes, not turns, equally (`advantage.unit: turn` gives the reference's).
 - A bonus for compressing (`reward.compression_bonus`) is held small by a floor on the group's deviation.
 """

@@ -1,7 +1,7 @@
 """Whether a skill follows the agentskills.io specification: the verdict of its reference library, and more.
 
 Errors are what the reference refuses, so that both say the same of every skill; warnings are what it does not look at.
-docs/skills.md lists the few places where the two differ, each with a test. Nothing outside the folder is read.
+docs/manual/skills.md lists the few places where the two differ, each with a test. Nothing outside the folder is read.
 """
 
 from __future__ import annotations
