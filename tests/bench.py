@@ -9,7 +9,7 @@ from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.engine.base import tasks_of
 from imprint.learning.learner import Learner
-from imprint.measure.evaluate import Evaluator
+from imprint.measurement.evaluate import Evaluator
 from imprint.methods.base import Workbench, make_method
 from imprint.models.sampling import Sampling
 from imprint.recipe import parse_recipe

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
-from imprint.measure.helpfulness import SkillEvidence, arms, helpfulness_from_pairs
+from imprint.measurement.helpfulness import SkillEvidence, arms, helpfulness_from_pairs
 from imprint.methods.weights.curriculum import (
     CurriculumConfig,
     CurriculumState,

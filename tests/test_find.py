@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from imprint.cli import app
 from imprint.errors import CheckpointError, LibraryError, PolicyError
-from imprint.measure.token_cost import costs, fitting
+from imprint.measurement.token_cost import costs, fitting
 from imprint.retrieval.ranking import tokens
 from imprint.skills.find import Hit, SkillIndex
 from imprint.skills.group_file import read_groups, write_groups

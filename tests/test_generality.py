@@ -166,7 +166,7 @@ def test_skills_and_history_can_be_drawn_in_it(seeing: Path, tmp_path: Path) -> 
 
 
 FOLDERS = (
-    *("support", "retrieval", "models", "security", "context", "rollout", "learning", "measure", "runs", "methods"),
+    *("support", "retrieval", "models", "security", "context", "rollout", "learning", "measurement", "runs", "methods"),
     *("engine", "pretrain", "report", "jobs"),
 )
 COMMANDS = ("train", "report", "play", "seeds", "gate")  # those that are the same in any world

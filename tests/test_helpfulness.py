@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from imprint.cli import app
-from imprint.measure.evaluate import Evaluator
+from imprint.measurement.evaluate import Evaluator
 from imprint.rollout.tokens import Rollout
 from imprint.skills.library import load_library
 from tiny import tiny_policy
@@ -67,7 +67,7 @@ def test_every_skill_is_measured_and_no_episode_is_played_twice(
 def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
     from imprint.context.config import ContextConfig
     from imprint.context.prompt import Context
-    from imprint.measure.helpfulness import helpfulness_from_pairs
+    from imprint.measurement.helpfulness import helpfulness_from_pairs
     from imprint.methods.weights.curriculum import CurriculumConfig
     from imprint.models.sampling import Sampling
     from imprint.skills.library import SkillLibrary

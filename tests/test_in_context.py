@@ -16,7 +16,7 @@ from imprint.envs.household.engine import HouseholdEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.world import HouseholdWorld
 from imprint.errors import PolicyError, RecipeError
-from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.methods.base import check_method
 from imprint.methods.in_context.adaptmi import (
     AdaptSettings,

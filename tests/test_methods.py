@@ -11,7 +11,7 @@ import pytest
 from bench import LIBRARY, Bench
 from imprint.errors import RecipeError
 from imprint.learning import losses
-from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.methods.loop import Clock, Loop, TaskOrder
 from imprint.types import Trial
 from tiny import DoorWorld
@@ -97,7 +97,7 @@ def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):
 
 
 def test_every_measured_episode_is_a_trial_and_the_evaluations_follow_from_them(tmp_path):
-    from imprint.measure.trials import evaluations
+    from imprint.measurement.trials import evaluations
 
     bench = start("skill0", tmp_path / "run")
     bench.go()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imprint.errors import PolicyError, RecipeError
-from imprint.measure.skill_value import skill_values
+from imprint.measurement.skill_value import skill_values
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.server import (
     ContextFullError,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from imprint.agent import Agent, ModelRef
     from imprint.api import load_agent, measure, read_trials, run_method
     from imprint.errors import ImprintError
-    from imprint.measure.conditions import WITH, WITHOUT, Condition
-    from imprint.measure.trials import Evaluation, evaluations, paired
+    from imprint.measurement.conditions import WITH, WITHOUT, Condition
+    from imprint.measurement.trials import Evaluation, evaluations, paired
     from imprint.recipe import Recipe, load_recipe
     from imprint.skills.library import SkillLibrary, load_library
     from imprint.skills.skill import Skill
@@ -32,8 +32,8 @@ _PLACES = {
     "agent": ("Agent", "ModelRef"),
     "api": ("load_agent", "measure", "read_trials", "run_method"),
     "errors": ("ImprintError",),
-    "measure.conditions": ("WITH", "WITHOUT", "Condition"),
-    "measure.trials": ("Evaluation", "evaluations", "paired"),
+    "measurement.conditions": ("WITH", "WITHOUT", "Condition"),
+    "measurement.trials": ("Evaluation", "evaluations", "paired"),
     "recipe": ("Recipe", "load_recipe"),
     "skills.library": ("SkillLibrary", "load_library"),
     "skills.skill": ("Skill",),

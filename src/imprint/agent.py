@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import CheckpointError
-from imprint.measure.conditions import WITH, Condition
+from imprint.measurement.conditions import WITH, Condition
 from imprint.skills.library import SkillLibrary, load_library
 from imprint.support.files import atomic_write
 

@@ -16,8 +16,8 @@ from typing import Any
 from imprint.agent import Agent, ModelRef
 from imprint.engine import make_engine
 from imprint.jobs.train import run_name, train_run
-from imprint.measure.conditions import WITH, WITHOUT, Condition
-from imprint.measure.trials import trials_of
+from imprint.measurement.conditions import WITH, WITHOUT, Condition
+from imprint.measurement.trials import trials_of
 from imprint.recipe import Recipe, load_recipe, parse_recipe
 from imprint.runs.run import Run
 from imprint.security.vetting import Override, TrustConfig, vet

@@ -13,8 +13,8 @@ from imprint.commands.console import ALL, console, grid, say
 from imprint.commands.playing import play_conditions, playing
 from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
-from imprint.measure.conditions import WITH, WITHOUT
-from imprint.measure.trials import evaluations, trials_of
+from imprint.measurement.conditions import WITH, WITHOUT
+from imprint.measurement.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine

@@ -41,7 +41,7 @@ def budget(
 
     Example: `imprint skills budget my-skills --model Qwen/Qwen3-8B --context 32768 --share 0.25`
     """
-    from imprint.measure.token_cost import costs, fitting
+    from imprint.measurement.token_cost import costs, fitting
     from imprint.models.counting import token_counter
     from imprint.skills.library import load_library
 

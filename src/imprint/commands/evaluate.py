@@ -14,7 +14,7 @@ from imprint.commands.console import EndpointUrl, Sets, Trusted, console, say, s
 from imprint.commands.playing import BOTH, REAL_SPLIT, conditions_of, on_games, play_conditions, spread
 from imprint.commands.seeds import check_seeds, evaluate_seeds
 from imprint.commands.subject import Subject, write_figures
-from imprint.measure.trials import evaluations, trials_of
+from imprint.measurement.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.types import Trial
@@ -147,7 +147,7 @@ def evaluate(
 
 def _difference(trials: Sequence[Trial], names: Sequence[str]) -> dict[str, Any] | None:
     """The paired difference of two conditions, as numbers and as a sentence; None of one, or of more."""
-    from imprint.measure.trials import paired
+    from imprint.measurement.trials import paired
     from imprint.support.stats import mcnemar
 
     if len(names) != 2:

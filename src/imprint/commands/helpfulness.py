@@ -17,9 +17,9 @@ from imprint.commands.subject import Subject
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.measure.evaluate import Pair
-    from imprint.measure.helpfulness import Kind
-    from imprint.measure.skill_value import SkillValue
+    from imprint.measurement.evaluate import Pair
+    from imprint.measurement.helpfulness import Kind
+    from imprint.measurement.skill_value import SkillValue
     from imprint.types import Task
 
 
@@ -122,8 +122,8 @@ def measure(
     engine: Engine, tasks: Sequence[Task], seeds: Sequence[int], kind: Kind, title: str, quiet: bool
 ) -> list[SkillValue]:
     """The value of each skill in all, and by family where it serves several; skills in the library's order."""
-    from imprint.measure.evaluate import Evaluator
-    from imprint.measure.skill_value import skill_values
+    from imprint.measurement.evaluate import Evaluator
+    from imprint.measurement.skill_value import skill_values
 
     names = engine.library.names
     pairs: dict[str, list[Pair]] = {name: [] for name in names}

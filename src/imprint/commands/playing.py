@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from imprint.commands.console import say
 from imprint.errors import RecipeError
-from imprint.measure.conditions import WITH, WITHOUT, Condition, only, ordered, safe_name
+from imprint.measurement.conditions import WITH, WITHOUT, Condition, only, ordered, safe_name
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine

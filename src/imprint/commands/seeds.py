@@ -12,11 +12,11 @@ from imprint.commands.console import ALL, column_order, console, grid, say, spel
 from imprint.commands.playing import parse_seeds, play_conditions
 from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
-from imprint.measure.trials import evaluations, trials_of
+from imprint.measurement.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
-    from imprint.measure.conditions import Condition
+    from imprint.measurement.conditions import Condition
     from imprint.types import Task
 
 Row = Mapping[str, Any]  # an `Evaluation` record with its seed

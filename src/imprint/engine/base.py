@@ -11,8 +11,8 @@ from imprint.agent import Agent, ModelRef
 from imprint.context.config import check_pictures
 from imprint.envs.base import SPLITS, World, make_ready_world
 from imprint.errors import RecipeError
-from imprint.measure.conditions import WITH
-from imprint.measure.evaluate import Evaluator
+from imprint.measurement.conditions import WITH
+from imprint.measurement.evaluate import Evaluator
 from imprint.methods.base import Learner, Workbench, measuring_methods
 from imprint.models.sampling import Sampling
 from imprint.models.served.usage import Meter

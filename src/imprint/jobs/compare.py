@@ -21,7 +21,7 @@ from imprint.envs.base import make_ready_world
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.jobs.processes import REAL, Failure, Job, is_finished
 from imprint.jobs.train import run_name, stored_text
-from imprint.measure.conditions import ordered
+from imprint.measurement.conditions import ordered
 from imprint.methods.base import check_method
 from imprint.recipe import EnvConfig, Recipe, load_recipe
 from imprint.report.compare_figure import compare_plot

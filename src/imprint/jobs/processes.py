@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.runs.run import Run
 from imprint.support.files import read_jsonl
 from imprint.support.progress import Progress

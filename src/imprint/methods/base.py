@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from imprint.envs.base import World
     from imprint.learning.losses import Loss
     from imprint.learning.sample import Floats, Sample
-    from imprint.measure.evaluate import Evaluator
+    from imprint.measurement.evaluate import Evaluator
     from imprint.models.sampling import Sampling
     from imprint.models.served.usage import Meter
     from imprint.recipe import Recipe

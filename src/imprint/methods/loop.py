@@ -27,10 +27,10 @@ from imprint.context.shown import Shown
 from imprint.envs.base import goal_text
 from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import AdvantageOptions, Sample
-from imprint.measure.conditions import Condition, ordered
-from imprint.measure.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
-from imprint.measure.training_metrics import rollout_metrics
-from imprint.measure.trials import Evaluation, evaluations, trial_of, trials_of
+from imprint.measurement.conditions import Condition, ordered
+from imprint.measurement.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
+from imprint.measurement.training_metrics import rollout_metrics
+from imprint.measurement.trials import Evaluation, evaluations, trial_of, trials_of
 from imprint.methods.base import Workbench
 from imprint.rollout.base import Request, derive_seed
 from imprint.runs.metrics import MetricsWriter

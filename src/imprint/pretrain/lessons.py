@@ -11,8 +11,8 @@ from imprint.envs.base import TeachableWorld
 from imprint.learning.learner import Learner
 from imprint.learning.losses.sft import SftLoss
 from imprint.learning.sample import Sample
-from imprint.measure.conditions import WITH, WITHOUT
-from imprint.measure.evaluate import Evaluator
+from imprint.measurement.conditions import WITH, WITHOUT
+from imprint.measurement.evaluate import Evaluator
 from imprint.models.sampling import Sampling
 from imprint.pretrain.demonstrations import demonstration_samples
 from imprint.pretrain.recipe import PretrainRecipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.report.compare_figure import interval_over_seeds
 from imprint.support.stats import mean_interval
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imprint.errors import CheckpointError
-from imprint.measure.conditions import NAME, WITH, WITHOUT, ordered
+from imprint.measurement.conditions import NAME, WITH, WITHOUT, ordered
 from imprint.methods.weights.curriculum import CurriculumConfig, budget_at, stage_at
 from imprint.runs.run import Run
 from imprint.support.stats import wilson

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.envs.base import World
-from imprint.measure.conditions import WITHOUT, table
-from imprint.measure.evaluate import Evaluator
+from imprint.measurement.conditions import WITHOUT, table
+from imprint.measurement.evaluate import Evaluator
 from imprint.methods.base import MethodSpec, Need, Settings, Workbench
 from imprint.methods.in_context.exemplars import draw_exemplars
 from imprint.methods.in_context.measuring import Measuring

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imprint.measure.conditions import WITHOUT, exemplars
+from imprint.measurement.conditions import WITHOUT, exemplars
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.in_context.exemplars import draw_exemplars
 from imprint.methods.in_context.measuring import Measuring

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imprint.measure.conditions import WITH, WITHOUT
+from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.in_context.measuring import Measuring
 

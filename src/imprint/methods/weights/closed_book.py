@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.learning import losses
 from imprint.learning.sample import Sample, off_prompt, packed, unpacked
-from imprint.measure.conditions import WITH, WITHOUT, Condition
+from imprint.measurement.conditions import WITH, WITHOUT, Condition
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.loop import Loop
 from imprint.rollout.base import derive_seed

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
-from imprint.measure.helpfulness import Kind, SkillEvidence
+from imprint.measurement.helpfulness import Kind, SkillEvidence
 
 __all__ = [
     "Action",

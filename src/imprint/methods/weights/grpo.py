@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imprint.learning import losses
 from imprint.learning.sample import group_samples
-from imprint.measure.conditions import WITH, WITHOUT, Condition
+from imprint.measurement.conditions import WITH, WITHOUT, Condition
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.loop import Loop
 

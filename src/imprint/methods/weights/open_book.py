@@ -6,7 +6,7 @@ gains without skills is no knowledge taken from their text; what it gains with t
 
 from __future__ import annotations
 
-from imprint.measure.conditions import WITH
+from imprint.measurement.conditions import WITH
 from imprint.methods.base import MethodSpec
 from imprint.methods.weights.closed_book import ClosedBook, Imitation
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from imprint.learning import losses
 from imprint.learning.sample import Sample, group_samples
-from imprint.measure.conditions import WITH, WITHOUT, only
+from imprint.measurement.conditions import WITH, WITHOUT, only
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.loop import Group, Loop
 from imprint.methods.weights.curriculum import (

@@ -6,7 +6,7 @@ the skills are then taken away.
 
 from __future__ import annotations
 
-from imprint.measure.conditions import WITH
+from imprint.measurement.conditions import WITH
 from imprint.methods.base import MethodSpec
 from imprint.methods.weights.grpo import Grpo
 

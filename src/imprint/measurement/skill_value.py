@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from imprint.measure.evaluate import Pair
-from imprint.measure.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
-from imprint.measure.trials import ALL
+from imprint.measurement.evaluate import Pair
+from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
+from imprint.measurement.trials import ALL
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.usage import Usage
 from imprint.types import Episode

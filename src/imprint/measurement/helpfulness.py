@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from imprint.errors import ImprintError, RecipeError
-from imprint.measure.conditions import WITHOUT, Condition, only, safe_name
+from imprint.measurement.conditions import WITHOUT, Condition, only, safe_name
 from imprint.support.stats import paired_difference
 
 __all__ = ["Kind", "SkillEvidence", "arms", "compared", "helpfulness_from_pairs"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from imprint.context.shown import Shown
-from imprint.measure.conditions import Condition
-from imprint.measure.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
+from imprint.measurement.conditions import Condition
+from imprint.measurement.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
 from imprint.models.sampling import Sampling
 from imprint.rollout.base import Player, Request, derive_seed
 from imprint.skills.library import SkillLibrary
