@@ -1,4 +1,4 @@
-"""One world is no proof of generality: another package's goes through everything, and the core names none."""
+"""One world or method is no proof of generality: another package's goes through everything, and the core names none."""
 
 from __future__ import annotations
 
@@ -134,6 +134,33 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_vision(tmp_path_factory.mktemp("models") / "seeing", chat=False)
 
 
+def test_its_method_trains_with_a_setting_of_its_own(base: Path, other: Venv, site: Path, tmp_path: Path) -> None:
+    few = {key: value for key, value in FEW.items() if key != "curriculum"}
+    recipe = {"name": "f", "method": "fading", "model": str(base), **few, "fading": {"start": 0.75}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    command = ("-m", "imprint", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--quiet")
+    trained = other.run(*command)
+    assert trained.returncode == 0, trained.stderr
+    assert "finished already" in other.run(*command).stderr
+    stored = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text(encoding="utf-8"))
+    assert stored["fading"] == {"start": 0.75} and "curriculum" not in stored
+    state = json.loads((tmp_path / "run" / "checkpoints" / "step-000004" / "state.json").read_text(encoding="utf-8"))
+    assert 0 < state["readers"] < 24
+    keys = other.run("-m", "imprint", "train", "--keys").stdout
+    assert "fading.start: 1.0" in keys and "(method: fading)" in keys
+    wrong = other.run(*command, "--set", "fading.strat=1")
+    assert wrong.returncode == 2 and "fading.strat: unknown key" in wrong.stderr and "'start'" in wrong.stderr
+    elsewhere = outer("-m", "imprint", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "no"))
+    assert "fading: unknown key" in elsewhere.stderr  # where the package is not installed
+
+
+def test_its_command_is_one_of_ours(other: Venv) -> None:
+    assert "Say what a drink costs" in other.run("-m", "imprint", "--help").stdout
+    assert other.run("-m", "imprint", "vend", "tea").stdout == "tea: one coin\n"
+    wrong = other.run("-m", "imprint", "vend", "cocoa")
+    assert wrong.returncode == 2 and "error: DRINK: there is no 'cocoa'" in wrong.stderr
+
+
 @pytest.mark.parametrize("method", [name for name in method_names() if name != "imprint"])
 def test_every_method_runs_in_it(base: Path, seeing: Path, tmp_path: Path, method: str) -> None:
     few = {**FEW, "steps": 2, "skic": {"exemplars": 1}} if method == "skic" else {**FEW, "steps": 2}
@@ -214,6 +241,70 @@ def mentions(path: Path, worlds: set[str]) -> list[str]:
 @pytest.mark.parametrize("path", core(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_the_core_knows_no_world(path: Path) -> None:
     assert mentions(path, own_worlds()) == []
+
+
+# What stands below `methods` knows no method, and no run, engine or command either.
+
+BELOW_METHODS = (
+    *("support", "retrieval", "models", "skills", "security", "envs", "context", "rollout", "learning", "measurement"),
+    "runs",
+)
+ABOVE = ("methods", "engine", "pretrain", "report", "jobs", "commands", "cli", "api")
+WORDS = {"imprint"}  # the package's own name
+NAMED_ALIKE = {  # what has a method's name without being it
+    "envs/household/random_rules.py": {"closed_book"},  # a lesson of the base policy
+    "learning/losses/__init__.py": {"grpo"},  # the loss
+    "measurement/training_metrics.py": {"curriculum"},  # in a metric's name, which files of all methods hold
+    "runs/run.py": {"curriculum"},  # a record, likewise
+    "security/scan/shell_commands.py": {"transfer"},  # of files
+}
+
+
+def own_methods() -> set[str]:
+    """The names of our methods, and of the sections they bring."""
+    from imprint.methods.base import method_spec
+
+    return {*method_names(), *(section for name in method_names() for section in method_spec(name).sections)}
+
+
+def below_methods() -> list[Path]:
+    """The modules that a method is built from."""
+    assert all((PACKAGE / folder).is_dir() for folder in BELOW_METHODS)
+    found = [PACKAGE / name for name in ("types.py", "errors.py", "agent.py", "recipe.py")]
+    found += [path for folder in BELOW_METHODS for path in (PACKAGE / folder).rglob("*.py")]
+    return found
+
+
+def method_mentions(path: Path, methods: set[str]) -> list[str]:
+    """Where a module imports what stands above it, or names a method or its section in its code."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    spoken, found = docstrings(tree), list[str]()
+    named = re.compile(rf"\b(?:{'|'.join(sorted(methods - WORDS))})\b")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            above = [name for name in names if re.match(rf"imprint\.(?:{'|'.join(ABOVE)})\b", name)]
+            found += [f"{path.name}:{node.lineno}: imports {name}" for name in above]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken:
+            words = [node.value] if node.value in methods - WORDS else named.findall(node.value)
+            found += [f"{path.name}:{node.lineno}: says {word}" for word in words]
+    return found
+
+
+@pytest.mark.parametrize("path", below_methods(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_what_methods_are_built_from_knows_no_method(path: Path) -> None:
+    alike = NAMED_ALIKE.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert method_mentions(path, own_methods() - alike) == []
+
+
+def test_that_check_sees_imports_and_names(tmp_path: Path) -> None:
+    code = '"""grpo"""\nfrom imprint.methods.loop import Loop\nif name == "skill0" or key == "transfer.weight":\n    x\n'
+    (tmp_path / "m.py").write_text(code, encoding="utf-8")
+    assert method_mentions(tmp_path / "m.py", {"grpo", "skill0", "transfer"}) == [
+        "m.py:2: imports imprint.methods.loop",
+        "m.py:3: says skill0",
+        "m.py:3: says transfer",
+    ]
 
 
 @pytest.mark.parametrize("folder", ["report", "context"])

@@ -26,8 +26,10 @@ from imprint.commands import (
 )
 from imprint.commands.console import say
 from imprint.errors import ImprintError
+from imprint.support import plugins
 
-TRAIN, LOOK, MAKE = "Train and measure", "Look closer", "Make your own"
+TRAIN, LOOK, MAKE, PLUGINS = "Train and measure", "Look closer", "Make your own", "From other packages"
+GROUP = "imprint.commands"
 
 
 class Commands(TyperGroup):
@@ -94,6 +96,21 @@ worlds.app.command("serve")(serve_world.serve)
 app.add_typer(worlds.app, name="envs", rich_help_panel=LOOK)
 app.add_typer(search.app, name="search", rich_help_panel=MAKE)
 app.command("pretrain", rich_help_panel=MAKE)(pretrain.pretrain)
+
+
+def _add_plugins() -> None:
+    """The commands of other packages: a function, or a typer app, for each entry point in `imprint.commands`."""
+    commands, broken = plugins.load_all(GROUP)
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=PLUGINS)
+        else:
+            app.command(name, rich_help_panel=PLUGINS)(command)
+    for name, reason in broken.items():
+        say(f"note: the command {name} cannot be loaded: {reason}", stderr=True)
+
+
+_add_plugins()
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def arms(kind: Kind, active: Sequence[str], skill: str) -> tuple[tuple[str, ...]
         return with_skill, ()
     raise RecipeError(
         f"unknown kind {kind!r}",
-        key="curriculum.helpfulness",
+        key="helpfulness",
         hint="choose leave_one_out, skill_vs_none or all_vs_none",
     )
 
