@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.served.config import EndpointConfig
-from imprint.models.served.endpoint import Chat, Endpoint
+from imprint.models.served.endpoint import Connection, Endpoint
 from imprint.models.served.server import ContextFullError, FilteredError, TransientError
 
 Vectors = NDArray[np.float32]
@@ -77,7 +77,7 @@ class ServedEmbedder:
             )
         return np.concatenate(found)
 
-    async def _persist(self, chat: Chat, batch: list[str]) -> Vectors:
+    async def _persist(self, chat: Connection, batch: list[str]) -> Vectors:
         try:
             return await chat.persist(lambda: self._ask(chat, batch))
         except (ContextFullError, FilteredError) as error:
@@ -88,7 +88,7 @@ class ServedEmbedder:
                 hint="name an embedding model that reads 512 tokens",
             ) from error
 
-    async def _ask(self, chat: Chat, batch: list[str]) -> Vectors:
+    async def _ask(self, chat: Connection, batch: list[str]) -> Vectors:
         """One try."""
         body = {"model": self.endpoint.model, "input": batch, **self.endpoint.config.extra}
         response = await chat.post("embeddings", body, characters=sum(map(len, batch)))

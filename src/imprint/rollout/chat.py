@@ -14,7 +14,7 @@ from imprint.context.chat import ChatContext
 from imprint.envs.base import FingerprintedWorld, World
 from imprint.errors import ImprintError, PolicyError
 from imprint.models.sampling import Sampling
-from imprint.models.served.endpoint import Chat, Endpoint
+from imprint.models.served.endpoint import Connection, Endpoint
 from imprint.models.served.server import ContextFullError, Reply
 from imprint.models.served.usage import Usage
 from imprint.rollout.base import Live, Request, derive_seed
@@ -87,7 +87,7 @@ class ChatRollout:
             for place, request in missing.items():
                 group.create_task(play(place, request))
 
-    async def _play_one(self, chat: Chat, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
+    async def _play_one(self, chat: Connection, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
         talk = self._open(request)
         said = self.context.start(request.skills, talk.first, request.exemplars)
         while talk.stop is StopReason.RUNNING:

@@ -51,7 +51,7 @@ class Endpoint:
         self._key = _read_key(config)
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Chat]:
+    async def connect(self) -> AsyncIterator[Connection]:
         """A connection, after a look at whether the server is there at all.
 
         Raises:
@@ -64,7 +64,7 @@ class Endpoint:
         async with httpx.AsyncClient(
             base_url=f"{self.config.base_url}/", headers=headers, limits=limits, timeout=None
         ) as client:
-            yield Chat(self, client, await self._greet(client))
+            yield Connection(self, client, await self._greet(client))
 
     def refuse(self, response: httpx.Response, served: Sequence[str] = ()) -> None:
         """Raise what the response means, see `server.raise_refusal`."""
@@ -99,7 +99,7 @@ class Endpoint:
         return _names(response)
 
 
-class Chat:
+class Connection:
     """An open connection. Several episodes use it at once."""
 
     def __init__(self, endpoint: Endpoint, client: httpx.AsyncClient, served: Sequence[str]) -> None:
