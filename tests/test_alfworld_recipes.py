@@ -130,7 +130,7 @@ def test_a_recipe_for_a_million_weights_starts_from_the_base_beside_it(path: Pat
 
 
 def check_checkpoint(checkpoint: Path, model: Path) -> None:
-    """It is a Qwen2.5-VL as before: another decoder, the same eyes, and all the files that go with it."""
+    """It is a Qwen2.5-VL as before: another decoder, the same vision encoder, and all the files that go with it."""
     after, told = AutoModelForImageTextToText.from_pretrained(checkpoint, output_loading_info=True)
     assert not told["missing_keys"] and not told["unexpected_keys"]
     before = AutoModelForImageTextToText.from_pretrained(model).state_dict()

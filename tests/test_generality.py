@@ -298,7 +298,7 @@ def test_what_methods_are_built_from_knows_no_method(path: Path) -> None:
 
 
 def test_that_check_sees_imports_and_names(tmp_path: Path) -> None:
-    code = '"""grpo"""\nfrom imprint.methods.loop import Loop\nif name == "skill0" or key == "transfer.weight":\n    x\n'
+    code = '"""grpo"""\nfrom imprint.methods.loop import Loop\nif name == "skill0" or key == "transfer.weight":\n    x'
     (tmp_path / "m.py").write_text(code, encoding="utf-8")
     assert method_mentions(tmp_path / "m.py", {"grpo", "skill0", "transfer"}) == [
         "m.py:2: imports imprint.methods.loop",

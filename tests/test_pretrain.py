@@ -9,13 +9,14 @@ import torch
 from typer.testing import CliRunner
 
 from imprint.cli import app
+from imprint.envs.base import make_world
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
 from imprint.pretrain.copying import train_copying
 from imprint.pretrain.lessons import lessons_of
 from imprint.pretrain.recipe import PretrainRecipe, with_current_keys
 from imprint.pretrain.tiny_model import build_tiny
-from imprint.pretrain.train import train_base
+from imprint.pretrain.train import _with_lessons_of, train_base
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
 from tiny import tiny_policy
@@ -118,6 +119,25 @@ def test_keys_of_older_recipes_still_load_with_a_note():
 def test_a_value_under_both_names_of_a_key_is_refused():
     with pytest.raises(RecipeError, match="old name of 'copy_steps'"):
         PretrainRecipe(name="t", recite=4, copy_steps=4)
+
+
+def test_the_old_name_of_a_lesson_still_loads_with_a_note():
+    notes: list[str] = []
+
+    class Recorded(Progress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    recipe = PretrainRecipe(name="t", lessons={"by_heart": 0, "full": 5})
+    current = _with_lessons_of(make_world("household"), recipe, Recorded("t", quiet=True))
+    assert current.lessons == {"closed_book": 0, "full": 5}
+    assert notes == ["the lesson 'by_heart' is now called 'closed_book'"]
+
+
+def test_the_old_name_of_the_protocol_is_an_alias():
+    from imprint.envs.base import DreamWorld, TeachableWorld
+
+    assert DreamWorld is TeachableWorld
 
 
 def test_the_command_notes_old_keys_and_a_change_replaces_the_new_one(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Contexts with pictures: what is shown and counted, and a policy with eyes that reads, acts, learns and is saved."""
+"""Contexts with pictures: what is shown and counted, and a policy with a vision encoder that acts and learns."""
 
 from __future__ import annotations
 

@@ -41,33 +41,14 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     _refuse_foreign(out, log)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    world = make_world(recipe.env.name, **recipe.env.options)
-    if not isinstance(world, TeachableWorld):
-        raise RecipeError(
-            f"the world {world.name!r} makes no demonstrations",
-            key="env.name",
-            hint="use a world with the methods of `imprint.envs.base.TeachableWorld` (docs/manual/worlds.md)",
-        )
+    world = _teachable_world(recipe)
     recipe = _with_lessons_of(world, recipe, progress)
-    if recipe.drawn_history is not None and not recipe.context.draws:
-        raise RecipeError(
-            "a history can be drawn only beside skills that are drawn",
-            key="drawn_history",
-            hint="set context.skills to image, or drawn_history to null",
-        )
     with TemporaryDirectory() as scratch:
         policy = _first_policy(recipe, world, library, Path(scratch))
     rollout = rollout_for(policy, world, recipe.context)
     if recipe.copy_steps:
-        train_copying(
-            policy,
-            world,
-            recipe.learner,
-            steps=recipe.copy_steps,
-            tokens=recipe.copy_tokens,
-            seed=recipe.seed,
-            progress=progress,
-        )
+        steps, tokens = recipe.copy_steps, recipe.copy_tokens
+        train_copying(policy, world, recipe.learner, steps=steps, tokens=tokens, seed=recipe.seed, progress=progress)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     trainer = LessonTrainer(recipe, world, rollout, library, out, log, progress)
@@ -76,6 +57,28 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
     else:
         trainer.train(range(recipe.steps))
     return policy
+
+
+def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
+    """The recipe's world.
+
+    Raises:
+        RecipeError: it makes no demonstrations, or a history is to be drawn without anything else.
+    """
+    world = make_world(recipe.env.name, **recipe.env.options)
+    if not isinstance(world, TeachableWorld):
+        raise RecipeError(
+            f"the world {world.name!r} makes no demonstrations",
+            key="env.name",
+            hint="use a world with the methods of `imprint.envs.base.TeachableWorld` (docs/manual/worlds.md)",
+        )
+    if recipe.drawn_history is not None and not recipe.context.draws:
+        raise RecipeError(
+            "a history can be drawn only beside skills that are drawn",
+            key="drawn_history",
+            hint="set context.skills to image, or drawn_history to null",
+        )
+    return world
 
 
 def _with_lessons_of(world: TeachableWorld, recipe: PretrainRecipe, progress: Progress) -> PretrainRecipe:
