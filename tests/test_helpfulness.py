@@ -68,7 +68,6 @@ def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
     from imprint.context.config import ContextConfig
     from imprint.context.prompt import Context
     from imprint.measurement.helpfulness import helpfulness_from_pairs
-    from imprint.methods.weights.curriculum import CurriculumConfig
     from imprint.models.sampling import Sampling
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
@@ -79,7 +78,7 @@ def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
     rollout = Rollout(policy, world, Context(policy, ContextConfig(style="plain")))
     evaluator = Evaluator(rollout, library, Sampling(1.0, 4), 0)
     tasks = world.tasks("test")
-    evidence = evaluator.evidence(tasks, ("red",), ("red",), CurriculumConfig())
+    evidence = evaluator.evidence(tasks, ("red",), ("red",), "leave_one_out")
     pairs = evaluator.pairs(tasks, ("red",), ("red",), "leave_one_out")["red"]
     assert [with_.task.category for with_, _ in pairs] == ["red"] * 4
     with_E, without_E = [a.success for a, _ in pairs], [b.success for _, b in pairs]

@@ -257,7 +257,7 @@ def test_a_run_with_one_arm_and_one_evaluation(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({"successes": 21}, "21 successes of 20 episodes"),
-        ({"arm": "both"}, "arm is 'both'"),
+        ({"arm": "../both"}, "arm is '../both'"),
         ({"episodes": "20"}, "no whole number 'episodes'"),
     ],
 )

@@ -177,7 +177,7 @@ def test_the_factor_that_was_asked_for_compresses_the_next_picture(engine, episo
 
     episode = episodes[0]
     turn = replace(episode.turns[0], compression=4.0)
-    shown = engine.context.shown((), (), episode.first_observation, [turn], StepResult("now"))
+    shown = engine.context.turn_prompt((), (), episode.first_observation, [turn], StepResult("now"))
     (picture,) = shown.prompt.pictures
     assert picture.factor == 4.0
     plain = Picture(picture.text, 1.0, picture.draw)
@@ -266,7 +266,8 @@ def test_an_episode_survives_a_record(engine, episodes):
 
 @pytest.mark.parametrize("method", ["skill0", "imprint", "agentocr"])
 def test_the_whole_loop_runs_and_what_it_saves_loads_in_transformers(model, tmp_path, method):
-    changed = recipe(model, method=method, transfer={"replay": 4, "weight": 1}, name=method)
+    transfer = {"transfer": {"replay": 4, "weight": 1}} if method == "imprint" else {}
+    changed = recipe(model, method=method, name=method, **transfer)
     assert train_run(changed, tmp_path / method)
     run = Run.open(tmp_path / method)
     assert run.status()["state"] == "finished"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from imprint.context.config import ContextConfig
 from imprint.errors import RecipeError
@@ -150,6 +150,15 @@ class Recipe(_Section):
         found = (self.model_extra or {}).get(name)
         return found if isinstance(found, kind) else kind()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_sections(cls, values: Any) -> Any:
+        """The sections of the method, checked or by default; those of other methods are left out."""
+        if not isinstance(values, Mapping):
+            return values
+        core, sections, own = _parts(values)
+        return {**core, **{name: sections.get(name) or kind() for name, kind in own.items()}}
+
     @property
     def ignored(self) -> tuple[str, ...]:
         """The sections of other methods that the recipe came with: they have no effect."""
@@ -178,16 +187,21 @@ def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> 
     Raises:
         RecipeError: an unknown key or a wrong value.
     """
+    core, sections, own = _parts(values, where)
+    recipe = validated(Recipe, {**core, **{name: sections[name] for name in own if name in sections}}, where)
+    recipe._ignored = tuple(name for name in sections if name not in own)
+    return recipe
+
+
+def _parts(
+    values: Mapping[str, Any], where: str | Path | None = None
+) -> tuple[dict[str, Any], dict[str, BaseModel], dict[str, type[BaseModel]]]:
+    """What is the recipe's own, the sections of methods, checked, and the kinds of those of its method."""
     core = {key: value for key, value in values.items() if key in Recipe.model_fields}
     foreign = {key: value for key, value in values.items() if key not in Recipe.model_fields}
     method = core.get("method")
     own = _sections_of(installed_methods().get(method)) if isinstance(method, str) else {}
-    sections = _checked_sections(foreign, own, where)
-    recipe = validated(Recipe, core, where)
-    mine = {name: sections.get(name) or kind() for name, kind in own.items()}
-    made = recipe.model_copy(update=mine)
-    made._ignored = tuple(name for name in sections if name not in own)
-    return made
+    return core, _checked_sections(foreign, own, where), own
 
 
 def _checked_sections(
@@ -207,7 +221,9 @@ def _checked_sections(
             raise RecipeError("unknown key", where=where, key=key, hint=_near(key, [*Recipe.model_fields, *known]))
         if name in found or (name != key and name in values):
             raise RecipeError(f"is the old name of {name!r}, which is given too", where=where, key=key, hint="keep one")
-        if value is not None:
+        if isinstance(value, known[name]):
+            found[name] = value
+        elif value is not None:
             found[name] = validated(known[name], value, where, section=name)
     return found
 
