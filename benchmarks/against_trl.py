@@ -42,6 +42,7 @@ from imprint.learning.learner import Learner
 from imprint.learning.losses import GrpoLoss
 from imprint.learning.sample import episode_sample
 from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import LocalSampler
 from imprint.rollout.tokens import Rollout
 
 
@@ -149,7 +150,7 @@ class Ours:
 
     def __init__(self, setting: Setting, policy: Policy) -> None:
         self.setting = setting
-        self.rollout = Rollout(policy, setting.world, Context(policy, ContextConfig()))
+        self.rollout = Rollout(LocalSampler(policy), setting.world, Context(policy, ContextConfig()))
         self.learner = Learner(policy, LearnerConfig(lr=LR), total_steps=1)
 
     def step(self) -> Parts:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from imprint.cli import app
 from imprint.measurement.evaluate import Evaluator
+from imprint.models.local.sampler import LocalSampler
 from imprint.rollout.tokens import Rollout
 from imprint.skills.library import load_library
 from tiny import tiny_policy
@@ -75,7 +76,7 @@ def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
 
     policy, world = tiny_policy(), DoorWorld()
     library = SkillLibrary([Skill("red", "Red.", "open the red door", metadata={"tasks": "red"})])
-    rollout = Rollout(policy, world, Context(policy, ContextConfig(style="plain")))
+    rollout = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")))
     evaluator = Evaluator(rollout, library, Sampling(1.0, 4), 0)
     tasks = world.tasks("test")
     evidence = evaluator.evidence(tasks, ("red",), ("red",), "leave_one_out")

@@ -15,7 +15,7 @@ from imprint.learning.sample import Sample, episode_sample
 from imprint.learning.scoring import micro_batches, score
 from imprint.models.local import sampler as local
 from imprint.models.local.attention import _weigh
-from imprint.models.local.sampler import Prompt, Sampling, Session, draw
+from imprint.models.local.sampler import LocalSampler, LocalSession, Prompt, Sampling, draw
 from imprint.rollout.tokens import Request, Rollout, derive_seed
 from imprint.skills.skill import Skill
 from imprint.types import Episode, StopReason
@@ -40,7 +40,7 @@ def policy():
 
 def play(policy, count=6, temperature=1.0, batch=256, max_new_tokens=6) -> list[Episode]:
     world = DoorWorld()
-    rollout = Rollout(policy, world, Context(policy, ContextConfig(style="plain")), batch=batch)
+    rollout = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")), batch=batch)
     requests = [
         Request(task, derive_seed("test", index), (PAGE,) if index % 2 else ())
         for index, task in enumerate(world.tasks("train")[:count])
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_episode_in_any_company(policy):
 
 def test_another_seed_gives_another_episode(policy):
     first, second = (
-        Session(policy, [Prompt((0, 5, 9))], [seed], {1}, Sampling(1.0, 20)).act({0: []})[0] for seed in (1, 2)
+        LocalSession(policy, [Prompt((0, 5, 9))], [seed], {1}, Sampling(1.0, 20)).act({0: []})[0] for seed in (1, 2)
     )
     assert first.tokens != second.tokens
 
@@ -217,7 +217,7 @@ def test_the_published_answer_format(response, expected):
 def test_the_published_penalty_is_for_the_format_alone():
     """An impossible command in the right format costs nothing with `invalid: format`."""
     policy = tiny_policy()
-    episode = Rollout(policy, DoorWorld(), Context(policy, ContextConfig(style="plain"))).play(
+    episode = Rollout(LocalSampler(policy), DoorWorld(), Context(policy, ContextConfig(style="plain"))).play(
         [Request(DoorWorld().tasks("train")[0], 1)], Sampling(1.0, 4)
     )[0]
     assert all(turn.valid <= turn.well_formed for turn in episode.turns)

@@ -19,7 +19,7 @@ from imprint.context.prompt import Context
 from imprint.engine.served import EndpointEngine
 from imprint.envs.household.world import HouseholdWorld
 from imprint.models.local.policy import Policy
-from imprint.models.local.sampler import Sampling
+from imprint.models.local.sampler import LocalSampler, Sampling
 from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.recipe import parse_recipe
@@ -107,7 +107,7 @@ def test_a_served_model_and_the_same_model_here_read_and_say_the_same(
     episodes = engine.rollout.play(requests, sampling)
     assert [episode.stop for episode in episodes] == [StopReason.TURN_LIMIT] * 6
     world = HouseholdWorld(**OPTIONS)
-    here = Rollout(policy, world, Context(policy, ContextConfig())).play(requests, sampling)
+    here = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig())).play(requests, sampling)
     for there, local in zip(episodes, here, strict=True):
         first, other = there.turns[0], local.turns[0]
         assert first.context_tokens == other.context_tokens == len(local.prompt_ids)

@@ -28,7 +28,7 @@ from imprint.learning.config import LearnerConfig
 from imprint.learning.sample import episode_samples
 from imprint.learning.scoring import score
 from imprint.models.local.policy import Policy
-from imprint.models.local.sampler import Sampling
+from imprint.models.local.sampler import LocalSampler, Sampling
 from imprint.pretrain.demonstrations import demonstration_samples
 from imprint.pretrain.recipe import PretrainRecipe, VisionConfig
 from imprint.pretrain.texts import language_of
@@ -348,7 +348,7 @@ def test_it_is_played_and_learned_as_one_sequence(folder, tmp_path):
     tasks = engine.tasks("train", 2)
     requests = [Request(task, 0, engine.library.serving(task.category)) for task in tasks]
     episodes = engine.rollout.play([*requests, Request(tasks[0], 0)], Sampling(1.0, 12))
-    turned = VisualRollout(engine.policy, engine.world, engine.context).play(requests, Sampling(1.0, 12))
+    turned = VisualRollout(LocalSampler(engine.policy), engine.world, engine.context).play(requests, Sampling(1.0, 12))
     for episode in episodes:
         (sample,) = episode_samples(episode, [1.0] * len(episode.turns))
         with torch.no_grad():

@@ -12,6 +12,7 @@ import typer
 from imprint.commands.console import Sets, Trusted, say
 from imprint.commands.skills import page
 from imprint.commands.subject import Subject
+from imprint.envs.stepping import settled
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def choose_task(world: World, split: str, task_id: str | None, family: str | Non
 def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
     """A prompt until the episode ends or the player leaves."""
     environment = world.environment()
-    result = environment.reset(task, seed)
+    result = settled(environment.reset(task, seed))
     say(f"{task.id} ({task.category}), at most {world.max_turns} turns. {HELP}\n\n{result.observation}")
     turns = 0
     while not result.done:
@@ -117,7 +118,7 @@ def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
         elif command == "skills":
             say("\n".join(page(skill) for skill in _serving(recipe, task)) or "no skill serves this task")
         elif command:
-            result = environment.step(command)
+            result = settled(environment.step(command))
             turns += 1
             say(result.observation)
     say(f"\n{'solved' if result.success else 'not solved'} in {turns} turns")

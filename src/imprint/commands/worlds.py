@@ -11,6 +11,7 @@ import typer
 
 from imprint.commands import doctor
 from imprint.commands.console import console, grid, say
+from imprint.envs.stepping import settled
 from imprint.errors import ImprintError, RecipeError
 
 app = typer.Typer(
@@ -82,7 +83,7 @@ def show(
         for family in world.categories
     ]
     console().print(grid(f"{name}: {len(tasks)} tasks in {split}", ["family", "tasks", "the first"], rows))
-    say(f"\n{tasks[0].id} begins:\n\n{world.environment().reset(tasks[0], 0).observation}")
+    say(f"\n{tasks[0].id} begins:\n\n{settled(world.environment().reset(tasks[0], 0)).observation}")
 
 
 @app.command()

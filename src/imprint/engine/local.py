@@ -14,6 +14,7 @@ from imprint.envs.base import World, goal_of, own_format
 from imprint.errors import RecipeError
 from imprint.learning.learner import Learner
 from imprint.models.local.policy import Policy
+from imprint.models.local.sampler import LocalSampler
 from imprint.recipe import Recipe
 from imprint.rollout.pictures import VisualRollout
 from imprint.rollout.tokens import Rollout
@@ -73,7 +74,8 @@ class LocalEngine(Engine):
 
 def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> Rollout:
     """The rollout that a context asks for, with the context itself."""
+    sampler = LocalSampler(policy)
     if not config.draws:
-        return Rollout(policy, world, Context(policy, config, *own_format(world)), batch=batch)
+        return Rollout(sampler, world, Context(policy, config, *own_format(world)), batch=batch)
     visual = VisualContext(policy, config, *own_format(world), goal_of(world))
-    return (Rollout if visual.grows else VisualRollout)(policy, world, visual, batch=batch)
+    return (Rollout if visual.grows else VisualRollout)(sampler, world, visual, batch=batch)

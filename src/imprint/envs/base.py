@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
+from imprint.envs.stepping import Answer
 from imprint.errors import RecipeError
 from imprint.skills.skill import Skill
 from imprint.support import plugins
@@ -31,13 +32,16 @@ ParseAnswer = Callable[[str], tuple[str, bool]]  # of a response: the action, an
 
 @runtime_checkable
 class Environment(Protocol):
-    """One live episode, in the manner of Gymnasium with text in and text out."""
+    """One live episode, in the manner of Gymnasium with text in and text out.
 
-    def reset(self, task: Task, seed: int) -> StepResult:
+    Both methods may be coroutine functions: a batch of episodes then awaits them together.
+    """
+
+    def reset(self, task: Task, seed: int) -> Answer:
         """Start `task`; the same task, seed and actions always give the same episode."""
         ...
 
-    def step(self, action: str) -> StepResult:
+    def step(self, action: str) -> Answer:
         """Act once. An action that is not understood is no error: `valid` is False and a turn is spent."""
         ...
 

@@ -16,8 +16,9 @@ from gymnasium import spaces
 
 from imprint.envs.adapters.gymnasium_text import ADMISSIBLE
 from imprint.envs.base import World, make_world
+from imprint.envs.stepping import settled
 from imprint.errors import RecipeError
-from imprint.types import StepResult, Task
+from imprint.types import Task
 
 __all__ = ["ID", "WorldEnv", "as_gymnasium"]
 
@@ -73,14 +74,14 @@ class WorldEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         task = self._task(options or {})
         self._live = self.world.environment()
-        result: StepResult = self._live.reset(task, int(self.np_random.integers(2**31)))
+        result = settled(self._live.reset(task, int(self.np_random.integers(2**31))))
         self._shown = result.observation
         return result.observation, {"task": task.id, "category": task.category, ADMISSIBLE: list(result.admissible)}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         if self._live is None:
             raise gymnasium.error.ResetNeeded("the episode is over, or has not begun: call reset()")
-        result: StepResult = self._live.step(action)
+        result = settled(self._live.step(action))
         self._shown = result.observation
         terminated = result.terminated or result.success
         if terminated or result.truncated:

@@ -18,6 +18,7 @@ from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
 from imprint.envs.base import Environment, World
+from imprint.envs.stepping import settled
 from imprint.errors import GameError
 from imprint.types import StepResult, Task
 
@@ -77,7 +78,7 @@ class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
         with self.lock:
             chosen = _choose(self.world.tasks(split or self.split), seed, task)
             live = self.world.environment()
-            result = live.reset(chosen, seed or 0)
+            result = settled(live.reset(chosen, seed or 0))
         self._live, self._task = live, chosen
         self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
         return self._shown(result)
@@ -91,7 +92,7 @@ class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
         if self._live is None:
             raise GameError("no episode is going on", hint="reset first; after `done`, reset again")
         with self.lock:
-            result = self._live.step(action.text)
+            result = settled(self._live.step(action.text))
         self._state.step_count += 1
         if result.done or result.success:
             self._live = None

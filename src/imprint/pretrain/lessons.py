@@ -50,7 +50,7 @@ class LessonTrainer:
         progress: Progress,
     ) -> None:
         self.recipe, self.world, self.library, self.out, self.log = recipe, world, library, out, log
-        self.policy, self.context, self.progress = rollout.policy, rollout.context, progress
+        self.policy, self.context, self.progress = rollout.context.policy, rollout.context, progress
         rollouts = {"": rollout}
         if recipe.drawn_history is not None:
             config = recipe.context.model_copy(update={"history": "image"})

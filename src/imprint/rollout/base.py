@@ -62,8 +62,9 @@ class Live:
     def __post_init__(self) -> None:
         self.now = self.first
 
-    def act(
+    def take(
         self,
+        result: StepResult,
         response: str,
         action: str,
         *,
@@ -73,8 +74,8 @@ class Live:
         stop: int,
         factor: float = 1.0,
         as_text: int = 0,
-    ) -> StepResult:
-        """Take the turn that a response means: `read` tokens led to it, and it is the tokens `start:stop`.
+    ) -> None:
+        """Take the turn in which `action` led to `result`: `read` tokens came before it, it is the tokens `start:stop`.
 
         Args:
             factor: by which it asks for the next picture to be compressed; an episode's last turn has no next.
@@ -82,8 +83,7 @@ class Live:
         """
         if self.keeps_admissible:
             self.admissible.append(self.now.admissible)
-        self.now = result = self.environment.step(action)
-        self.score = result.score
+        self.now, self.score = result, result.score
         self.turns.append(
             Turn(
                 response=response.strip("\n"),
@@ -100,7 +100,6 @@ class Live:
             )
         )
         self.stop = _stop_reason(result)
-        return result
 
     def close(self, **tokens: Any) -> Episode:
         """The finished episode, with its tokens where they are known."""

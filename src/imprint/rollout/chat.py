@@ -7,11 +7,12 @@ are played through the world once more, which costs nothing, and count only if t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from imprint.context.chat import ChatContext
 from imprint.envs.base import FingerprintedWorld, World
+from imprint.envs.stepping import settled
 from imprint.errors import ImprintError, PolicyError
 from imprint.models.sampling import Sampling
 from imprint.models.served.endpoint import Connection, Endpoint
@@ -88,32 +89,36 @@ class ChatRollout:
                 group.create_task(play(place, request))
 
     async def _play_one(self, connection: Connection, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
-        talk = self._open(request)
+        talk = await self._open(request)
         said = self.context.start(request.skills, talk.first, request.exemplars)
         while talk.stop is StopReason.RUNNING:
             talk.messages.append({"role": "user", "content": said})
             try:
                 seed = derive_seed(request.seed, len(talk.turns))
-                reply = await connection.answer(talk.messages, sampling, seed)
+                reply = await connection.complete(talk.messages, sampling, seed)
             except ContextFullError as error:
                 if not talk.turns:
                     raise self._does_not_fit(request, error) from error
                 talk.stop = StopReason.CONTEXT_LIMIT
                 break
-            said = self._take_turn(talk, reply)
+            said = await self._take_turn(talk, reply)
         talk.cached_tokens = talk.usage.cached_tokens
         return talk.close(), talk.usage
 
-    def _open(self, request: Request) -> _Talk:
+    async def _open(self, request: Request) -> _Talk:
         environment = self.world.environment()
-        return _Talk(request, environment, environment.reset(request.task, request.seed))
+        first = environment.reset(request.task, request.seed)
+        return _Talk(request, environment, await first if isinstance(first, Awaitable) else first)
 
-    def _take_turn(self, talk: _Talk, reply: Reply) -> str:
+    async def _take_turn(self, talk: _Talk, reply: Reply) -> str:
         """Act on one answer, and give the message that follows it."""
         action, well_formed = self.context.parse(reply.text)
         usage, start = reply.usage, talk.usage.completion_tokens
         talk.usage.add(usage)
-        result = talk.act(
+        answer = talk.environment.step(action)
+        result = await answer if isinstance(answer, Awaitable) else answer
+        talk.take(
+            result,
             reply.text,
             action,
             well_formed=well_formed,
@@ -140,12 +145,14 @@ class ChatRollout:
 
     def _replay(self, request: Request, episode: Episode) -> Episode:
         """What the answers of `episode` lead to now."""
-        live = self._open(request)
+        environment = self.world.environment()
+        live = Live(request, environment, settled(environment.reset(request.task, request.seed)))
         for turn in episode.turns:
             if live.stop is not StopReason.RUNNING:
                 break
             action, well_formed = self.context.parse(turn.response)
-            live.act(
+            live.take(
+                settled(environment.step(action)),
                 turn.response,
                 action,
                 well_formed=well_formed,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imprint.context.visual import TurnPrompt, VisualContext
-from imprint.models.local.sampler import Sampled, Sampling, Session
+from imprint.envs.stepping import settled_all
+from imprint.models.sampling import Sampled, Sampling
 from imprint.rollout.base import Live, Request, derive_seed
 from imprint.rollout.tokens import Rollout
-from imprint.types import Episode, StopReason, View
+from imprint.types import Episode, StepResult, StopReason, View
 
 
 @dataclass(slots=True)
@@ -27,23 +28,25 @@ class VisualRollout(Rollout):
     def _play_batch(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
     ) -> list[Episode]:
-        everyone = [self._begin(request) for request in requests]
+        environments = [self.world.environment() for _ in requests]
+        firsts = settled_all([e.reset(r.task, r.seed) for e, r in zip(environments, requests, strict=True)])
+        kept = self.context.config.show_admissible
+        opened = zip(requests, environments, firsts, strict=True)
+        everyone = [_Seen(*one, keeps_admissible=kept) for one in opened]
         live = list(everyone)
         while live:
             pairs = [(episode, one) for episode in live if (one := self._show(episode, sampling)) is not None]
-            for (episode, one), sampled in zip(pairs, self._answers(pairs, sampling), strict=True):
-                self._go_on(episode, one, sampled)
+            answers = self._answers(pairs, sampling)
+            spoken = [self._read_turn(sampled) for sampled in answers]
+            results = settled_all([e.environment.step(said[1]) for (e, _), said in zip(pairs, spoken, strict=True)])
+            for (episode, one), sampled, said, result in zip(pairs, answers, spoken, results, strict=True):
+                self._turn_taken(episode, one, sampled, said, result)
             if progress is not None:
                 for episode in live:
                     if episode.stop is not StopReason.RUNNING:
                         progress(len(episode.turns))
             live = [episode for episode in live if episode.stop is StopReason.RUNNING]
         return [episode.close(views=tuple(episode.views)) for episode in everyone]
-
-    def _begin(self, request: Request) -> _Seen:
-        environment = self.world.environment()
-        first = environment.reset(request.task, request.seed)
-        return _Seen(request, environment, first, keeps_admissible=self.context.config.show_admissible)
 
     def _show(self, episode: _Seen, sampling: Sampling) -> TurnPrompt | None:
         """What an episode's policy reads next; None, and its end, where a response to it might not fit the context.
@@ -54,7 +57,7 @@ class VisualRollout(Rollout):
         request = episode.request
         first = episode.first.observation
         shown = self.context.turn_prompt(request.skills, request.exemplars, first, episode.turns, episode.now)
-        if len(shown.prompt.ids) + sampling.max_new_tokens <= self.policy.max_context:
+        if len(shown.prompt.ids) + sampling.max_new_tokens <= self.sampler.max_context:
             return shown
         if not episode.turns:
             raise self._too_long(request, len(shown.prompt.ids), sampling)
@@ -66,18 +69,30 @@ class VisualRollout(Rollout):
         if not pairs:
             return []
         seeds = [derive_seed(episode.request.seed, "turn", len(episode.turns)) for episode, _ in pairs]
-        session = Session(self.policy, [one.prompt for _, one in pairs], seeds, self.context.stop_ids, sampling)
+        session = self.sampler.open([one.prompt for _, one in pairs], seeds, self.context.stop_ids, sampling)
         answers = session.act(dict.fromkeys(range(len(pairs)), ()))
         while len(answers) < len(pairs):
             answers |= session.act({})
         return [answers[row] for row in range(len(pairs))]
 
-    def _go_on(self, episode: _Seen, shown: TurnPrompt, sampled: Sampled) -> None:
+    def _read_turn(self, sampled: Sampled) -> tuple[str, str, bool, float]:
+        """A response, the command in it, whether it keeps the format, and the factor for the next picture."""
+        response = self.sampler.decode(sampled.tokens)
+        return response, *self.context.read(response)
+
+    def _turn_taken(
+        self,
+        episode: _Seen,
+        shown: TurnPrompt,
+        sampled: Sampled,
+        spoken: tuple[str, str, bool, float],
+        result: StepResult,
+    ) -> None:
         prompt = shown.prompt
+        response, action, well_formed, factor = spoken
         episode.views.append(View(prompt.ids, tuple(sampled.tokens), tuple(sampled.logprobs), prompt.pictures))
-        response = self.policy.decode(sampled.tokens)
-        action, well_formed, factor = self.context.read(response)
-        episode.act(
+        episode.take(
+            result,
             response,
             action,
             well_formed=well_formed,

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imprint.context.prompt import Context
-from imprint.envs.base import World
+from imprint.envs.base import Environment, World
+from imprint.envs.stepping import settled_all
 from imprint.errors import PolicyError
-from imprint.models.local.policy import Policy
-from imprint.models.local.sampler import Prompt, Sampled, Sampling, Session
+from imprint.models.sampling import Prompt, Sampled, Sampler, Sampling
 from imprint.rollout.base import Live, Request, derive_seed
-from imprint.types import Episode, StopReason
+from imprint.types import Episode, StepResult, StopReason
 
 __all__ = ["Request", "Rollout", "derive_seed"]
 
@@ -35,14 +35,15 @@ class _Tokens(Live):
 
 
 class Rollout:
-    """Plays requests with one policy in one world.
+    """Plays requests with one model in one world.
 
     Args:
+        sampler: what draws the responses.
         batch: episodes in flight at once; more requests are played in several batches.
     """
 
-    def __init__(self, policy: Policy, world: World, context: Context, *, batch: int = 256) -> None:
-        self.policy = policy
+    def __init__(self, sampler: Sampler, world: World, context: Context, *, batch: int = 256) -> None:
+        self.sampler = sampler
         self.world = world
         self.context = context
         self.batch = batch
@@ -54,21 +55,20 @@ class Rollout:
         progress: Callable[[int], None] | None = None,
     ) -> list[Episode]:
         """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
-        was_training = self.policy.model.training
-        self.policy.model.eval()
         episodes: list[Episode] = []
         for start in range(0, len(requests), self.batch):
             episodes += self._play_batch(requests[start : start + self.batch], sampling, progress)
-        self.policy.model.train(was_training)
         return episodes
 
     def _play_batch(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
     ) -> list[Episode]:
-        live = {row: self._open(request, sampling) for row, request in enumerate(requests)}
+        environments = [self.world.environment() for _ in requests]
+        firsts = settled_all([e.reset(r.task, r.seed) for e, r in zip(environments, requests, strict=True)])
+        opened = zip(requests, environments, firsts, strict=True)
+        live = {row: self._open(*one, sampling) for row, one in enumerate(opened)}
         everyone = list(live.values())
-        session = Session(
-            self.policy,
+        session = self.sampler.open(
             [episode.prompt for episode in everyone],
             [episode.request.seed for episode in everyone],
             self.context.stop_ids,
@@ -78,8 +78,10 @@ class Rollout:
         while live:
             ready -= self._refuse_overlong(live, ready, sampling)
             answers = session.act({row: live[row].pending for row in sorted(ready)}) if live else {}
-            for row, sampled in answers.items():
-                self._take_turn(live[row], sampled)
+            spoken = {row: self._read(sampled) for row, sampled in answers.items()}
+            results = settled_all([live[row].environment.step(action) for row, (_, action, _) in spoken.items()])
+            for row, result in zip(answers, results, strict=True):
+                self._take_turn(live[row], answers[row], spoken[row], result)
             ready = {row for row in answers if live[row].stop is StopReason.RUNNING}
             for row in sorted(answers.keys() - ready):
                 ended = live.pop(row)
@@ -95,11 +97,9 @@ class Rollout:
             for episode in everyone
         ]
 
-    def _open(self, request: Request, sampling: Sampling) -> _Tokens:
-        environment = self.world.environment()
-        first = environment.reset(request.task, request.seed)
+    def _open(self, request: Request, environment: Environment, first: StepResult, sampling: Sampling) -> _Tokens:
         prompt = self.context.start(request.skills, first, request.exemplars)
-        if len(prompt.ids) + sampling.max_new_tokens > self.policy.max_context:
+        if len(prompt.ids) + sampling.max_new_tokens > self.sampler.max_context:
             raise self._too_long(request, len(prompt.ids), sampling)
         kept = self.context.config.show_admissible
         return _Tokens(request, environment, first, prompt=prompt, keeps_admissible=kept)
@@ -108,22 +108,28 @@ class Rollout:
         """Why an episode cannot begin."""
         return PolicyError(
             f"task {request.task.id!r} with {request.shown.describe()} begins with {tokens} tokens; "
-            f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.policy.max_context}",
-            where=self.policy.name,
+            f"with a response of {sampling.max_new_tokens} that exceeds the context of {self.sampler.max_context}",
+            where=self.sampler.name,
             key="model",
             hint=f"use a model with a longer context, or {request.shorter}",
         )
 
     def _refuse_overlong(self, live: dict[int, _Tokens], ready: set[int], sampling: Sampling) -> set[int]:
         """End the episodes whose next response might not fit the context; their rows."""
-        room = self.policy.max_context - sampling.max_new_tokens
+        room = self.sampler.max_context - sampling.max_new_tokens
         overlong = {row for row in ready if live[row].length + len(live[row].pending) > room}
         for row in overlong:
             live.pop(row).stop = StopReason.CONTEXT_LIMIT
         return overlong
 
-    def _take_turn(self, episode: _Tokens, sampled: Sampled) -> None:
-        """Act on one response, and append the response and what it led to, to the sequence."""
+    def _read(self, sampled: Sampled) -> tuple[str, str, bool]:
+        """A response, the command in it, and whether it keeps the format."""
+        response = self.sampler.decode(sampled.tokens)
+        return response, *self.context.parse(response)
+
+    def _take_turn(self, episode: _Tokens, sampled: Sampled, spoken: tuple[str, str, bool], result: StepResult) -> None:
+        """Append a response and what it led to, to the sequence."""
+        response, action, well_formed = spoken
         episode.tokens += episode.pending
         episode.logprobs += [0.0] * len(episode.pending)
         start = len(episode.tokens)
@@ -132,11 +138,9 @@ class Rollout:
             episode.cached_tokens += read - len(episode.pending)
         episode.tokens += sampled.tokens
         episode.logprobs += sampled.logprobs
-        response = self.policy.decode(sampled.tokens)
-        action, well_formed = self.context.parse(response)
         stop = len(episode.tokens)
         as_text = self.context.as_text(episode.prompt, read)
-        result = episode.act(
-            response, action, well_formed=well_formed, read=read, start=start, stop=stop, as_text=as_text
+        episode.take(
+            result, response, action, well_formed=well_formed, read=read, start=start, stop=stop, as_text=as_text
         )
         episode.pending = self.context.follow(result, sampled.tokens[-1])

@@ -130,7 +130,7 @@ async def _judged(report: SkillReport, connection: Connection) -> SkillReport:
 
     question = ask(report.path)
     try:
-        reply = await connection.answer(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
+        reply = await connection.complete(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
         findings, problem = read_answer(question, reply.text)
     except ContextFullError:
         findings, problem = [], "the skill does not fit into the judge's context"

@@ -1,6 +1,6 @@
 """The local sampler: tokens in, tokens and log-probs out, for a batch of growing sequences.
 
-One `Session` is one batch of episodes. Each row's sequence only grows, so its keys and values are computed once;
+One `LocalSession` is one batch of episodes. Each row's sequence only grows, so its keys and values are computed once;
 the part of the prompt that rows have in common (the skills, then the task) is computed once for all of them.
 """
 
@@ -17,17 +17,9 @@ from torch import Tensor
 from imprint.models.local.cache import RowCache
 from imprint.models.local.forward import hidden_states, logits_of, read_prompts
 from imprint.models.local.policy import Policy
-from imprint.models.sampling import Prompt, Sampling
+from imprint.models.sampling import Prompt, Sampled, Sampling
 
-__all__ = ["Prompt", "Sampled", "Sampling", "Session", "draw"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """One response: its tokens (the stop token included) and their log-probs at the sampling temperature."""
-
-    tokens: list[int]
-    logprobs: list[float]
+__all__ = ["LocalSampler", "LocalSession", "Prompt", "Sampled", "Sampling", "draw"]
 
 
 # While fewer than this share of a call's rows are still in their response, the others do not wait for them.
@@ -43,7 +35,35 @@ class _Draft:
     logprobs: list[float] = field(default_factory=list)
 
 
-class Session:
+class LocalSampler:
+    """Samples from a policy in this process (the protocol `models.sampling.Sampler`)."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+    @property
+    def max_context(self) -> int:
+        return self.policy.max_context
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self.policy.decode(list(tokens))
+
+    def open(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], stop: Iterable[int], sampling: Sampling
+    ) -> LocalSession:
+        """Begin a batch, with the model in eval mode: dropout would make it sample from another policy."""
+        self.policy.model.eval()
+        return LocalSession(self.policy, prompts, seeds, stop, sampling)
+
+    def sync(self, learner: object) -> None:
+        """Nothing to do: the learner changes the very weights that are sampled from."""
+
+
+class LocalSession:
     """Rows of one batch, from their prompts to their ends.
 
     Args:

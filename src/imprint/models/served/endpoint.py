@@ -113,7 +113,7 @@ class Connection:
         self._tokens: AsyncLimiter | None = AsyncLimiter(config.tokens_per_minute) if config.tokens_per_minute else None
         self._closed_until = 0.0  # when the server asked to come back, for all episodes
 
-    async def answer(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Reply:
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Reply:
         """The model's answer to `messages`.
 
         Raises:
