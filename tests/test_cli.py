@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     with monkeypatch.context() as patch:
         patch.setattr(Skill0, "gather", interrupted)
         result = call("train", recipe, "--out", run, "--quiet", status=130)
-    assert "the same command goes on" in result.stderr and str(run) in result.stderr.replace("\n", "")
+    assert "the same command resumes" in result.stderr and str(run) in result.stderr.replace("\n", "")
     assert json.loads((run / "status.json").read_text()) == {"state": "interrupted", "step": 1}
     call("train", recipe, "--out", run, "--quiet")
     for name in ("metrics.jsonl", "evaluations.jsonl", "curriculum.jsonl"):

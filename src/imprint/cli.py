@@ -33,7 +33,7 @@ GROUP = "imprint.commands"
 
 
 class Commands(TyperGroup):
-    """Tells an `ImprintError` as a message (status 2), an interruption as a hint (status 130): no traceback."""
+    """Prints an `ImprintError` as a message (status 2), an interruption as a hint (status 130): no traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -55,7 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Turns agent skills into model weights: "
-        "a skill starts as a page in the context and ends in the policy.\n\n"
+        "a skill starts as text in the context and ends in the policy.\n\n"
         "Start with `imprint train recipes/demo.yaml`, then open the report that it writes."
     ),
 )
@@ -77,10 +77,11 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    # A job that is ended by the system or a scheduler stops as by Ctrl-C: it says where it is, and so do its children.
+    # A job that is ended by the system or a scheduler stops as by Ctrl-C: it reports where it is, and so do its
+    # children.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
-    # Our own progress says what is going on; a bar for each loading of a few megabytes hides it.
+    # Our own progress shows what is going on; a bar for each loading of a few megabytes hides it.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

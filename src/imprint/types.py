@@ -125,8 +125,8 @@ class Exemplar:
 class Picture:
     """A text as a picture. Equal texts with equal factors are one picture.
 
-    The pixels are drawn when somebody looks: drawing is exact and cheap, and the pixels of all turns of a batch would
-    take gigabytes.
+    The pixels are drawn when they are asked for: drawing is exact and cheap, and the pixels of all turns of a batch
+    would take gigabytes.
 
     Attributes:
         text: what it shows.
@@ -154,7 +154,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a policy read for one turn and what it said, in a context that is built anew at every turn.
+    """What a policy read for one turn and what it answered, in a context that is built anew at every turn.
 
     Attributes:
         prompt_ids: all that it read; a picture's placeholders stand among them.
@@ -266,7 +266,7 @@ class Episode:
 
     @property
     def answered_tokens(self) -> int:
-        """Number of tokens that the policy said, in all turns."""
+        """Number of tokens that the policy generated, in all turns."""
         return sum(turn.stop - turn.start for turn in self.turns)
 
     @property
@@ -348,5 +348,5 @@ class Trial:
 
 
 def undrawn(text: str, factor: float) -> Pixels:
-    """The `Draw` of pictures that nobody is to look at."""
-    raise ValueError("this picture was read from a record, and nobody said how it is drawn")
+    """The `Draw` of pictures that are not to be looked at."""
+    raise ValueError("this picture was read from a record, and how it is drawn is not known")

@@ -33,7 +33,7 @@ def compare(
 ) -> None:
     """Train every recipe with every seed, and print one table with intervals.
 
-    Stopped, it goes on with the same command: finished runs are kept, an interrupted one resumes.
+    A stopped comparison resumes with the same command: finished runs are kept, an interrupted one continues.
 
     Example: `imprint compare recipes/household/*.yaml --seeds 0-4 --jobs 2`
     """
@@ -82,8 +82,8 @@ def compare(
 
 @contextmanager
 def _hint(out: Path) -> Iterator[None]:
-    """Say to whoever interrupts how to go on."""
+    """On an interrupt, explain how to resume."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"stopped; the same command goes on with what is in {out}") from error
+        raise KeyboardInterrupt(f"stopped; the same command resumes with what is in {out}") from error

@@ -182,7 +182,7 @@ def _check_record(record: bool, subject: Subject, games: Path | None) -> None:
 
 
 def _record(subject: Subject, trials: Sequence[Trial]) -> None:
-    """Put the trials and what they say into the run, in place of those of an earlier `--record`."""
+    """Put the trials and their evaluations into the run, in place of those of an earlier `--record`."""
     from imprint.runs.run import Run
 
     assert subject.run is not None

@@ -54,13 +54,13 @@ def play(
 
     Watch: `imprint play --model imprint-tiny --no-skills`
 
-    What a model with eyes saw: `imprint play --model runs/seeing --auto --show-image pictures`
+    What a vision-language model saw: `imprint play --model runs/seeing --auto --show-image pictures`
     """
     overrides = [*(changes or []), f"seed={seed}"]
     if games is not None:
         overrides += [f"env.games={json.dumps(str(games))}", "env.splits=as-stored"]
     if show_image is not None and model is None:
-        raise RecipeError("nobody sees pictures where you play", key="--show-image", hint="give --model too")
+        raise RecipeError("no model sees pictures where you play", key="--show-image", hint="give --model too")
     subject = Subject(model or "imprint-tiny", recipe, overrides, trust=trust)
     if show_image is not None:
         check_pictures(show_image, subject.recipe.context, skills=skills)

@@ -1,4 +1,4 @@
-"""`imprint eval --seeds`: the same tasks with several seeds of the sampling, and what they say together."""
+"""`imprint eval --seeds`: the same tasks with several seeds of the sampling, and their mean with an interval."""
 
 from __future__ import annotations
 

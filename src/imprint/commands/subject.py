@@ -24,7 +24,7 @@ class Subject:
             a hub name.
         recipe_path: in place of the run's own recipe.
         overrides: as `--set` takes them.
-        endpoint: the address of a server that has the model; so may the recipe say. `name` is then any name.
+        endpoint: the address of a server that has the model; the recipe may name one too. `name` is then any name.
         trust: skills that are used whatever was found in them, beside those that the run was trained on so.
 
     Raises:

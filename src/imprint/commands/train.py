@@ -34,7 +34,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="In place of the recipe's seed.")] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--fresh", help="Go on with the run that is in the folder, or remove it and start anew."),
+        typer.Option("--resume/--fresh", help="Resume the run in the folder, or remove it and start anew."),
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     keys: Annotated[
@@ -43,7 +43,7 @@ def train(
 ) -> None:
     """Train by a recipe, test with and without skills, and write the report.
 
-    A run that was stopped goes on where its last checkpoint was: give the same command again.
+    A stopped run resumes from its last checkpoint: give the same command again.
 
     Example: `imprint train recipes/demo.yaml --seed 1 --set steps=20`
     """
@@ -61,7 +61,7 @@ def train(
         if not train_run(config, folder, quiet=quiet, trust=trust or []):
             say(f"{folder}: this run is finished already; --fresh trains it anew", stderr=True)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"stopped; the same command goes on from the last checkpoint in {folder}") from error
+        raise KeyboardInterrupt(f"stopped; the same command resumes from the last checkpoint in {folder}") from error
     print_result(Run.open(folder))
     say(f"report: {write_report(folder)}")
 

@@ -24,5 +24,5 @@ def asked_factor(response: str) -> float:
 
 
 def without_factor(response: str) -> str:
-    """The response less what it says of compression."""
+    """The response without its compression tag."""
     return _TAG.sub("", response)

@@ -69,7 +69,7 @@ class ContextConfig(BaseModel):
 
 
 def check_pictures(context: ContextConfig, *, served: bool) -> None:
-    """See that what a recipe says of pictures has an effect.
+    """Check that a recipe's settings of pictures have an effect.
 
     Args:
         served: the model is behind an endpoint.

@@ -1,4 +1,4 @@
-"""Text as a picture: what a policy with eyes reads in place of tokens.
+"""Text as a picture: what a policy with a vision encoder reads in place of tokens.
 
 Monospace, with a font that comes with the package, so that nothing depends on the machine's own. A line that was drawn
 once is kept: the pictures of an episode's turns, and of the episodes of a group, share nearly all of theirs.
@@ -24,7 +24,7 @@ from imprint.types import Pixels
 
 FONT = "DejaVuSansMono.ttf"
 CACHE_BYTES = 128 * 2**20
-READABLE = 6.0  # pixels of a row's height, below which no letter can be told
+READABLE = 6.0  # pixels of a row's height, below which letters cannot be distinguished
 SLENDEST = 200  # times as high as wide: the processors of the models refuse a picture beyond
 
 _log = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ class Renderer:
         return self.row_height * after / before
 
     def _warn_of_squeezing(self, width: int, height: int) -> None:
-        """Say once that the limits, whatever the policy asks for, leave nothing to read."""
+        """Report once that the limits, whatever the policy asks for, leave nothing to read."""
         if self._warned:
             return
         height, pad = max(SMALLEST, height), 2 * self.config.padding

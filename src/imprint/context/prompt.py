@@ -161,7 +161,8 @@ class Context:
         return text
 
     def _end_of_turn(self) -> str:
-        """The special token that closes an answer in the template, taken out of the glue: the sampler says it itself.
+        """The special token that closes an answer in the template, taken out of the glue: the policy generates it
+        itself.
 
         Not always the tokenizer's end of sequence, which ends a document and not a turn (Phi, base models of Qwen).
         """

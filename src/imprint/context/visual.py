@@ -1,7 +1,7 @@
 """A context with pictures: skills, history or both as pixels, in a prompt that is built anew at every turn.
 
 What changes least and grows most is drawn; the task, what is seen now and the answer format stay text. Where the policy
-may, it says by how much its next picture is compressed (`compression.py`). Departures from SKILL0's reference: the
+may, it chooses the compression of its next picture (`compression.py`). Departures from SKILL0's reference: the
 picture holds the skills too, as the paper has it (the code shows them as text), and an empty picture is left out.
 """
 
@@ -40,7 +40,7 @@ class VisualContext(Context):
     """Builds the prompt of each turn.
 
     Args:
-        policy: one with eyes.
+        policy: one with a vision encoder.
         goal: what is asked for, out of a task's first observation; by default all of that.
     """
 

@@ -1,4 +1,4 @@
-"""Compare methods: train every recipe with every seed, and say what their tests show, with intervals.
+"""Compare methods: train every recipe with every seed, and tabulate their tests with intervals.
 
     <out>/
       runs/<method>-s<seed>/      one run each, with <method>-s<seed>.log beside it
@@ -6,7 +6,7 @@
                                 split is `test`, or `real` for what was played on real games
       table.md, compare.png, compare.svg
 
-A method is called by its recipe's `name`. What was stopped goes on where it was: finished runs are kept, an
+A method is called by its recipe's `name`. A stopped comparison resumes: finished runs are kept, an
 interrupted one resumes from its checkpoint.
 """
 

@@ -71,7 +71,7 @@ Start = Callable[[Job], Process]
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the job's run says that it is at its end."""
+    """Whether the job's run is finished."""
     return (job.folder / "recipe.yaml").exists() and Run.open(job.folder).status().get("state") == "finished"
 
 
@@ -107,7 +107,7 @@ def start_games(job: Job, games: Path, threads: int) -> Process:
 
 
 def _start(job: Job, command: Sequence[str], threads: int) -> Process:
-    # The number of threads is not part of the recipe: a comparison may go on with another number of processes.
+    # The number of threads is not part of the recipe: a comparison may resume with another number of processes.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
@@ -131,11 +131,11 @@ def run_all(
     steps: Callable[[Job], tuple[int, int]] = lambda job: (steps_done(job), max(1, job.steps)),
     pause: float = 1.0,
 ) -> list[Failure]:
-    """Run what is not finished, `workers` at a time; `finished` is told of every run that ends well.
+    """Run what is not finished, `workers` at a time; `finished` is called with every run that ends well.
 
-    `steps` says how many steps of a job are done, and of how many; it is finished when all are.
+    `steps` gives how many steps of a job are done, and of how many; it is finished when all are.
 
-    A failure is recorded and the others go on. An interruption is passed on to the running ones, which then
+    A failure is recorded and the others continue. An interruption is passed on to the running ones, which then
     write where they are, before it is raised here.
     """
     progress = progress or Progress("compare", quiet=True)
@@ -160,7 +160,7 @@ def run_all(
                     finished(job)
                 else:
                     failures.append(Failure(job, status, log_tail(job)))
-                    progress.note(f"{job.name}: failed with status {status}; the others go on")
+                    progress.note(f"{job.name}: failed with status {status}; the others continue")
             now = work.done
             if now != done:
                 rate = _rate(now - first, total - now, began)
@@ -174,7 +174,7 @@ def run_all(
 
 
 class _Work:
-    """How far jobs are, by what `steps` says of each; what is done stays done, and is not looked at again."""
+    """How far jobs are, by `steps` of each; what is done stays done, and is not read again."""
 
     def __init__(self, jobs: Sequence[Job], steps: Callable[[Job], tuple[int, int]]) -> None:
         self.jobs, self.steps = jobs, steps

@@ -36,7 +36,7 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False, trust: Seque
     """
     check_method(recipe)
     text = stored_text(folder, recipe)
-    if (folder / "recipe.yaml").exists():  # what forbids a resumption is told before anything is loaded
+    if (folder / "recipe.yaml").exists():  # what forbids a resume is reported before anything is loaded
         with Run.create(folder, text, resume=True) as run:
             if run.status().get("state") == "finished":
                 return False
@@ -56,7 +56,7 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False, trust: Seque
                 run.close()
                 remove_run(folder)
             else:
-                with suppress(ImprintError):  # on a full disk the first error is the one to tell
+                with suppress(ImprintError):  # on a full disk the first error is the one to report
                     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     run.set_status(state, _last_checkpoint(run))
             raise

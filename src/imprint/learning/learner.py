@@ -58,7 +58,7 @@ class Learner:
 
         Returns:
             The loss's metrics as `loss/...`, `grad_norm` (before clipping), `lr` and `loss/samples`. An empty batch, or
-            one that the loss keeps nothing of, changes nothing and says so in `loss/samples`.
+            one that the loss keeps nothing of, changes nothing and has 0 as `loss/samples`.
 
         Raises:
             RecipeError: the gradient is not finite.
@@ -182,7 +182,7 @@ class Learner:
                     group["lr"] *= share
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold to go on as if never interrupted."""
+        """What a checkpoint must hold for an exact resume."""
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps": self.steps,

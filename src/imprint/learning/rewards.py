@@ -1,4 +1,4 @@
-"""What an episode is worth: a score for each of its turns, which learning compares within a group."""
+"""Rewards: a score for each turn of an episode, which learning compares within a group."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class RewardConfig(BaseModel):
         description="Times ln c, for a turn of a solved task that asked for its next picture to be compressed by c "
         "(published: 0.01).",
     )
-    compression_interval: int = Field(default=8, ge=1, description="The bonus is given in every so-manieth step.")
+    compression_interval: int = Field(default=8, ge=1, description="The bonus is given every N training steps.")
 
 
 def turn_scores(episode: Episode, config: RewardConfig, *, step: int | None = None) -> list[float]:
     """The score of each turn: the outcome of the whole episode, less what the turn itself did wrong.
 
-    With n turns, score_t = outcome - turn_cost * n - invalid_penalty * [turn t was invalid]. What is invalid,
-    `config.invalid` says: an answer out of format, or also a command that is not possible. The outcome is
+    With n turns, score_t = outcome - turn_cost * n - invalid_penalty * [turn t was invalid]. What is invalid
+    is set by `config.invalid`: an answer out of format, or also a command that is not possible. The outcome is
     not discounted and not divided among the turns; the penalty touches its own turn only.
 
     In training steps that `compression_interval` divides, a turn of a solved task gets compression_bonus * ln c_t on

@@ -1,4 +1,4 @@
-"""How much a skill helps: which skills each of two conditions shows, and what their paired episodes say.
+"""How much a skill helps: which skills each of two conditions shows, and what their paired episodes give.
 
 The conditions are only named here; `evaluate.py` plays them, on the same tasks and seeds.
 """
@@ -21,7 +21,7 @@ Kind = Literal["leave_one_out", "skill_vs_none", "all_vs_none"]
 
 @dataclass(frozen=True, slots=True)
 class SkillEvidence:
-    """What paired episodes say about one skill: `n` pairs, the successes of each arm, their difference.
+    """The paired evidence on one skill: `n` pairs, the successes under each condition, their difference.
 
     `helpfulness` is rate(with) - rate(without), in [-1, 1]; `interval` its 95% bounds; `kind` how the arms
     were formed.

@@ -65,8 +65,8 @@ def _value(name: str, family: str, pairs: Sequence[Pair], kind: Kind, prices: En
     evidence = helpfulness_from_pairs(name, [a.success for a, _ in pairs], [b.success for _, b in pairs], kind)
     page = [a.turns[0].context_tokens - b.turns[0].context_tokens for a, b in pairs if a.turns and b.turns]
     read = _mean([_read(a) - _read(b) for a, b in pairs])
-    said = _mean([a.answered_tokens - b.answered_tokens for a, b in pairs])
-    return SkillValue(name, family, evidence, _mean(page), read, said, _price(pairs, prices))
+    answered = _mean([a.answered_tokens - b.answered_tokens for a, b in pairs])
+    return SkillValue(name, family, evidence, _mean(page), read, answered, _price(pairs, prices))
 
 
 def _price(pairs: Sequence[Pair], prices: EndpointConfig | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Trials: one row per measured episode, and what many of them say, by family and in all."""
+"""Trials: one row per measured episode, and their summary by family and in all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's records say, as numbers: the one reading of the JSONL files that charts and report share."""
+"""A run's records as numbers: the one reading of the JSONL files that charts and report share."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Summary:
     decisions: tuple[Decision, ...] = ()
     seconds: float | None = None
     episode_steps: tuple[int, ...] = field(default=())
-    state: str = ""  # of the run: running, finished, interrupted, failed; empty if it does not say
+    state: str = ""  # of the run: running, finished, interrupted, failed; empty if unknown
 
     @classmethod
     def of(cls, run: Run) -> Summary:

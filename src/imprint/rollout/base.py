@@ -40,7 +40,7 @@ class Player(Protocol):
     def play(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None = None
     ) -> list[Episode]:
-        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
+        """Play all `requests`, in their order. `progress` is called with each finished episode's turns."""
         ...
 
 

@@ -27,7 +27,7 @@ Finished = Callable[[int, Episode], None]
 
 
 @dataclass(slots=True)
-class _Talk(Live):
+class _Conversation(Live):
     """An episode in flight as the server sees it."""
 
     messages: list[dict[str, str]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class ChatRollout:
         sampling: Sampling,
         progress: Callable[[int], None] | None = None,
     ) -> list[Episode]:
-        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns.
+        """Play all `requests`, in their order. `progress` is called with each finished episode's turns.
 
         Raises:
             PolicyError: the server cannot be reached, refuses, or gives no answer however often it is asked. The
@@ -89,35 +89,35 @@ class ChatRollout:
                 group.create_task(play(place, request))
 
     async def _play_one(self, connection: Connection, request: Request, sampling: Sampling) -> tuple[Episode, Usage]:
-        talk = await self._open(request)
-        said = self.context.start(request.skills, talk.first, request.exemplars)
-        while talk.stop is StopReason.RUNNING:
-            talk.messages.append({"role": "user", "content": said})
+        conversation = await self._open(request)
+        text = self.context.start(request.skills, conversation.first, request.exemplars)
+        while conversation.stop is StopReason.RUNNING:
+            conversation.messages.append({"role": "user", "content": text})
             try:
-                seed = derive_seed(request.seed, len(talk.turns))
-                reply = await connection.complete(talk.messages, sampling, seed)
+                seed = derive_seed(request.seed, len(conversation.turns))
+                reply = await connection.complete(conversation.messages, sampling, seed)
             except ContextFullError as error:
-                if not talk.turns:
+                if not conversation.turns:
                     raise self._does_not_fit(request, error) from error
-                talk.stop = StopReason.CONTEXT_LIMIT
+                conversation.stop = StopReason.CONTEXT_LIMIT
                 break
-            said = await self._take_turn(talk, reply)
-        talk.cached_tokens = talk.usage.cached_tokens
-        return talk.close(), talk.usage
+            text = await self._take_turn(conversation, reply)
+        conversation.cached_tokens = conversation.usage.cached_tokens
+        return conversation.close(), conversation.usage
 
-    async def _open(self, request: Request) -> _Talk:
+    async def _open(self, request: Request) -> _Conversation:
         environment = self.world.environment()
         first = environment.reset(request.task, request.seed)
-        return _Talk(request, environment, await first if isinstance(first, Awaitable) else first)
+        return _Conversation(request, environment, await first if isinstance(first, Awaitable) else first)
 
-    async def _take_turn(self, talk: _Talk, reply: Reply) -> str:
+    async def _take_turn(self, conversation: _Conversation, reply: Reply) -> str:
         """Act on one answer, and give the message that follows it."""
         action, well_formed = self.context.parse(reply.text)
-        usage, start = reply.usage, talk.usage.completion_tokens
-        talk.usage.add(usage)
-        answer = talk.environment.step(action)
-        result = await answer if isinstance(answer, Awaitable) else answer
-        talk.take(
+        usage, start = reply.usage, conversation.usage.completion_tokens
+        conversation.usage.add(usage)
+        pending = conversation.environment.step(action)
+        result = await pending if isinstance(pending, Awaitable) else pending
+        conversation.take(
             result,
             reply.text,
             action,
@@ -126,7 +126,8 @@ class ChatRollout:
             start=start,
             stop=start + usage.completion_tokens,
         )
-        talk.messages.append({"role": "assistant", "content": reply.answer if reply.answer.strip() else SILENCE})
+        answer = reply.answer if reply.answer.strip() else SILENCE
+        conversation.messages.append({"role": "assistant", "content": answer})
         return self.context.follow(result)
 
     def _recall(self, request: Request, sampling: Sampling) -> Episode | None:
@@ -192,7 +193,7 @@ class ChatRollout:
 
 
 def _content(world: World, task: Task) -> str:
-    """What the world says that an episode of `task` depends on, else where it comes from."""
+    """What an episode of `task` depends on, by its world, else where the task comes from."""
     return str(world.fingerprint(task)) if isinstance(world, FingerprintedWorld) else task.source
 
 

@@ -15,7 +15,7 @@ from imprint.types import Episode, StepResult, StopReason, View
 
 @dataclass(slots=True)
 class _Seen(Live):
-    """An episode in flight, with what the policy has read and said at each turn."""
+    """An episode in flight, with what the policy has read and answered at each turn."""
 
     views: list[View] = field(default_factory=list)
 
@@ -38,9 +38,9 @@ class VisualRollout(Rollout):
             pairs = [(episode, one) for episode in live if (one := self._show(episode, sampling)) is not None]
             answers = self._answers(pairs, sampling)
             spoken = [self._read_turn(sampled) for sampled in answers]
-            results = settled_all([e.environment.step(said[1]) for (e, _), said in zip(pairs, spoken, strict=True)])
-            for (episode, one), sampled, said, result in zip(pairs, answers, spoken, results, strict=True):
-                self._turn_taken(episode, one, sampled, said, result)
+            results = settled_all([e.environment.step(turn[1]) for (e, _), turn in zip(pairs, spoken, strict=True)])
+            for (episode, one), sampled, turn, result in zip(pairs, answers, spoken, results, strict=True):
+                self._turn_taken(episode, one, sampled, turn, result)
             if progress is not None:
                 for episode in live:
                     if episode.stop is not StopReason.RUNNING:

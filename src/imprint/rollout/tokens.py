@@ -54,7 +54,7 @@ class Rollout:
         sampling: Sampling,
         progress: Callable[[int], None] | None = None,
     ) -> list[Episode]:
-        """Play all `requests`, in their order. `progress` is told of every finished episode's number of turns."""
+        """Play all `requests`, in their order. `progress` is called with each finished episode's turns."""
         episodes: list[Episode] = []
         for start in range(0, len(requests), self.batch):
             episodes += self._play_batch(requests[start : start + self.batch], sampling, progress)

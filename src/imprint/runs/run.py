@@ -2,7 +2,7 @@
 
     my-run/
       recipe.yaml                       the recipe, as given
-      status.json                       state and step; a run that says "finished" is not trained further
+      status.json                       state and step; a run that is "finished" is not trained further
       metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
       trust.json                        what was found in the skills and decided, see `trust.py`
       timings.jsonl                     seconds per step, kept apart for that reason
@@ -65,7 +65,7 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, recipe_text: str, resume: bool = False) -> Self:
-        """Start a run at `path`, or with `resume` go on with the one that is there (or start it if none is).
+        """Start a run at `path`, or with `resume` resume the one that is there (or start it if none is).
 
         Raises:
             CheckpointError: a run is there and `resume` is false; it has another recipe (the keys are named);
@@ -203,9 +203,9 @@ class Run:
     # State
 
     def truncate_to(self, step: int) -> None:
-        """Drop every row and episode later than `step`, the step of the checkpoint the run goes on from.
+        """Drop every row and episode later than `step`, the step of the checkpoint from which the run resumes.
 
-        Checkpoints are left alone. TensorBoard is told by the next `MetricsWriter`.
+        Checkpoints are left alone. The next `MetricsWriter` truncates TensorBoard.
 
         Raises:
             CheckpointError: the run is open for reading only, or a row is damaged or has no step.
@@ -220,7 +220,7 @@ class Run:
         self.resumed_from = step
 
     def set_status(self, state: str, step: int, **more: Any) -> None:
-        """Say where the run is: `state` is "running", "finished", "interrupted" or "failed".
+        """Record where the run is: `state` is "running", "finished", "interrupted" or "failed".
 
         Raises:
             CheckpointError: the run is open for reading only, or the disk is full.
@@ -230,7 +230,7 @@ class Run:
         files.atomic_write(self.path / "status.json", content + "\n")
 
     def status(self) -> dict[str, Any]:
-        """What `set_status` said last; empty if nothing."""
+        """The last status that was set; empty if none."""
         path = self.path / "status.json"
         if not path.exists():
             return {}
@@ -366,7 +366,7 @@ def remove_run(folder: Path) -> None:
         )
     with Run.create(
         folder, files.read_text(folder / "recipe.yaml"), resume=True
-    ):  # the lock: nobody writes what is removed
+    ):  # the lock: no process writes what is removed
         shutil.rmtree(folder)
 
 

@@ -1,5 +1,6 @@
-"""The losses, one file each. They load PyTorch, so that this package loads them when they are asked for: a method that
-says `losses.GrpoLoss` can be imported, and its settings checked, without it."""
+"""The losses, one file each. They need PyTorch and are loaded on first use: a method that refers to `losses.GrpoLoss`
+can be
+imported, and its settings checked, without PyTorch."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["SPEC", "AdaptMI", "AdaptSettings", "SecondAttempt"]
 
 ADAPTIVE = "adaptive"  # the condition: skills in second attempts only
-COMPARED = 8  # exemplars of a family that say what its skills' steps have in common
+COMPARED = 8  # exemplars of a family that show what its skills' steps have in common
 Needs = Mapping[str, Counter[str]]  # what a step serves -> kinds of command, and how often each is needed
 
 
@@ -160,7 +160,7 @@ def needs_of(exemplars: Sequence[Exemplar]) -> Needs:
 
 
 def missing_skills(skills: Sequence[Skill], episode: Episode, needs: Needs) -> tuple[str, ...]:
-    """The names of the skills that `episode` does not show: a kind of command that they need it said too rarely.
+    """The names of the skills that `episode` does not show: a kind of command that they need was used too rarely.
 
     A command that was not understood or not possible shows nothing.
     """
@@ -175,7 +175,7 @@ def _kinds(commands: Iterable[str]) -> Counter[str]:
 
 
 def what_it_needs(settings: Settings) -> list[Need]:
-    """Log-probs where confidence scores; solutions where skills are told apart by what their steps have in common."""
+    """Log-probs where confidence scores; solutions where skills are told apart by what their steps share."""
     adaptmi = settings["adaptmi"]
     assert isinstance(adaptmi, AdaptSettings)
     logprobs: list[Need] = ["logprobs"] if adaptmi.scorer == "confidence" else []

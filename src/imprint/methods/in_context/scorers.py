@@ -55,7 +55,7 @@ def unknown_logprobs() -> RecipeError:
 
 
 def validity(episode: Episode) -> list[float]:
-    """Whether the world took each command: the least that any attempt says about itself."""
+    """Whether the world took each command: the least that any attempt shows about itself."""
     return [float(turn.valid) for turn in episode.turns]
 
 

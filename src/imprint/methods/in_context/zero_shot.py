@@ -1,5 +1,5 @@
 """No training at all: the starting policy, tested with the skills in its context (`few_shot`, as the published tables
-call it) and without (`zero_shot`). Both conditions are in the run's figures; the two names say which one to read. The
+call it) and without (`zero_shot`). Both conditions are in the run's figures; the two names tell which one to read. The
 policy may be behind an endpoint: what it was asked and what that costs is then in the run's metrics."""
 
 from __future__ import annotations

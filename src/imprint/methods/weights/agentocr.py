@@ -1,7 +1,7 @@
 """AgentOCR: the history as a picture, and no skill in the context, ever (the visual baseline of SKILL0's tables).
 
 GRPO with a prompt of its own at every turn: the task and what is seen now as text, all that came before as pixels. The
-policy says by how much its next picture is compressed (`context.compression`), and every N steps it is rewarded for it
+policy chooses the compression of its next picture (`context.compression`), and every N steps it is rewarded for it
 (`reward.compression_bonus`, `reward.compression_interval`). Described in SKILL0 (arXiv 2604.02268, sections 3 and 4).
 """
 

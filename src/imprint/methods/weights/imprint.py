@@ -95,7 +95,7 @@ class Imprint(Skill0):
 
     def samples(self, loop: Loop, groups: list[Group]) -> list[Sample]:
         """GRPO within each condition, and the readers' gains, new and replayed, under the prompt without the skills."""
-        # Readers are told by what they were shown: once nothing is active, a group is one again.
+        # Readers are recognised by what they were shown: once nothing is active, a group is one again.
         apart = [[e for e in group if bool(e.skills) is reads] for group in groups for reads in (True, False)]
         samples = super().samples(loop, [part for part in apart if part])
         if self.transfer.weight > 0:
