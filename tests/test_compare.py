@@ -13,7 +13,7 @@ import yaml
 from scipy.stats import t as student
 
 from imprint.errors import CheckpointError, RecipeError
-from imprint.jobs.compare import collect, plan, unlike_tests, write_results
+from imprint.jobs.compare import collect, earlier_rows, plan, unlike_tests, write_results
 from imprint.jobs.processes import Job, games_played, is_finished, log_tail, run_all, start_training
 from imprint.recipe import load_recipe
 from imprint.report.compare_table import Grid, comparison_tables
@@ -242,6 +242,22 @@ def test_rows_are_the_last_test_of_each_finished_run(tmp_path: Path) -> None:
         "env_steps",
     }
     assert (tmp_path / "compare.png").stat().st_size > 1000 and (tmp_path / "compare.svg").is_file()
+
+
+def test_methods_of_an_earlier_comparison_stand_beside_those_of_this_one(tmp_path: Path) -> None:
+    first = plan([recipe_file(tmp_path, "a"), recipe_file(tmp_path, "b")], [0], tmp_path / "first")
+    second = plan([recipe_file(tmp_path, "b"), recipe_file(tmp_path, "c")], [0], tmp_path / "second")
+    for job in (*first, *second):
+        FakeTraining(job, successes=4 if job in first else 7).poll()
+    write_results(tmp_path / "first", first)
+    earlier = earlier_rows(tmp_path / "first" / "compare.json", second)
+    tables = write_results(tmp_path / "second", second, beside=earlier)
+    methods = next(table for table in tables if table.title == "Methods")
+    assert [(cells[0], cells[2][:4]) for cells in methods.rows] == [("a", "40.0"), ("b", "70.0"), ("c", "70.0")]
+    (tmp_path / "no.json").write_text("{}")
+    for path in (tmp_path / "no.json", tmp_path / "nothing.json"):
+        with pytest.raises(CheckpointError, match="--beside"):
+            assert earlier_rows(path, second) != []
 
 
 def test_real_games_are_played_once_by_every_final_policy_and_reported_apart(tmp_path: Path) -> None:

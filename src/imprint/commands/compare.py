@@ -27,6 +27,14 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="COMPARE_JSON",
+            help="Show the methods of an earlier comparison too; its tests must have been the same.",
+            show_default=False,
+        ),
+    ] = None,
     changes: Sets = None,
     trust: Trusted = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the tables.")] = False,
@@ -43,6 +51,7 @@ def compare(
 
     planned = comparison.plan(recipes, parse_seeds(seeds), out, changes or [], trust or [])
     notes = [f"Not tested alike: {line}." for line in comparison.unlike_tests(planned)]
+    earlier = [] if beside is None else comparison.earlier_rows(beside, planned)
     for note in notes:
         say(f"note: {note}", stderr=True)
     if games is not None and str(games) != "alfworld" and not games.is_dir():
@@ -56,7 +65,7 @@ def compare(
             lambda one: running.start_training(one, threads),
             workers=jobs,
             progress=progress,
-            finished=lambda one: comparison.write_results(out, planned, (), notes),
+            finished=lambda one: comparison.write_results(out, planned, (), notes, earlier),
         )
     if games is not None:
         with _hint(out), Progress("real games", quiet=quiet) as progress:
@@ -67,7 +76,7 @@ def compare(
                 progress=progress,
                 steps=lambda one: (running.games_played(one), 1),
             )
-    tables = comparison.write_results(out, planned, failures, notes)
+    tables = comparison.write_results(out, planned, failures, notes, earlier)
     for table in tables:
         console().print(grid(table.title, table.header, table.rows))
         say(table.note + "\n")

@@ -78,7 +78,7 @@ def play_conditions(
 
 @contextmanager
 def playing(engine: Engine, title: str, episodes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar: call what it gives with an episode's turns. At the end an endpoint's use is reported in any case."""
+    """A progress bar: call what it gives with an episode's turns. An endpoint's use is reported at the end."""
     from imprint.support.progress import Progress
 
     meter = engine.meter

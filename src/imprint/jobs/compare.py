@@ -127,8 +127,8 @@ def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
         CheckpointError: a finished run has no rows of its test.
     """
     methods = list(dict.fromkeys(job.method for job in jobs))
-    ordered = sorted(jobs, key=lambda job: (methods.index(job.method), job.seed))
-    return [row for job in ordered if is_finished(job) for row in _rows_of(job, split)]
+    in_order = sorted(jobs, key=lambda job: (methods.index(job.method), job.seed))
+    return [row for job in in_order if is_finished(job) for row in _rows_of(job, split)]
 
 
 def _rows_of(job: Job, split: str) -> list[Row]:
@@ -156,14 +156,38 @@ def _rows_of(job: Job, split: str) -> list[Row]:
     ]
 
 
+def earlier_rows(path: Path, jobs: Sequence[Job]) -> list[Row]:
+    """The rows of an earlier comparison's compare.json, of other methods than those of `jobs`.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no comparison.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise TypeError("not a list of rows")
+        mine = {job.method for job in jobs}
+        return [row for row in rows if row["method"] not in mine and all(key in row for key in KEYS)]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"is no comparison: {error!r}", where=path, key="--beside", hint="give the compare.json of another one"
+        ) from error
+
+
 def write_results(
-    out: Path, jobs: Sequence[Job], failures: Sequence[Failure] = (), notes: Sequence[str] = ()
+    out: Path,
+    jobs: Sequence[Job],
+    failures: Sequence[Failure] = (),
+    notes: Sequence[str] = (),
+    beside: Sequence[Row] = (),
 ) -> list[Grid]:
     """Write compare.json, table.md and the figure from what is finished; gives the tables.
 
-    Rows of real games, where they were played, follow those of the test.
+    Rows of real games, where they were played, follow those of the test; rows of an earlier comparison (`beside`) come
+    first in each.
     """
-    rows, real = collect(jobs), collect(jobs, REAL)
+    rows = [*(row for row in beside if row["split"] == TEST), *collect(jobs)]
+    real = [*(row for row in beside if row["split"] == REAL), *collect(jobs, REAL)]
     atomic_write(out / "compare.json", json.dumps([*rows, *real], indent=1) + "\n")
     missing = [job.name for job in jobs if not is_finished(job)]
     lines = [f"Not finished: {', '.join(missing)}." if missing else "", *notes]
