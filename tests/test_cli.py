@@ -83,7 +83,7 @@ def trained(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_train_prints_its_test_and_writes_the_report(trained: tuple[Path, Path, str]) -> None:
     _, run, printed = trained
     assert "quick: test after 2 steps" in printed
-    assert FAMILY.replace("_", " ") in printed and "0.0% [0, 39]" in printed and "6 episodes an arm" in printed
+    assert FAMILY.replace("_", " ") in printed and "0.0% [0, 39]" in printed and "6 episodes a condition" in printed
     assert str(run / "report.html") in printed and (run / "report.html").stat().st_size > 1000
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["step"]) == ("finished", 2)
@@ -110,19 +110,19 @@ def test_another_recipe_does_not_go_on_with_a_run(trained: tuple[Path, Path, str
 def test_an_interrupted_run_ends_like_one_that_was_not(
     model: Path, trained: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imprint.methods.weights.skill0 import Skill0
+    from imprint.methods.loop import Loop
 
     recipe, whole, _ = trained
-    gather = Skill0.gather
+    play = Loop.play
 
-    def interrupted(self: Skill0) -> Any:
+    def interrupted(self: Loop, show: Any) -> Any:
         if self.updates == 1:
             raise KeyboardInterrupt
-        return gather(self)
+        return play(self, show)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Skill0, "gather", interrupted)
+        patch.setattr(Loop, "play", interrupted)
         result = call("train", recipe, "--out", run, "--quiet", status=130)
     assert "the same command resumes" in result.stderr and str(run) in result.stderr.replace("\n", "")
     assert json.loads((run / "status.json").read_text()) == {"state": "interrupted", "step": 1}
@@ -258,7 +258,7 @@ def test_eval_through_the_gate_shows_all_ways_side_by_side(
     options += ["env.max_turns=12"]
     result = call("eval", model, *options, "--withdrawn", run, "--json", file)
     ways = ("never", "always", "gated by confidence", "gated+ by confidence", "oracle gate", "withdrawn")
-    assert all(way in result.output for way in ways) and "drawn by lot" in result.output
+    assert all(way in result.output for way in ways) and "drawn at random" in result.output
     rows = [row for row in json.loads(file.read_text())["outcomes"] if row["family"] == "all"]
     assert [(row["seed"], row["arm"]) for row in rows] == [(seed, way) for seed in (0, 1) for way in ways]
     for seed in (0, 1):
@@ -267,8 +267,8 @@ def test_eval_through_the_gate_shows_all_ways_side_by_side(
         assert never["successes"] == 0  # so the oracle sends every task on, and both attempts are paid
         assert oracle["successes"] == always["successes"] and oracle["tried_again"] == [1.0, 0.0]
         assert read[2] == pytest.approx(read[0] + read[1])
-    assert "add --gate" in call("eval", model, "--withdrawn", run, status=2).stderr
-    assert "does not go with --arm" in call("eval", model, "--gate", "--arm", "with", status=2).stderr
+    assert "add --adaptive" in call("eval", model, "--withdrawn", run, status=2).stderr
+    assert "does not go with --condition" in call("eval", model, "--gate", "--arm", "with", status=2).stderr
 
 
 def test_eval_of_a_model_folder_on_a_folder_of_games(model: Path, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_eval_of_a_model_folder_on_a_folder_of_games(model: Path, tmp_path: Path
     options = ["--games", tmp_path / "games", "--split", "validation", "--arm", "without"]
     more = ["--set", "env.max_turns=2", "--set", "rollout.max_new_tokens=4", "--json", file, "--quiet"]
     result = call("eval", model, *options, *more)
-    assert "3 episodes an arm" in result.output and "McNemar" not in result.output
+    assert "3 episodes a condition" in result.output and "McNemar" not in result.output
     rows = json.loads(file.read_text())["outcomes"]
     assert {row["arm"] for row in rows} == {"without"} and rows[0]["episodes"] == 3
 

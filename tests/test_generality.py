@@ -196,9 +196,9 @@ FOLDERS = (
     *("support", "retrieval", "models", "security", "context", "rollout", "learning", "measurement", "runs", "methods"),
     *("engine", "pretrain", "report", "jobs"),
 )
-COMMANDS = ("train", "report", "play", "seeds", "gate")  # those that are the same in any world
+COMMANDS = ("train", "report", "play", "seeds", "adaptive")  # those that are the same in any world
 # The defaults of a recipe (world and skills of the demo), and the names of the commands (`search` serves any corpus).
-ALLOWED = ("recipe.py", "cli.py")
+ALLOWED = ("recipe.py", "cli.py", "api.py")
 COMMON = {"search"}  # ordinary words: they name a world where they are all that a text says
 
 

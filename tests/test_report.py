@@ -8,6 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -343,3 +344,44 @@ def test_compare_plot_says_what_is_missing(tmp_path: Path) -> None:
         compare_plot(comparison(), tmp_path / "figure", split="real")
     with pytest.raises(ImprintError, match="lacks 'arm'"):
         compare_plot([{"method": "a", "split": "test", "family": "all", "episodes": 1}], tmp_path / "figure")
+
+
+def test_evaluations_are_made_of_trials_and_a_damaged_trial_is_named(tmp_path: Path) -> None:
+    from imprint.report.records import evaluation_rows
+    from imprint.types import StopReason, Trial
+
+    def trial(number: int, success: bool, condition: str = "without", split: str = "test") -> dict[str, Any]:
+        made = Trial(
+            2,
+            split,
+            condition,
+            f"t{number}",
+            "heat",
+            number,
+            (),
+            success,
+            float(success),
+            StopReason.SUCCESS,
+            2,
+            2,
+            10,
+            10,
+            0,
+            4,
+            5,
+        )
+        return made.to_record()
+
+    with Run.create(tmp_path / "run", "name: t\n") as run:
+        run.append("trials", [trial(1, True), trial(2, False), trial(3, True, "active", "evidence")])
+        run.append("evaluations", [{"step": 0, "split": "test", "arm": "with", "family": "all", "episodes": 1}])
+        rows = evaluation_rows(run)
+        assert [(row["step"], row["arm"], row["family"]) for row in rows] == [
+            (0, "with", "all"),  # an older version wrote it: it has no trials
+            (2, "without", "all"),
+            (2, "without", "heat"),
+        ]
+        assert (rows[1]["successes"], rows[1]["episodes"], rows[1]["context_tokens"]) == (1, 2, 5.0)
+        run.append("trials", [{"step": 3}])
+        with pytest.raises(CheckpointError, match=r"trials\.jsonl:4: a row is no trial"):
+            evaluation_rows(run)

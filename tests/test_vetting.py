@@ -209,17 +209,17 @@ def test_training_refuses_a_skill_and_leaves_nothing(recipe: Path, tmp_path: Pat
 def test_an_override_is_in_the_run_in_its_report_and_lasts_while_the_skill_is_the_same(
     recipe: Path, skills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from imprint.methods.weights.skill0 import Skill0
+    from imprint.methods.loop import Loop
 
-    gather, run = Skill0.gather, tmp_path / "run"
+    play, run = Loop.play, tmp_path / "run"
 
-    def interrupted(self: Skill0) -> Any:
+    def interrupted(self: Loop, show: Any) -> Any:
         if self.updates == 1:
             raise KeyboardInterrupt
-        return gather(self)
+        return play(self, show)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Skill0, "gather", interrupted)
+        patch.setattr(Loop, "play", interrupted)
         call("train", recipe, "--out", run, "--quiet", "--trust", "evil", status=130)
     kept = json.loads((run / "trust.json").read_text())
     assert {row["skill"]: row["decision"] for row in kept["skills"]} == {"evil": COMMAND, "kind": FINE}

@@ -327,7 +327,7 @@ def test_each_prompt_begins_with_the_one_before_it(vision_policy):
     prompt = context.start(skills, first)
     said = vision_policy.encode(" go to fridge 1\n")
     turn = Turn("go to fridge 1", "go to fridge 1", answer.observation, 0.0, True, 0, 0, 0)
-    shown = context.shown(skills, (), first.observation, [turn], answer)
+    shown = context.turn_prompt(skills, (), first.observation, [turn], answer)
     assert shown.prompt.ids == (*prompt.ids, *said, *context.follow(answer, said[-1]))
     assert context.as_text(prompt, len(shown.prompt.ids)) == shown.text_tokens
     text = Context(vision_policy, ContextConfig(style="plain")).start(skills, first)
@@ -404,7 +404,7 @@ def test_a_base_models_drawn_history_is_its_transcript(vision_policy):
     context = VisualContext(vision_policy, DRAWN.model_copy(update={"history": "image"}))
     first = StepResult("You are in a room.\n\nYour task is to: put a mug in cabinet.")
     turn = Turn("go to cabinet 1", "go to cabinet 1", "You arrive at cabinet 1.", 0.0, True, 0, 0, 0)
-    (picture,) = context.shown((), (), first.observation, [turn], StepResult(turn.observation)).prompt.pictures
+    (picture,) = context.turn_prompt((), (), first.observation, [turn], StepResult(turn.observation)).prompt.pictures
     assert picture.text == f"{first.observation}\n> go to cabinet 1"
 
 

@@ -79,8 +79,7 @@ class Agent:
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        texts = tuple((skill.name, skill.description, skill.body, tuple(skill.tasks)) for skill in self.library.skills)
-        return self.model, texts, self.shown
+        return self.model, self.library.content_hash, self.shown
 
     def save(self, folder: Path) -> Path:
         """Write the agent as `agent.json` into `folder`: its model and skills by name, not their files.

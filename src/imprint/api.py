@@ -19,6 +19,7 @@ from imprint.jobs.train import run_name, train_run
 from imprint.measurement.conditions import WITH, WITHOUT, Condition
 from imprint.measurement.trials import trials_of
 from imprint.recipe import Recipe, load_recipe, parse_recipe
+from imprint.report.records import run_trials
 from imprint.runs.run import Run
 from imprint.security.vetting import Override, TrustConfig, vet
 from imprint.skills.library import load_library
@@ -132,4 +133,4 @@ def read_trials(run: str | Path) -> list[Trial]:
     Raises:
         CheckpointError: there is no run, or a line is damaged.
     """
-    return [Trial.from_record(row) for row in Run.open(run).rows("trials")]
+    return run_trials(Run.open(run))

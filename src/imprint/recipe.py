@@ -218,7 +218,10 @@ def _checked_sections(
     for key, value in values.items():
         name = aliases.get(key, key)
         if name not in known:
-            raise RecipeError("unknown key", where=where, key=key, hint=_near(key, [*Recipe.model_fields, *known]))
+            hint = _near(key, [*Recipe.model_fields, *known])
+            for method, reason in _installed(tuple(sys.path))[1].items():
+                hint += f" (the installed method {method!r} cannot be imported, and its keys are not known: {reason})"
+            raise RecipeError("unknown key", where=where, key=key, hint=hint)
         if name in found or (name != key and name in values):
             raise RecipeError(f"is the old name of {name!r}, which is given too", where=where, key=key, hint="keep one")
         if isinstance(value, known[name]):
@@ -230,12 +233,12 @@ def _checked_sections(
 
 def installed_methods() -> dict[str, Any]:
     """What is registered under `imprint.methods` and can be imported, by name (each a `methods.base.MethodSpec`)."""
-    return _installed(tuple(sys.path))
+    return _installed(tuple(sys.path))[0]
 
 
 @lru_cache(maxsize=8)
-def _installed(path: tuple[str, ...]) -> dict[str, Any]:
-    return plugins.load_all(METHODS)[0]
+def _installed(path: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    return plugins.load_all(METHODS)
 
 
 def method_sections() -> tuple[dict[str, type[BaseModel]], dict[str, str]]:

@@ -13,8 +13,6 @@ from imprint.commands.console import ALL, console, grid, say
 from imprint.commands.playing import play_conditions, playing
 from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
-from imprint.measurement.conditions import WITH, WITHOUT
-from imprint.measurement.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -52,6 +50,9 @@ def evaluate_adaptive(
     quiet: bool,
 ) -> None:
     """Play every way with every seed on the same tasks; print the table, and write the figures if asked for."""
+    from imprint.measurement.conditions import WITHOUT
+    from imprint.measurement.trials import evaluations, trials_of
+
     deciders = make_deciders(engine)
     learned = None if trained_run is None else without_skills(subject, trained_run)
     rows: list[Row] = []
@@ -110,6 +111,8 @@ def play_ways(
     engine: Engine, deciders: Mapping[str, SecondAttempt], tasks: Sequence[Task], seed: int, title: str, quiet: bool
 ) -> dict[str, list[Episode]]:
     """The episodes of each way but the last, in the order of `tasks`; what several ways need is played once."""
+    from imprint.measurement.conditions import WITH, WITHOUT
+
     engine.evaluator.forget()
     engine.evaluator.seed = seed
     played = play_conditions(engine, tasks, (WITH, WITHOUT), title, quiet)

@@ -14,7 +14,6 @@ from imprint.commands.console import EndpointUrl, Sets, Trusted, console, say, s
 from imprint.commands.playing import BOTH, REAL_SPLIT, conditions_of, on_games, play_conditions, spread
 from imprint.commands.seeds import check_seeds, evaluate_seeds
 from imprint.commands.subject import Subject, write_figures
-from imprint.measurement.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.types import Trial
@@ -108,6 +107,7 @@ def evaluate(
     _check_record(record, subject, games)
     check_adaptive(adaptive, trained_run, record=record, condition=condition != BOTH)
     from imprint.engine import make_engine
+    from imprint.measurement.trials import evaluations, trials_of
 
     engine = make_engine(subject.recipe, subject.model, subject.trust)
     chosen_split = split or ("test" if games is None else REAL_SPLIT)
@@ -183,6 +183,7 @@ def _check_record(record: bool, subject: Subject, games: Path | None) -> None:
 
 def _record(subject: Subject, trials: Sequence[Trial]) -> None:
     """Put the trials and their evaluations into the run, in place of those of an earlier `--record`."""
+    from imprint.measurement.trials import evaluations
     from imprint.runs.run import Run
 
     assert subject.run is not None

@@ -12,7 +12,6 @@ import typer
 from imprint.commands.console import Sets, Trusted, say
 from imprint.commands.skills import page
 from imprint.commands.subject import Subject
-from imprint.envs.stepping import settled
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -104,6 +103,8 @@ def choose_task(world: World, split: str, task_id: str | None, family: str | Non
 
 def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
     """A prompt until the episode ends or the player leaves."""
+    from imprint.envs.stepping import settled
+
     environment = world.environment()
     result = settled(environment.reset(task, seed))
     say(f"{task.id} ({task.category}), at most {world.max_turns} turns. {HELP}\n\n{result.observation}")

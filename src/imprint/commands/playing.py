@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from imprint.commands.console import say
 from imprint.errors import RecipeError
-from imprint.measurement.conditions import WITH, WITHOUT, Condition, only, ordered, safe_name
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
+    from imprint.measurement.conditions import Condition
     from imprint.skills.library import SkillLibrary
     from imprint.types import Episode, Task
 
@@ -54,6 +54,8 @@ def conditions_of(text: str, library: SkillLibrary) -> list[Condition]:
     Raises:
         RecipeError: a name is none of these, or is given twice.
     """
+    from imprint.measurement.conditions import WITH, WITHOUT, only, ordered, safe_name
+
     known = {WITH.name: WITH, WITHOUT.name: WITHOUT} | {name: only(safe_name(name), [name]) for name in library.names}
     names = [WITH.name, WITHOUT.name] if text == BOTH else [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in known]

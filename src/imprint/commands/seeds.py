@@ -12,7 +12,6 @@ from imprint.commands.console import ALL, column_order, console, grid, say, spel
 from imprint.commands.playing import parse_seeds, play_conditions
 from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
-from imprint.measurement.trials import evaluations, trials_of
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -52,6 +51,8 @@ def evaluate_seeds(
     quiet: bool,
 ) -> None:
     """Play every condition with every seed; print the table, and write the figures to `output` if given."""
+
+    from imprint.measurement.trials import evaluations, trials_of
 
     rows: list[Row] = []
     for seed in seeds:

@@ -68,7 +68,9 @@ def train(
 
 def print_result(run: Run) -> None:
     """The last test of a run, or its last validation if it has no test."""
-    rows = run.rows("evaluations")
+    from imprint.report.records import evaluation_rows
+
+    rows = evaluation_rows(run)
     splits = {row["split"] for row in rows}
     split = "test" if "test" in splits else "validation"
     rows = [row for row in rows if row["split"] == split]

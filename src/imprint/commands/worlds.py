@@ -11,7 +11,6 @@ import typer
 
 from imprint.commands import doctor
 from imprint.commands.console import console, grid, say
-from imprint.envs.stepping import settled
 from imprint.errors import ImprintError, RecipeError
 
 app = typer.Typer(
@@ -83,6 +82,8 @@ def show(
         for family in world.categories
     ]
     console().print(grid(f"{name}: {len(tasks)} tasks in {split}", ["family", "tasks", "the first"], rows))
+    from imprint.envs.stepping import settled
+
     say(f"\n{tasks[0].id} begins:\n\n{settled(world.environment().reset(tasks[0], 0)).observation}")
 
 

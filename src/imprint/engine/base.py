@@ -87,12 +87,16 @@ class Engine:
             context=self.token_context,
             meter=self.meter,
             draw=self.draw,
+            sync=self.sync,
         )
 
     @property
     def token_context(self) -> Context | None:
         """How episodes are rendered as tokens; None where they have none."""
         return None
+
+    def sync(self, learner: object) -> None:
+        """Tell the sampler that the learner has changed the weights."""
 
     def learner(self) -> Learner:
         """What changes the weights.

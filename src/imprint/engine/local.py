@@ -47,10 +47,13 @@ class LocalEngine(Engine):
         draws = recipe.context.draws
         self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype, pictures=draws)
         rollout = rollout_for(self.policy, self.world, recipe.context, recipe.rollout.batch)
-        self.context = rollout.context
+        self.sampler, self.context = rollout.sampler, rollout.context
         if isinstance(self.context, VisualContext):
             self.draw = self.context.renderer.pixels
         self._use(rollout, LINE if self.context.style == "plain" else ANSWER)
+
+    def sync(self, learner: object) -> None:
+        self.sampler.sync(learner)
 
     @property
     def token_context(self) -> Context:

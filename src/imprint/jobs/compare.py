@@ -26,6 +26,7 @@ from imprint.methods.base import check_method
 from imprint.recipe import EnvConfig, Recipe, load_recipe
 from imprint.report.compare_figure import compare_plot
 from imprint.report.compare_table import Grid, Row, comparison_tables
+from imprint.report.records import evaluation_rows
 from imprint.runs.run import Run, recipe_differences
 from imprint.runs.trust import overridden
 from imprint.security.vetting import Override, vet
@@ -134,7 +135,7 @@ def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
 def _rows_of(job: Job, split: str) -> list[Row]:
     last: dict[tuple[str, str], Row] = {}
     run = Run.open(job.folder)
-    for row in run.rows("evaluations"):
+    for row in evaluation_rows(run):
         if row.get("split") == split:
             last[row["family"], row["arm"]] = row  # a test that was played again counts once
     if split == TEST and not any(family == ALL for family, _ in last):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imprint.measurement.conditions import WITH, WITHOUT
+from imprint.report.records import evaluation_rows
 from imprint.runs.run import Run
 from imprint.support.files import read_jsonl
 from imprint.support.progress import Progress
@@ -90,7 +91,7 @@ def steps_done(job: Job) -> int:
 
 def games_played(job: Job) -> int:
     """1 if the job's final policy has played real games in both arms (`imprint eval --games --record`), else 0."""
-    arms = {row["arm"] for row in Run.open(job.folder).rows("evaluations") if row.get("split") == REAL}
+    arms = {row["arm"] for row in evaluation_rows(Run.open(job.folder)) if row.get("split") == REAL}
     return int({WITH.name, WITHOUT.name} <= arms)
 
 

@@ -109,6 +109,7 @@ class Workbench:
         context: how episodes are rendered under other conditions; None where the model is behind an endpoint.
         meter: what a served model was asked and what that costs.
         draw: gives restored pictures their pixels, where there are pictures.
+        sync: tells the sampler that the learner has changed the weights.
     """
 
     recipe: Recipe
@@ -123,6 +124,7 @@ class Workbench:
     context: Context | None = None
     meter: Meter | None = None
     draw: Draw | None = None
+    sync: Callable[[Learner], None] = lambda learner: None
 
     @cached_property
     def learner(self) -> Learner:

@@ -256,6 +256,7 @@ class Loop(Clock):
     def log(self, groups: Sequence[Group], numbers: Mapping[str, float], *, active: int = 0) -> None:
         """Count the step that is done, and log its numbers with what its episodes were like."""
         self.updates += 1
+        self.bench.sync(self.learner)
         self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
         described = rollout_metrics(groups, active=active, env_steps=self.env_steps)
         self.metrics.log(self.updates, {**described, **numbers})
@@ -264,6 +265,7 @@ class Loop(Clock):
     def log_extra(self, numbers: Mapping[str, float]) -> None:
         """Count a step without episodes that is done, and log its numbers."""
         self.updates += 1
+        self.bench.sync(self.learner)
         self.metrics.log(self.updates, {"env_steps": float(self.env_steps), **numbers})
         self._headline = ", ".join(f"{name.rpartition('/')[2]} {numbers[name]:.3g}" for name in sorted(numbers)[:2])
 

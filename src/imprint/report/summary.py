@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from imprint.errors import CheckpointError
 from imprint.measurement.conditions import NAME, WITH, WITHOUT, ordered
 from imprint.methods.weights.curriculum import CurriculumConfig, budget_at, stage_at
+from imprint.report.records import evaluation_rows
 from imprint.runs.run import Run
 from imprint.support.stats import wilson
 
@@ -104,7 +105,7 @@ class Summary:
         timings = [_number(row, "seconds") for row in run.rows("timings")]
         evaluations = {
             (e.step, e.split, e.arm, e.family): e
-            for row in run.rows("evaluations")
+            for row in evaluation_rows(run)
             if (e := _evaluation(row, run.record_path("evaluations"))) is not None
         }
         decisions = {
