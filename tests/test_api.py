@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import imprint
-import imprint.api
+import imprint.jobs.api
 from imprint.measurement.conditions import exemplars, only, ordered, safe_name, table
 from imprint.types import Exemplar, StopReason, Task, WorkedStep
 
@@ -22,7 +22,7 @@ def agent():
 
 
 def test_the_doctests_of_the_api_hold():
-    assert doctest.testmod(imprint.api).failed == 0
+    assert doctest.testmod(imprint.jobs.api).failed == 0
 
 
 def test_every_name_is_there_and_no_other():

@@ -198,7 +198,8 @@ FOLDERS = (
 )
 COMMANDS = ("train", "report", "play", "seeds", "adaptive")  # those that are the same in any world
 # The defaults of a recipe (world and skills of the demo), and the names of the commands (`search` serves any corpus).
-ALLOWED = ("recipe.py", "cli.py", "api.py")
+ALLOWED = ("recipe.py", "cli.py", "jobs/api.py")
+SHARED = ("imprint.envs.base", "imprint.envs.stepping")  # what all worlds have in common
 COMMON = {"search"}  # ordinary words: they name a world where they are all that a text says
 
 
@@ -211,8 +212,9 @@ def own_worlds() -> set[str]:
 def core() -> list[Path]:
     """The modules that serve any world."""
     assert all((PACKAGE / folder).is_dir() for folder in FOLDERS)  # a folder that has moved would not be checked
-    found = [path for path in PACKAGE.glob("*.py") if path.name not in ALLOWED]
+    found = list(PACKAGE.glob("*.py"))
     found += [path for folder in FOLDERS for path in (PACKAGE / folder).rglob("*.py")]
+    found = [path for path in found if path.relative_to(PACKAGE).as_posix() not in ALLOWED]
     return [*found, PACKAGE / "envs" / "base.py", *(PACKAGE / "commands" / f"{name}.py" for name in COMMANDS)]
 
 
@@ -230,7 +232,7 @@ def mentions(path: Path, worlds: set[str]) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom | ast.Import):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            words = " ".join(name for name in names if name.startswith("imprint.envs.") and name != "imprint.envs.base")
+            words = " ".join(name for name in names if name.startswith("imprint.envs.") and name not in SHARED)
             found += [f"{path.name}:{node.lineno}: imports {words}"] if words else []
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken:
             named = [node.value] if node.value in worlds else distinct.findall(node.value)
@@ -249,7 +251,7 @@ BELOW_METHODS = (
     *("support", "retrieval", "models", "skills", "security", "envs", "context", "rollout", "learning", "measurement"),
     "runs",
 )
-ABOVE = ("methods", "engine", "pretrain", "report", "jobs", "commands", "cli", "api")
+ABOVE = ("methods", "engine", "pretrain", "report", "jobs", "commands", "cli")
 WORDS = {"imprint"}  # the package's own name
 NAMED_ALIKE = {  # what has a method's name without being it
     "envs/household/random_rules.py": {"closed_book"},  # a lesson of the base policy

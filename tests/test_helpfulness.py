@@ -81,6 +81,6 @@ def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
     tasks = world.tasks("test")
     evidence = evaluator.evidence(tasks, ("red",), ("red",), "leave_one_out")
     pairs = evaluator.pairs(tasks, ("red",), ("red",), "leave_one_out")["red"]
-    assert [with_.task.category for with_, _ in pairs] == ["red"] * 4
+    assert [with_.family for with_, _ in pairs] == ["red"] * 4
     with_E, without_E = [a.success for a, _ in pairs], [b.success for _, b in pairs]
     assert evidence["red"] == helpfulness_from_pairs("red", with_E, without_E, "leave_one_out")

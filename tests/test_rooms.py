@@ -16,7 +16,7 @@ PACKAGE = Path(imprint.__file__).parent
 # Bottom to top: a room imports only from those before it, and from itself.
 ROOMS = (
     *("types", "errors", "support", "retrieval", "models", "skills", "security", "envs", "context", "rollout"),
-    *("learning", "measurement", "agent", "recipe", "runs", "methods", "engine", "pretrain", "report", "jobs", "api"),
+    *("learning", "measurement", "agent", "recipe", "runs", "methods", "engine", "pretrain", "report", "jobs"),
     *("commands", "cli", "__main__"),
 )
 TORCH_FREE = (

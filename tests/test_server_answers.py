@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imprint.errors import PolicyError, RecipeError
 from imprint.measurement.skill_value import skill_values
+from imprint.measurement.trials import trial_of
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.server import (
     ContextFullError,
@@ -23,7 +24,7 @@ from imprint.models.served.server import (
 from imprint.models.served.usage import Meter, Usage
 from imprint.recipe import load_recipe, parse_recipe, recipe_keys
 from imprint.runs.run import recipe_differences
-from imprint.types import Episode, StopReason, Task, Turn
+from imprint.types import Episode, StopReason, Task, Trial, Turn
 
 MESSAGES = [{"role": "user", "content": "x" * 10}]
 JSON = st.recursive(
@@ -209,16 +210,17 @@ def test_a_run_made_before_there_was_an_endpoint_goes_on():
     assert line == "endpoint.base_url: absent here, 'u' given"
 
 
-# --- what a skill is worth ---
+# --- the value of a skill ---
 
 
-def episode(family: str, success: bool, reads: list[int], said: int) -> Episode:
+def episode(family: str, success: bool, reads: list[int], said: int) -> Trial:
     turns = tuple(Turn("", "look", "", 0.0, True, read, n * said, (n + 1) * said) for n, read in enumerate(reads))
     stop = StopReason.SUCCESS if success else StopReason.TURN_LIMIT
-    return Episode(Task("t", family, "test"), 0, (), "", turns, success, stop)
+    made = Episode(Task("t", family, "test"), 0, (), "", turns, success, stop)
+    return trial_of(made, condition="any", split="test")
 
 
-def test_worth_by_hand():
+def test_skill_values_by_hand():
     pairs = [
         (episode("a", True, [100, 110], 3), episode("a", False, [60, 70, 80], 4)),
         (episode("b", True, [120], 5), episode("b", True, [80], 5)),

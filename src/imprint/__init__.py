@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imprint.agent import Agent, ModelRef
-    from imprint.api import load_agent, measure, read_trials, run_method
     from imprint.errors import ImprintError
+    from imprint.jobs.api import load_agent, measure, read_trials, run_method
     from imprint.measurement.conditions import WITH, WITHOUT, Condition
     from imprint.measurement.trials import Evaluation, evaluations, paired
     from imprint.recipe import Recipe, load_recipe
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "agent": ("Agent", "ModelRef"),
-    "api": ("load_agent", "measure", "read_trials", "run_method"),
+    "jobs.api": ("load_agent", "measure", "read_trials", "run_method"),
     "errors": ("ImprintError",),
     "measurement.conditions": ("WITH", "WITHOUT", "Condition"),
     "measurement.trials": ("Evaluation", "evaluations", "paired"),

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from imprint.context.shown import Shown
 from imprint.measurement.conditions import Condition
 from imprint.measurement.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
+from imprint.measurement.trials import trial_of
 from imprint.models.sampling import Sampling
 from imprint.rollout.base import Player, Request, derive_seed
 from imprint.skills.library import SkillLibrary
-from imprint.types import Episode, Task
+from imprint.types import Episode, Task, Trial
 
-__all__ = ["Evaluator", "Pair", "Progress"]
+__all__ = ["EVIDENCE", "Evaluator", "Pair", "Progress"]
 
 Progress = Callable[[int], None]
-Pair = tuple[Episode, Episode]  # under two conditions, on the same task with the same seed
+Pair = tuple[Trial, Trial]  # under two conditions, on the same task with the same seed
+EVIDENCE = "evidence"  # the split of trials that decide about a skill, and are no evaluation
 Key = tuple[str, object]  # a task's id, and what was shown
 
 
@@ -85,11 +87,21 @@ class Evaluator:
         kind: Kind,
         progress: Progress | None = None,
     ) -> dict[str, list[Pair]]:
-        """The episodes (with, without) of each skill of `names`, one pair for each of the tasks it serves."""
+        """The trials (with, without) of each skill of `names`, one pair for each of the tasks it serves."""
         wanted = self.wanted_pairs(tasks, active, names, kind)
         flat = [(task, shown) for group in wanted.values() for task, *both in group for shown in both]
         played = iter(self.play(flat, progress))
-        return {name: [(next(played), next(played)) for _ in group] for name, group in wanted.items()}
+        found: dict[str, list[Pair]] = {}
+        for name, group in wanted.items():
+            first, second = (condition.name for condition in compared(kind, active, name))
+            found[name] = [
+                (
+                    trial_of(next(played), condition=first, split=EVIDENCE),
+                    trial_of(next(played), condition=second, split=EVIDENCE),
+                )
+                for _ in group
+            ]
+        return found
 
     def wanted_pairs(
         self, tasks: Sequence[Task], active: Sequence[str], names: Sequence[str], kind: Kind

@@ -12,7 +12,7 @@ from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_fro
 from imprint.measurement.trials import ALL
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.usage import Usage
-from imprint.types import Episode
+from imprint.types import Trial
 
 Effect = Literal["helps", "hurts", "no evidence"]
 
@@ -54,32 +54,28 @@ def skill_values(
     """The value of each skill: in all, then by family if its pairs are of several."""
     found = []
     for name, both in pairs.items():
-        families = sorted({with_.task.category for with_, _ in both})
+        families = sorted({with_.family for with_, _ in both})
         for family in (ALL, *(families if len(families) > 1 else ())):
-            chosen = [pair for pair in both if family in (ALL, pair[0].task.category)]
+            chosen = [pair for pair in both if family in (ALL, pair[0].family)]
             found.append(_value(name, family, chosen, kind, prices))
     return found
 
 
 def _value(name: str, family: str, pairs: Sequence[Pair], kind: Kind, prices: EndpointConfig | None) -> SkillValue:
     evidence = helpfulness_from_pairs(name, [a.success for a, _ in pairs], [b.success for _, b in pairs], kind)
-    page = [a.turns[0].context_tokens - b.turns[0].context_tokens for a, b in pairs if a.turns and b.turns]
-    read = _mean([_read(a) - _read(b) for a, b in pairs])
+    text = [a.first_tokens - b.first_tokens for a, b in pairs if a.turns and b.turns]
+    read = _mean([a.context_tokens - b.context_tokens for a, b in pairs])
     answered = _mean([a.answered_tokens - b.answered_tokens for a, b in pairs])
-    return SkillValue(name, family, evidence, _mean(page), read, answered, _price(pairs, prices))
+    return SkillValue(name, family, evidence, _mean(text), read, answered, _price(pairs, prices))
 
 
 def _price(pairs: Sequence[Pair], prices: EndpointConfig | None) -> float | None:
-    def cost(episode: Episode) -> float | None:
-        usage = Usage(prompt_tokens=_read(episode), completion_tokens=episode.answered_tokens)
+    def cost(trial: Trial) -> float | None:
+        usage = Usage(prompt_tokens=trial.context_tokens, completion_tokens=trial.answered_tokens)
         return None if prices is None else usage.cost(prices)
 
     both = [(cost(a), cost(b)) for a, b in pairs]
     return _mean([a - b for a, b in both if a is not None and b is not None])
-
-
-def _read(episode: Episode) -> int:
-    return sum(turn.context_tokens for turn in episode.turns)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -28,9 +28,9 @@ from imprint.envs.base import goal_text
 from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import AdvantageOptions, Sample
 from imprint.measurement.conditions import Condition, ordered
-from imprint.measurement.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
+from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
 from imprint.measurement.training_metrics import rollout_metrics
-from imprint.measurement.trials import Evaluation, evaluations, trial_of, trials_of
+from imprint.measurement.trials import Evaluation, evaluations, trials_of
 from imprint.methods.base import Workbench
 from imprint.rollout.base import Request, derive_seed
 from imprint.runs.metrics import MetricsWriter
@@ -295,19 +295,8 @@ class Loop(Clock):
     def helpfulness(self, names: Sequence[str], active: Sequence[str], kind: Kind) -> dict[str, SkillEvidence]:
         """The helpfulness of each skill of `names` while `active` is in force, measured on the validation tasks."""
         pairs = self.bench.evaluator.pairs(self.validation_tasks, active, names, kind)
-        trials: dict[tuple[str, str], Trial] = {}
-        for name, both in pairs.items():
-            for condition, episodes in zip(compared(kind, active, name), zip(*both, strict=True), strict=False):
-                for episode in episodes:
-                    made = trial_of(
-                        episode,
-                        condition=condition.name,
-                        split="evidence",
-                        step=self.updates,
-                        env_steps=self.env_steps,
-                    )
-                    trials.setdefault((made.condition, made.task), made)
-        self.recorder.write(list(trials.values()))
+        played = {(one.condition, one.task): one for both in pairs.values() for pair in both for one in pair}
+        self.recorder.write([replace(trial, step=self.updates, env_steps=self.env_steps) for trial in played.values()])
         return {
             name: helpfulness_from_pairs(name, [a.success for a, _ in both], [b.success for _, b in both], kind)
             for name, both in pairs.items()

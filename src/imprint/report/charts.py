@@ -17,7 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from imprint.report.summary import Evaluation, Summary, families_of, pretty
+from imprint.report.summary import EvaluationRow, Summary, families_of, pretty
 
 __all__ = [
     "DARK",
@@ -194,7 +194,7 @@ def family_chart(summary: Summary) -> str | None:
         figure = Figure(figsize=(WIDTH, 0.6 + 0.62 * len(families)))
         axes = figure.subplots()
         hotspots: list[Hotspot] = []
-        points: list[tuple[float, float, Evaluation]] = []
+        points: list[tuple[float, float, EvaluationRow]] = []
         for row, family in enumerate(reversed(families)):
             for arm, offset in (("with", 0.16), ("without", -0.16)):
                 points += _dumbbell(axes, summary, family, arm, row + offset)
@@ -257,7 +257,7 @@ def training_chart(summary: Summary) -> str | None:
         return to_svg(figure, "Training curves")
 
 
-def _band(axes: Axes, curve: Sequence[Evaluation], arm: str) -> None:
+def _band(axes: Axes, curve: Sequence[EvaluationRow], arm: str) -> None:
     steps = [e.step for e in curve]
     lows, highs = [e.rate.low for e in curve], [e.rate.high for e in curve]
     colour = LIGHT[arm]
@@ -341,7 +341,9 @@ def _mark_withdrawals(axes: Axes, summary: Summary) -> list[tuple[int, str]]:
     return [(step, f"step {step}\n" + "\n".join(lines)) for step, lines in sorted(tips.items())]
 
 
-def _dumbbell(axes: Axes, summary: Summary, family: str, arm: str, y: float) -> list[tuple[float, float, Evaluation]]:
+def _dumbbell(
+    axes: Axes, summary: Summary, family: str, arm: str, y: float
+) -> list[tuple[float, float, EvaluationRow]]:
     headline = summary.headline(arm)
     if headline is None:
         return []
@@ -365,7 +367,7 @@ def _place(figure: Figure, axes: Axes, x: float, y: float) -> tuple[float, float
     return across * scale, (figure.get_figheight() * 72) - up * scale
 
 
-def _tip(e: Evaluation) -> str:
+def _tip(e: EvaluationRow) -> str:
     rate = e.rate
     lines = [
         f"step {e.step} · {NAMES.get(e.arm, e.arm)}" + ("" if e.family == "all" else f" · {pretty(e.family)}"),
@@ -375,7 +377,7 @@ def _tip(e: Evaluation) -> str:
     return "\n".join(lines + ([] if e.context_tokens is None else [f"{e.context_tokens:,.0f} tokens per turn"]))
 
 
-def _tokens(e: Evaluation) -> float:
+def _tokens(e: EvaluationRow) -> float:
     return e.context_tokens or 0.0
 
 

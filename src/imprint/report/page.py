@@ -22,7 +22,7 @@ from imprint import __version__
 from imprint.report import charts
 from imprint.report.compare_figure import compare_plot
 from imprint.report.pictures import Gallery
-from imprint.report.summary import Decision, Evaluation, Headline, Rate, Summary, pretty
+from imprint.report.summary import DecisionRow, EvaluationRow, Headline, Rate, Summary, pretty
 from imprint.runs.run import Run
 from imprint.runs.trust import trust_rows
 from imprint.support import files
@@ -172,7 +172,7 @@ def _spread(pairs: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [pairs[index] for index in sorted(index for _, index in ranked[:most])]
 
 
-def _sentence(heads: Mapping[str, Headline | None], real: Sequence[Evaluation]) -> str:
+def _sentence(heads: Mapping[str, Headline | None], real: Sequence[EvaluationRow]) -> str:
     """The result in a few plain sentences."""
     without, with_ = heads["without"], heads["with"]
     parts = []
@@ -264,7 +264,7 @@ def _carry(cell: dict[str, Any], skill: str, step: int) -> dict[str, Any]:
     return cell | {"sign": "unknown", "strong": False, "text": "", "mark": "", "tip": tip}
 
 
-def _cell(d: Decision, scale: float) -> dict[str, Any]:
+def _cell(d: DecisionRow, scale: float) -> dict[str, Any]:
     measured = d.helpfulness is not None
     value = d.helpfulness or 0.0
     lines = [f"{d.skill} · step {d.step}" + ("" if d.stage is None else f" · stage {d.stage}")]
@@ -293,7 +293,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in values.items() if isinstance(value, str | int)]
 
 
-def _last_by_family(summary: Summary) -> list[Evaluation]:
+def _last_by_family(summary: Summary) -> list[EvaluationRow]:
     last = {(e.split, e.arm): e.step for e in summary.evaluations}
     rows = [e for e in summary.evaluations if e.family != "all" and e.step == last[(e.split, e.arm)]]
     return sorted(rows, key=lambda e: (e.split, e.family, e.arm))
@@ -343,7 +343,7 @@ def _clip(value: object, most: int = MAX_TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"
 
 
-def _split(e: Evaluation) -> str:
+def _split(e: EvaluationRow) -> str:
     return "real test" if e.split == "real" else e.split
 
 

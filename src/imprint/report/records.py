@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from imprint.errors import CheckpointError
+from imprint.measurement.evaluate import EVIDENCE
 from imprint.measurement.trials import evaluations
 from imprint.runs.run import Run
 from imprint.types import Trial
-
-EVIDENCE = "evidence"  # the split of trials that were played to decide about a skill, and are no evaluation
 
 
 def run_trials(run: Run) -> list[Trial]:

@@ -17,7 +17,7 @@ from imprint.report.records import evaluation_rows
 from imprint.runs.run import Run
 from imprint.support.stats import wilson
 
-__all__ = ["Decision", "Evaluation", "Headline", "Rate", "Summary", "families_of"]
+__all__ = ["DecisionRow", "EvaluationRow", "Headline", "Rate", "Summary", "families_of"]
 
 SPLITS = ("test", "validation", "real")  # in the order in which a headline prefers them
 
@@ -43,7 +43,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationRow:
     """One row of evaluations.jsonl; `arm` is the condition, `context_tokens` the mean per turn (None: not recorded)."""
 
     step: int
@@ -57,7 +57,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DecisionRow:
     """One row of curriculum.jsonl: what became of one skill at one step, and why."""
 
     step: int
@@ -77,8 +77,8 @@ class Headline:
     """Start and end of one condition; `start` is of another split than `end` where that one has no earlier step."""
 
     arm: str
-    start: Evaluation | None
-    end: Evaluation
+    start: EvaluationRow | None
+    end: EvaluationRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class Summary:
     recipe: Mapping[str, Any]
     recipe_text: str
     metrics: tuple[Mapping[str, Any], ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
-    decisions: tuple[Decision, ...] = ()
+    evaluations: tuple[EvaluationRow, ...] = ()
+    decisions: tuple[DecisionRow, ...] = ()
     seconds: float | None = None
     episode_steps: tuple[int, ...] = field(default=())
     state: str = ""  # of the run: running, finished, interrupted, failed; empty if unknown
@@ -139,7 +139,7 @@ class Summary:
         name = self.condition(role)
         return f"{name} skills" if name in (WITH.name, WITHOUT.name) else name
 
-    def curve(self, split: str, role: str, family: str = "all") -> list[Evaluation]:
+    def curve(self, split: str, role: str, family: str = "all") -> list[EvaluationRow]:
         """The evaluations of one condition over the steps, oldest first."""
         name = self.condition(role)
         return [e for e in self.evaluations if (e.split, e.arm, e.family) == (split, name, family)]
@@ -165,7 +165,7 @@ class Summary:
         firsts = [c[0] for c in (chosen, *curves) if c[0].step < chosen[-1].step]
         return Headline(arm, firsts[0] if firsts else None, chosen[-1])
 
-    def rise(self, arm: str) -> tuple[Evaluation, Evaluation] | None:
+    def rise(self, arm: str) -> tuple[EvaluationRow, EvaluationRow] | None:
         """The first and the last evaluation of `arm` on one split, the headline's if it was measured twice."""
         curves = [curve for split in SPLITS if len(curve := self.curve(split, arm)) > 1]
         best = max(curves, key=lambda curve: curve[-1].step, default=None)
@@ -240,12 +240,12 @@ def pretty(family: str) -> str:
     return family.replace("_", " ")
 
 
-def families_of(evaluations: Iterable[Evaluation]) -> list[str]:
+def families_of(evaluations: Iterable[EvaluationRow]) -> list[str]:
     """The task families in `evaluations`, without "all", by name."""
     return sorted({e.family for e in evaluations} - {"all"})
 
 
-def _evaluation(row: Mapping[str, Any], where: Path) -> Evaluation | None:
+def _evaluation(row: Mapping[str, Any], where: Path) -> EvaluationRow | None:
     """None for a row of a family that had no episodes: it has no rate."""
     episodes, successes = _whole(row, "episodes", where), _whole(row, "successes", where)
     arm = _text(row, "arm", where)
@@ -258,7 +258,7 @@ def _evaluation(row: Mapping[str, Any], where: Path) -> Evaluation | None:
     if episodes == 0:
         return None
     env_steps = _number(row, "env_steps")
-    return Evaluation(
+    return EvaluationRow(
         step=_whole(row, "step", where),
         split=_text(row, "split", where),
         arm=arm,
@@ -270,10 +270,10 @@ def _evaluation(row: Mapping[str, Any], where: Path) -> Evaluation | None:
     )
 
 
-def _decision(row: Mapping[str, Any], where: Path) -> Decision:
+def _decision(row: Mapping[str, Any], where: Path) -> DecisionRow:
     stage, budget = _number(row, "stage"), _number(row, "budget")
     action = str(row.get("action", ""))
-    return Decision(
+    return DecisionRow(
         step=_whole(row, "step", where),
         stage=None if stage is None else int(stage),
         budget=None if budget is None else int(budget),
