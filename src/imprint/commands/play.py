@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imprint.skills.skill import Skill
     from imprint.types import Episode, Task
 
-HELP = "`?` lists what is possible now, `skills` shows the page, `quit` leaves."
+HELP = "`?` lists what is possible now, `skills` shows their text, `quit` leaves."
 
 
 def play(

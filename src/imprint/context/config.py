@@ -52,7 +52,7 @@ class ContextConfig(BaseModel):
     show_admissible: bool = Field(
         default=False, description="List the possible commands at every turn, as published prompts do (many tokens)."
     )
-    skills: Literal["text", "image"] = Field(default="text", description="How the pages of the skills are shown.")
+    skills: Literal["text", "image"] = Field(default="text", description="How the text of the skills is shown.")
     history: Literal["text", "image"] = Field(
         default="text",
         description="How the turns so far are shown. With an image anywhere, every turn has a prompt of its own.",
