@@ -248,6 +248,19 @@ def test_eval_measures_a_runs_newest_checkpoint(trained: tuple[Path, Path, str],
     assert figures["difference"]["n"] == 6
 
 
+def test_eval_takes_skills_as_conditions_and_sets_them_against_none(model: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, model, method="zero_shot")
+    options = ["--recipe", recipe, "--tasks", 6, "--quiet", "--json", tmp_path / "found.json"]
+    printed = call("eval", model, "--condition", "without, household-heat", *options).stdout
+    assert "household-heat - without: " in printed
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["arm"] for row in found["outcomes"] if row["family"] == "all"] == ["household-heat", "without"]
+    assert found["recipe"]["method"] == "zero_shot"
+    for wrong in ("with,with", "none", ""):
+        refused = call("eval", model, "--condition", wrong, *options, status=2).stderr
+        assert "--condition" in refused and "household-heat" in refused
+
+
 def test_eval_through_the_gate_shows_all_ways_side_by_side(
     model: Path, trained: tuple[Path, Path, str], tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def conditions_of(text: str, library: SkillLibrary) -> list[Condition]:
     Raises:
         RecipeError: a name is none of these, or is given twice.
     """
-    from imprint.measurement.conditions import WITH, WITHOUT, only, ordered, safe_name
+    from imprint.measurement.conditions import WITH, WITHOUT, only, safe_name
 
     known = {WITH.name: WITH, WITHOUT.name: WITHOUT} | {name: only(safe_name(name), [name]) for name in library.names}
     names = [WITH.name, WITHOUT.name] if text == BOTH else [name.strip() for name in text.split(",")]
@@ -65,7 +65,8 @@ def conditions_of(text: str, library: SkillLibrary) -> list[Condition]:
             key="--condition",
             hint=f"choose with, without or both, or of the skills: {', '.join(library.names)}",
         )
-    return ordered((known[name] for name in names), lambda one: one.name)
+    # `without` last: where there are two, the difference is what the other adds.
+    return sorted((known[name] for name in names), key=lambda one: one.name == WITHOUT.name)
 
 
 def play_conditions(

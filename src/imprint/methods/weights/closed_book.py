@@ -36,7 +36,7 @@ class Imitation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(default=6, ge=1, description="Passes over the kept episodes.")
+    epochs: int = Field(default=4, ge=1, description="Passes over the kept episodes.")
     batch: int = Field(default=128, ge=1, description="Episodes per optimizer step.")
 
 
