@@ -43,7 +43,7 @@ from imprint.learning.losses import GrpoLoss
 from imprint.learning.sample import episode_sample
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import LocalSampler
-from imprint.rollout.tokens import Rollout
+from imprint.rollout.tokens import TokenRollout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,11 +146,11 @@ def _fresh(policy: Policy, options: argparse.Namespace) -> Policy:
 
 
 class Ours:
-    """Imprint's side: `Rollout` and `Learner`, as the methods use them."""
+    """Imprint's side: `TokenRollout` and `Learner`, as the methods use them."""
 
     def __init__(self, setting: Setting, policy: Policy) -> None:
         self.setting = setting
-        self.rollout = Rollout(LocalSampler(policy), setting.world, Context(policy, ContextConfig()))
+        self.rollout = TokenRollout(LocalSampler(policy), setting.world, Context(policy, ContextConfig()))
         self.learner = Learner(policy, LearnerConfig(lr=LR), total_steps=1)
 
     def step(self) -> Parts:

@@ -27,7 +27,7 @@ from support.common import parser, repeat, report, seconds, spread, table
 
 from imprint.envs.household import tables
 from imprint.envs.household.documents import read_document, stored_id
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.expert import expert_command
 from imprint.envs.household.game import Game
 from imprint.envs.household.gamefile import game_file
@@ -161,7 +161,7 @@ def measure(games: Sequence[Game], options: argparse.Namespace) -> dict[str, Any
     work: dict[str, tuple[int, Callable[[], object]]] = {
         "plain": (steps, lambda: play(records, admissible=False)),
         "admissible": (steps, lambda: play(records, admissible=True)),
-        "resets": (len(games), lambda: [HouseholdEngine(game).reset() for game in games]),
+        "resets": (len(games), lambda: [GameEngine(game).reset() for game in games]),
         "first": (len(games), lambda: _first_resets(games)),
     }
     numbers: dict[str, Any] = {}
@@ -178,7 +178,7 @@ def measure(games: Sequence[Game], options: argparse.Namespace) -> dict[str, Any
 def record(game: Game, turns: int, seed: int) -> list[str]:
     """The commands of a player that follows the expert half of the time; the game may end before `turns`."""
     dice = random.Random(seed)
-    engine = HouseholdEngine(game)
+    engine = GameEngine(game)
     commands: list[str] = []
     while not engine.won and len(commands) < turns:
         command = expert_command(engine, dice) if dice.random() < 0.5 else None
@@ -190,7 +190,7 @@ def record(game: Game, turns: int, seed: int) -> list[str]:
 def play(records: Sequence[tuple[Game, list[str]]], *, admissible: bool) -> None:
     """Play every recorded game through."""
     for game, commands in records:
-        engine = HouseholdEngine(game, with_admissible=admissible)
+        engine = GameEngine(game, with_admissible=admissible)
         engine.reset()
         for command in commands:
             engine.step(command)
@@ -199,7 +199,7 @@ def play(records: Sequence[tuple[Game, list[str]]], *, admissible: bool) -> None
 def _first_resets(games: Sequence[Game]) -> None:
     tables._cache.clear()  # as for games that were never played
     for game in games:
-        HouseholdEngine(game).reset()
+        GameEngine(game).reset()
 
 
 def memory(records: Sequence[tuple[Game, list[str]]]) -> tuple[float, float]:
@@ -211,7 +211,7 @@ def memory(records: Sequence[tuple[Game, list[str]]]) -> tuple[float, float]:
     shared = tracemalloc.get_traced_memory()[0]
     live = []
     for game, commands in records:
-        live.append(HouseholdEngine(game))
+        live.append(GameEngine(game))
         for command in commands:
             live[-1].step(command)
     both = tracemalloc.get_traced_memory()[0]

@@ -38,7 +38,7 @@ from imprint.models.local import sampler as local
 from imprint.models.local.cache import RowCache
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import LocalSampler, Prompt, Sampling
-from imprint.rollout.tokens import Request, Rollout, derive_seed
+from imprint.rollout.tokens import Request, TokenRollout, derive_seed
 from imprint.skills.library import load_library
 from imprint.types import Episode
 
@@ -94,7 +94,7 @@ class Step:
         world = HouseholdWorld(train=options.tasks, max_turns=options.turns)
         self.policy = policy
         self.weights = copy.deepcopy(policy.model.state_dict())
-        self.rollout = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig()))
+        self.rollout = TokenRollout(LocalSampler(policy), world, Context(policy, ContextConfig()))
         self.sampling = Sampling(1.0, options.new_tokens)
         self.config = LearnerConfig(micro_tokens=options.micro_tokens)
         self.group = options.group

@@ -14,7 +14,7 @@ from imprint.methods.base import Workbench, make_method
 from imprint.models.local.sampler import LocalSampler
 from imprint.models.sampling import Sampling
 from imprint.recipe import parse_recipe
-from imprint.rollout.tokens import Rollout
+from imprint.rollout.tokens import TokenRollout
 from imprint.runs.run import Run
 from imprint.skills.library import SkillLibrary
 from imprint.skills.skill import Skill
@@ -41,7 +41,7 @@ class Bench:
         self.recipe = parse_recipe({"name": "t", **values})
         self.world, self.policy = world or DoorWorld(), policy or tiny_policy()
         self.context = Context(self.policy, ContextConfig(style="plain"))
-        self.rollout = Rollout(LocalSampler(self.policy), self.world, self.context)
+        self.rollout = TokenRollout(LocalSampler(self.policy), self.world, self.context)
         self.asked = []
         play = self.rollout.play
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from imprint.cli import app
 from imprint.measurement.evaluate import Evaluator
 from imprint.models.local.sampler import LocalSampler
-from imprint.rollout.tokens import Rollout
+from imprint.rollout.tokens import TokenRollout
 from imprint.skills.library import load_library
 from tiny import tiny_policy
 
@@ -43,13 +43,13 @@ def test_every_skill_is_measured_and_no_episode_is_played_twice(
     }
     (tmp_path / "local.yaml").write_text(yaml.safe_dump(recipe))
     played: list[Any] = []
-    play = Rollout.play
+    play = TokenRollout.play
 
-    def counted(self: Rollout, requests: Any, *more: Any) -> Any:
+    def counted(self: TokenRollout, requests: Any, *more: Any) -> Any:
         played.extend((one.task.id, one.seed, *(skill.name for skill in one.skills)) for one in requests)
         return play(self, requests, *more)
 
-    monkeypatch.setattr(Rollout, "play", counted)
+    monkeypatch.setattr(TokenRollout, "play", counted)
     output = tmp_path / "worth.json"
     options = ["--recipe", tmp_path / "local.yaml", "--kind", kind, "--seeds", "0,5", "--json", output, "--quiet"]
     arguments = ["skills", "helpfulness", tmp_path / "model", *options]
@@ -76,7 +76,7 @@ def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
 
     policy, world = tiny_policy(), DoorWorld()
     library = SkillLibrary([Skill("red", "Red.", "open the red door", metadata={"tasks": "red"})])
-    rollout = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")))
+    rollout = TokenRollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")))
     evaluator = Evaluator(rollout, library, Sampling(1.0, 4), 0)
     tasks = world.tasks("test")
     evidence = evaluator.evidence(tasks, ("red",), ("red",), "leave_one_out")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imprint.envs.household.engine import WELCOME, HouseholdEngine
+from imprint.envs.household.engine import WELCOME, GameEngine
 from imprint.envs.household.expert import expert_command, solve
 from imprint.envs.household.game import Game, Goal, Object, Receptacle, Rules
 from imprint.errors import GameError
@@ -60,7 +60,7 @@ INTRO = (
 )
 
 
-def play(engine: HouseholdEngine, *commands: str) -> str:
+def play(engine: GameEngine, *commands: str) -> str:
     """Give the commands, all of which must be possible; returns the last answer."""
     for command in commands:
         assert command in engine.admissible(), command
@@ -69,14 +69,14 @@ def play(engine: HouseholdEngine, *commands: str) -> str:
     return result.observation
 
 
-def at(*commands: str, game: Game = KITCHEN) -> HouseholdEngine:
-    engine = HouseholdEngine(game)
+def at(*commands: str, game: Game = KITCHEN) -> GameEngine:
+    engine = GameEngine(game)
     if commands:
         play(engine, *commands)
     return engine
 
 
-def refused(engine: HouseholdEngine, command: str) -> bool:
+def refused(engine: GameEngine, command: str) -> bool:
     before = engine.admissible()
     result = engine.step(command)
     assert before == engine.admissible()
@@ -91,7 +91,7 @@ def refused(engine: HouseholdEngine, command: str) -> bool:
 
 
 def test_intro_lists_all_receptacles_and_has_an_optional_banner() -> None:
-    engine = HouseholdEngine(KITCHEN)
+    engine = GameEngine(KITCHEN)
     assert engine.reset().observation == INTRO
     assert engine.full_intro == WELCOME + INTRO == "-= Welcome to TextWorld, ALFRED! =-\n\n" + INTRO
 
@@ -270,7 +270,7 @@ def test_help_has_no_leading_newline() -> None:
 
 
 def test_things_without_a_place_never_appear() -> None:
-    engine = HouseholdEngine(KITCHEN, with_admissible=True)
+    engine = GameEngine(KITCHEN, with_admissible=True)
     texts, rng, result = [], random.Random(0), engine.reset()
     for _ in range(300):
         result = engine.step(rng.choice(result.admissible))
@@ -323,7 +323,7 @@ def test_light_needs_the_thing_in_hand_at_the_lamp(lamp_first: bool) -> None:
 
 
 def test_turn_limit_truncates_and_counts_what_is_not_understood() -> None:
-    engine = HouseholdEngine(KITCHEN, max_turns=2)
+    engine = GameEngine(KITCHEN, max_turns=2)
     assert not engine.step("dance").truncated
     result = engine.step("look")
     assert result.truncated and not result.terminated and engine.turn == 2
@@ -347,8 +347,8 @@ def test_a_copy_goes_its_own_way() -> None:
 
 
 def test_admissible_on_request_only() -> None:
-    assert HouseholdEngine(KITCHEN).reset().admissible == ()
-    engine = HouseholdEngine(KITCHEN, with_admissible=True)
+    assert GameEngine(KITCHEN).reset().admissible == ()
+    engine = GameEngine(KITCHEN, with_admissible=True)
     assert engine.reset().admissible == engine.admissible() == tuple(sorted(engine.admissible()))
     assert {"help", "inventory", "look", "go to toaster 1"} <= set(engine.admissible())
 
@@ -356,9 +356,9 @@ def test_admissible_on_request_only() -> None:
 def test_games_that_do_not_fit_together_are_refused() -> None:
     lost = Object("Pan_bar_1", "Pan", "Shelf_bar_9", "loc_a")
     with pytest.raises(GameError, match=r"test/kitchen.*Pan_bar_1 is in Shelf_bar_9"):
-        HouseholdEngine(replace(KITCHEN, objects=(*OBJECTS, lost)))
+        GameEngine(replace(KITCHEN, objects=(*OBJECTS, lost)))
     with pytest.raises(GameError, match="same id"):
-        HouseholdEngine(replace(KITCHEN, objects=(*OBJECTS, OBJECTS[0])))
+        GameEngine(replace(KITCHEN, objects=(*OBJECTS, OBJECTS[0])))
 
 
 # --- properties ---
@@ -366,7 +366,7 @@ def test_games_that_do_not_fit_together_are_refused() -> None:
 
 @given(st.lists(st.integers(0, 10_000), max_size=60))
 def test_admissible_commands_are_valid_and_repeatable(choices: list[int]) -> None:
-    engine, twin = HouseholdEngine(KITCHEN), HouseholdEngine(KITCHEN)
+    engine, twin = GameEngine(KITCHEN), GameEngine(KITCHEN)
     for choice in choices:
         commands = engine.admissible()
         command = commands[choice % len(commands)]
@@ -379,7 +379,7 @@ def test_admissible_commands_are_valid_and_repeatable(choices: list[int]) -> Non
 @given(st.lists(st.integers(0, 10_000), max_size=20))
 def test_whatever_is_not_admissible_is_refused(choices: list[int]) -> None:
     """Of all well-formed commands, exactly the admissible ones are understood."""
-    engine = HouseholdEngine(KITCHEN)
+    engine = GameEngine(KITCHEN)
     for choice in choices:
         commands = engine.admissible()
         engine.step(commands[choice % len(commands)])
@@ -426,7 +426,7 @@ def test_expert_wins_from_any_state(choices: list[int], kind: int, seed: int) ->
         Goal("Spoon", toggle_type="DeskLamp"),
         Goal("Apple", "CounterTop", require=frozenset({"cleanable", "isclean"})),
     )[kind]
-    engine = HouseholdEngine(replace(KITCHEN, goal=goal))
+    engine = GameEngine(replace(KITCHEN, goal=goal))
     for choice in choices:
         commands = engine.admissible()
         engine.step(commands[choice % len(commands)])
@@ -443,15 +443,15 @@ def test_expert_says_when_there_is_no_way() -> None:
         Goal("Apple", toggle_type="FloorLamp"),
         Goal("Knife", "Cabinet", require=frozenset({"isclean"})),
     ):
-        engine = HouseholdEngine(replace(KITCHEN, goal=goal))
+        engine = GameEngine(replace(KITCHEN, goal=goal))
         solve(engine)
         assert not engine.won and expert_command(engine) is None
 
 
 def test_speed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for with_admissible in (False, True):
-        engine, rng = HouseholdEngine(KITCHEN, with_admissible=with_admissible), random.Random(0)
-        commands = HouseholdEngine(KITCHEN, with_admissible=True).reset().admissible
+        engine, rng = GameEngine(KITCHEN, with_admissible=with_admissible), random.Random(0)
+        commands = GameEngine(KITCHEN, with_admissible=True).reset().admissible
         start = time.perf_counter()
         for _ in range(2000):
             result = engine.step(rng.choice(commands))

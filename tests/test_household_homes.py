@@ -16,7 +16,7 @@ import pytest
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.catalog import CONTAINS
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.homes import _rake
 from imprint.envs.household.maker import MakerConfig, game_file, goal_of, make_game
@@ -162,7 +162,7 @@ def test_a_sink_that_is_a_thing_is_declared_as_one() -> None:
     game = next(game for game in homes() if any(o.type == "Sink" for o in game.objects))
     problem = game_file(game)["pddl_problem"]
     assert "SinkType - otype" in problem and "SinkType - rtype" not in problem
-    engine = HouseholdEngine(game)
+    engine = GameEngine(game)
     for command in game.walkthrough:
         engine.step(command)
     assert engine.won

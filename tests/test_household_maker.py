@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.catalog import AFFORDANCES, CONTAINS, OPENABLE, ROOMS
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game, Rules
 from imprint.envs.household.maker import (
@@ -48,7 +48,7 @@ def portable(game: Game) -> list[str]:
 @pytest.mark.parametrize("size", SIZES)
 def test_the_stored_walkthrough_wins_and_not_before_its_end(size: str) -> None:
     for game in sample(size):
-        engine = HouseholdEngine(game)
+        engine = GameEngine(game)
         assert 0 < len(game.walkthrough) <= 20, game.id
         for command in game.walkthrough:
             assert not engine.won, game.id
@@ -59,10 +59,10 @@ def test_the_stored_walkthrough_wins_and_not_before_its_end(size: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_the_goal_is_not_true_at_the_start(size: str) -> None:
     for game in sample(size):
-        engine = HouseholdEngine(game)
+        engine = GameEngine(game)
         engine.reset()
         assert not engine.step("inventory").success, game.id
-        assert len(solve(HouseholdEngine(game))) == len(game.walkthrough), game.id
+        assert len(solve(GameEngine(game))) == len(game.walkthrough), game.id
 
 
 @given(
@@ -76,7 +76,7 @@ def test_any_game_is_deterministic_solvable_and_well_formed(split: str, index: i
     config = MakerConfig(seed=seed, size=size)
     game = make_game(split, index, config)
     assert make_game(split, index, config) == game
-    engine = HouseholdEngine(game)
+    engine = GameEngine(game)
     assert solve(engine) and engine.won
     well_formed(game)
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game, Goal, Object, Receptacle, Rules
 from imprint.envs.household.pddl import load_game, load_rows, load_template, parse_game
@@ -60,7 +60,7 @@ def test_a_document_is_read_from_what_it_says() -> None:
     egg = Object("Egg_bar_1", "Egg", "Stove_bar_1", "loc_1", frozenset({"pickupable", "heatable"}))
     assert game.objects[0] == replace(egg, also_in=("Box_bar_1",), also_at=("loc_2",))
     assert [thing.id for thing in game.objects] == ["Egg_bar_1", "Egg_bar_2"]  # no fact mentions the third
-    assert HouseholdEngine(game).reset().observation.startswith("You are facing the box 1. Next to it")
+    assert GameEngine(game).reset().observation.startswith("You are facing the box 1. Next to it")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def check_games(games: Iterable[Game]) -> tuple[int, float]:
     """All are won by their walkthrough and by the expert; returns how many and the expert's mean steps."""
     count = steps = 0
     for game in games:
-        engine = HouseholdEngine(game)
+        engine = GameEngine(game)
         assert all(engine.step(command).valid for command in game.walkthrough), game.id
         assert engine.won and game.walkthrough, game.id
         assert game.family in FAMILIES and game.id.split("/")[1].startswith(game.family), game.id
@@ -185,7 +185,7 @@ def test_all_train_games(alfworld_data: Path) -> None:
 def test_real_games_understand_exactly_what_they_offer(alfworld_data: Path) -> None:
     rng = random.Random(0)
     for path in seen_games(alfworld_data)[::20]:
-        engine = HouseholdEngine(load_game(path), with_admissible=True)
+        engine = GameEngine(load_game(path), with_admissible=True)
         commands = engine.reset().admissible
         seen = set(commands)
         for _ in range(60):

@@ -12,7 +12,7 @@ from bench import LIBRARY, Bench
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.envs.base import TeachingWorld
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.world import HouseholdWorld
 from imprint.errors import PolicyError, RecipeError
@@ -83,7 +83,7 @@ def test_a_game_of_another_grammar_is_solved_in_its_own_words(household):
     exemplar = work_out(task, game, 24)
     assert exemplar is not None and exemplar.steps[-1].command.startswith("put ")
     assert " in/on " in exemplar.steps[-1].command
-    engine = HouseholdEngine(game, max_turns=24)
+    engine = GameEngine(game, max_turns=24)
     engine.reset()
     assert [engine.step(step.command).success for step in exemplar.steps][-1]
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.orders import MOST, carry_out_orders
 from imprint.envs.household.pddl import load_game
 from imprint.envs.household.random_rules import (
@@ -139,7 +139,7 @@ def test_the_scripted_teacher_solves_every_published_game(alfworld_data):
         game = load_game(file)
         treatments = (REAL[game.family],) if game.family in REAL else ()
         recipe = TaskRecipe(treatments, game.goal.count, game.goal.toggle_type)
-        engine = HouseholdEngine(game, max_turns=100)
+        engine = GameEngine(game, max_turns=100)
         result = engine.reset()
         target = game.goal.target_type
         teacher = ScriptedTeacher(

@@ -16,7 +16,7 @@ from imprint.learning.scoring import micro_batches, score
 from imprint.models.local import sampler as local
 from imprint.models.local.attention import _weigh
 from imprint.models.local.sampler import LocalSampler, LocalSession, Prompt, Sampling, draw
-from imprint.rollout.tokens import Request, Rollout, derive_seed
+from imprint.rollout.tokens import Request, TokenRollout, derive_seed
 from imprint.skills.skill import Skill
 from imprint.types import Episode, StopReason
 from tiny import DoorWorld, tiny_policy
@@ -40,7 +40,7 @@ def policy():
 
 def play(policy, count=6, temperature=1.0, batch=256, max_new_tokens=6) -> list[Episode]:
     world = DoorWorld()
-    rollout = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")), batch=batch)
+    rollout = TokenRollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")), batch=batch)
     requests = [
         Request(task, derive_seed("test", index), (PAGE,) if index % 2 else ())
         for index, task in enumerate(world.tasks("train")[:count])
@@ -217,7 +217,7 @@ def test_the_published_answer_format(response, expected):
 def test_the_published_penalty_is_for_the_format_alone():
     """An impossible command in the right format costs nothing with `invalid: format`."""
     policy = tiny_policy()
-    episode = Rollout(LocalSampler(policy), DoorWorld(), Context(policy, ContextConfig(style="plain"))).play(
+    episode = TokenRollout(LocalSampler(policy), DoorWorld(), Context(policy, ContextConfig(style="plain"))).play(
         [Request(DoorWorld().tasks("train")[0], 1)], Sampling(1.0, 4)
     )[0]
     assert all(turn.valid <= turn.well_formed for turn in episode.turns)

@@ -13,7 +13,7 @@ from imprint.envs.stepping import settled, settled_all
 from imprint.models.local.sampler import LocalSampler
 from imprint.models.sampling import Sampling
 from imprint.rollout.base import Request
-from imprint.rollout.tokens import Rollout
+from imprint.rollout.tokens import TokenRollout
 from imprint.types import StepResult
 from tiny import DoorEnvironment, DoorWorld, tiny_policy
 
@@ -57,7 +57,7 @@ class AsyncEnvironment(DoorEnvironment):
 
 def played(world):
     policy = tiny_policy()
-    rollout = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")))
+    rollout = TokenRollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")))
     tasks = world.tasks("test")
     return rollout.play([Request(task, 3, LIBRARY.serving(task.category)) for task in tasks], Sampling(1.0, 6))
 

@@ -23,7 +23,7 @@ from imprint.models.local.sampler import LocalSampler, Sampling
 from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.recipe import parse_recipe
-from imprint.rollout.tokens import Request, Rollout
+from imprint.rollout.tokens import Request, TokenRollout
 from imprint.skills.library import load_library
 from imprint.types import StopReason
 
@@ -107,7 +107,7 @@ def test_a_served_model_and_the_same_model_here_read_and_say_the_same(
     episodes = engine.rollout.play(requests, sampling)
     assert [episode.stop for episode in episodes] == [StopReason.TURN_LIMIT] * 6
     world = HouseholdWorld(**OPTIONS)
-    here = Rollout(LocalSampler(policy), world, Context(policy, ContextConfig())).play(requests, sampling)
+    here = TokenRollout(LocalSampler(policy), world, Context(policy, ContextConfig())).play(requests, sampling)
     for there, local in zip(episodes, here, strict=True):
         first, other = there.turns[0], local.turns[0]
         assert first.context_tokens == other.context_tokens == len(local.prompt_ids)

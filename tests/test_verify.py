@@ -23,7 +23,7 @@ from imprint.envs.base import Environment, make_world
 from imprint.envs.household import engine as engine_module
 from imprint.envs.household import reference
 from imprint.envs.household.documents import complete, find_games, read_document
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.game import Game, Goal, Object
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game, write_games
@@ -53,8 +53,8 @@ def theirs() -> ReferenceEngine:
 # --- what is walked, without the reference engine ---
 
 
-def explore(game: Game, seed: int, turns: int = 20) -> tuple[HouseholdEngine, list[tuple[str, bool]]]:
-    engine = HouseholdEngine(game, max_turns=MAX_TURNS)
+def explore(game: Game, seed: int, turns: int = 20) -> tuple[GameEngine, list[tuple[str, bool]]]:
+    engine = GameEngine(game, max_turns=MAX_TURNS)
     walker = Walker(engine, seed, turns)
     played: list[tuple[str, bool]] = []
     done = False
@@ -185,7 +185,7 @@ def test_an_unknown_engine_is_refused() -> None:
 
 def agree(name: str, document: dict[str, Any], theirs: ReferenceEngine, *commands: str) -> StepResult:
     """Give both the same commands; returns what the last one brought about."""
-    ours = HouseholdEngine(parse_game(document, name), with_admissible=True, max_turns=MAX_TURNS)
+    ours = GameEngine(parse_game(document, name), with_admissible=True, max_turns=MAX_TURNS)
     theirs.load(document, name)
     mine, other = ours.reset(), theirs.reset()
     assert mine == other and ours.full_intro == theirs.full_intro

@@ -48,7 +48,7 @@ from imprint.pretrain.vision_model import add_vision
 from imprint.recipe import Recipe
 from imprint.report.page import write_report
 from imprint.rollout.base import Request
-from imprint.rollout.pictures import VisualRollout
+from imprint.rollout.pictures import PictureRollout
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
 from imprint.types import Picture, StepResult, Turn
@@ -344,11 +344,11 @@ def test_it_is_played_and_learned_as_one_sequence(folder, tmp_path):
         context=DRAWN,
     )
     engine = make_engine(recipe)
-    assert not isinstance(engine.rollout, VisualRollout)
+    assert not isinstance(engine.rollout, PictureRollout)
     tasks = engine.tasks("train", 2)
     requests = [Request(task, 0, engine.library.serving(task.category)) for task in tasks]
     episodes = engine.rollout.play([*requests, Request(tasks[0], 0)], Sampling(1.0, 12))
-    turned = VisualRollout(LocalSampler(engine.policy), engine.world, engine.context).play(requests, Sampling(1.0, 12))
+    turned = PictureRollout(LocalSampler(engine.policy), engine.world, engine.context).play(requests, Sampling(1.0, 12))
     for episode in episodes:
         (sample,) = episode_samples(episode, [1.0] * len(episode.turns))
         with torch.no_grad():

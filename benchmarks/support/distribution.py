@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 import numpy as np
 
 from imprint.envs.household.catalog import CONTAINS, LAMPS, OPENABLE, SITES
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.room_statistics import kind_of
@@ -157,7 +157,7 @@ def walkthrough_verbs(game: Game) -> Counts:
 
 def expert_length(game: Game) -> Counts:
     """Commands of the scripted expert: the stored ones of real games are a planner's, sometimes shorter."""
-    yield len(solve(HouseholdEngine(game)))
+    yield len(solve(GameEngine(game)))
 
 
 def place_numbers(game: Game) -> Counts:

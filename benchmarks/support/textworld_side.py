@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.pddl import parse_game
 from imprint.envs.household.reference import ReferenceEngine
 
@@ -71,7 +71,7 @@ def _our_steps(records: Sequence[Record], least: float) -> float:
     games = [(parse_game(document, name), commands) for name, document, commands in records]
     took, steps = 0.0, 0
     while took < least:
-        engines = [HouseholdEngine(game, with_admissible=True) for game, _ in games]
+        engines = [GameEngine(game, with_admissible=True) for game, _ in games]
         start = CLOCK()
         for engine, (_, commands) in zip(engines, games, strict=True):
             for command in commands:
@@ -93,7 +93,7 @@ def _our_resets(records: Sequence[Record], least: float) -> float:
     start, resets = CLOCK(), 0
     while CLOCK() - start < least:
         for game in games:
-            HouseholdEngine(game, with_admissible=True).reset()
+            GameEngine(game, with_admissible=True).reset()
         resets += len(games)
     return (CLOCK() - start) / resets
 
@@ -115,7 +115,7 @@ def _our_first(records: Sequence[Record], least: float) -> float:
     start, resets = CLOCK(), 0
     while CLOCK() - start < least:
         for name, text in texts:
-            engine = HouseholdEngine(parse_game(json.loads(text), name), with_admissible=True)
+            engine = GameEngine(parse_game(json.loads(text), name), with_admissible=True)
             engine.reset()
         resets += len(texts)
     return (CLOCK() - start) / resets
@@ -166,7 +166,7 @@ def _our_memory(records: Sequence[Record]) -> float | None:
     tracemalloc.start()
     live = []
     for name, document, commands in records:
-        live.append(HouseholdEngine(parse_game(document, name)))
+        live.append(GameEngine(parse_game(document, name)))
         for command in commands:
             live[-1].step(command)
     size = tracemalloc.get_traced_memory()[0]

@@ -17,7 +17,7 @@ from imprint.methods.base import Learner, Workbench, measuring_methods
 from imprint.models.sampling import Sampling
 from imprint.models.served.usage import Meter
 from imprint.recipe import Recipe
-from imprint.rollout.base import Player
+from imprint.rollout.base import Rollout
 from imprint.security.vetting import Override, vet
 from imprint.skills.library import SkillLibrary, load_library
 from imprint.types import Draw, Task
@@ -43,7 +43,7 @@ class Engine:
         agent: the recipe's model with its library, which shows all skills.
     """
 
-    rollout: Player
+    rollout: Rollout
     sampling: Sampling
     evaluator: Evaluator
     meter: Meter | None = None
@@ -65,7 +65,7 @@ class Engine:
         endpoint = None if recipe.endpoint is None else recipe.endpoint.base_url
         self.agent = Agent(ModelRef(str(model or recipe.model), endpoint=endpoint), self.library, WITH, recipe.skills)
 
-    def _use(self, rollout: Player, longest: int) -> None:
+    def _use(self, rollout: Rollout, longest: int) -> None:
         """Let `rollout` play, for training and for evaluation; answers have at most `longest` tokens by default."""
         recipe, limit = self.recipe, self.recipe.rollout.max_new_tokens or longest
         self.rollout = rollout

@@ -16,8 +16,8 @@ from imprint.learning.learner import Learner
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import LocalSampler
 from imprint.recipe import Recipe
-from imprint.rollout.pictures import VisualRollout
-from imprint.rollout.tokens import Rollout
+from imprint.rollout.pictures import PictureRollout
+from imprint.rollout.tokens import TokenRollout
 from imprint.security.vetting import Override
 from imprint.skills.library import SkillLibrary
 
@@ -75,10 +75,10 @@ class LocalEngine(Engine):
         return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature)
 
 
-def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> Rollout:
+def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> TokenRollout:
     """The rollout that a context asks for, with the context itself."""
     sampler = LocalSampler(policy)
     if not config.draws:
-        return Rollout(sampler, world, Context(policy, config, *own_format(world)), batch=batch)
+        return TokenRollout(sampler, world, Context(policy, config, *own_format(world)), batch=batch)
     visual = VisualContext(policy, config, *own_format(world), goal_of(world))
-    return (Rollout if visual.grows else VisualRollout)(sampler, world, visual, batch=batch)
+    return (TokenRollout if visual.grows else PictureRollout)(sampler, world, visual, batch=batch)

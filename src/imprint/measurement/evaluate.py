@@ -12,7 +12,7 @@ from imprint.measurement.conditions import Condition
 from imprint.measurement.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
 from imprint.measurement.trials import trial_of
 from imprint.models.sampling import Sampling
-from imprint.rollout.base import Player, Request, derive_seed
+from imprint.rollout.base import Request, Rollout, derive_seed
 from imprint.skills.library import SkillLibrary
 from imprint.types import Episode, Task, Trial
 
@@ -32,7 +32,7 @@ class Evaluator:
             differs between two evaluations is the policy and what is shown.
     """
 
-    def __init__(self, rollout: Player, library: SkillLibrary, sampling: Sampling, seed: int) -> None:
+    def __init__(self, rollout: Rollout, library: SkillLibrary, sampling: Sampling, seed: int) -> None:
         self.rollout = rollout
         self.library = library
         self.sampling = sampling

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from imprint.models.sampling import Sampling
     from imprint.models.served.usage import Meter
     from imprint.recipe import Recipe
-    from imprint.rollout.base import Player
+    from imprint.rollout.base import Rollout
     from imprint.runs.run import Run
     from imprint.support.progress import Progress
     from imprint.types import Draw, Task
@@ -114,7 +114,7 @@ class Workbench:
 
     recipe: Recipe
     world: World
-    rollout: Player
+    rollout: Rollout
     sampling: Sampling
     evaluator: Evaluator
     run: Run

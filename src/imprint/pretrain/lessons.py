@@ -18,7 +18,7 @@ from imprint.pretrain.demonstrations import demonstration_samples
 from imprint.pretrain.recipe import PretrainRecipe
 from imprint.pretrain.texts import HELD_OUT, language_of
 from imprint.pretrain.transcription import transcription_metrics, transcription_samples
-from imprint.rollout.tokens import Rollout, derive_seed
+from imprint.rollout.tokens import TokenRollout, derive_seed
 from imprint.skills.library import SkillLibrary
 from imprint.support.files import append_jsonl, atomic_folder
 from imprint.support.progress import Progress
@@ -43,7 +43,7 @@ class LessonTrainer:
         self,
         recipe: PretrainRecipe,
         world: TeachableWorld,
-        rollout: Rollout,
+        rollout: TokenRollout,
         library: SkillLibrary,
         out: Path,
         log: Path,

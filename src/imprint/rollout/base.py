@@ -34,8 +34,8 @@ class Request:
         return "fewer or shorter skills" + (" or fewer exemplars" if self.exemplars else "")
 
 
-class Player(Protocol):
-    """Who plays requests: a local policy (`Rollout`), or a model behind an endpoint (`chat_rollout.ChatRollout`)."""
+class Rollout(Protocol):
+    """What plays requests: a `TokenRollout` or `PictureRollout` with a policy, a `ChatRollout` with a served model."""
 
     def play(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None = None
@@ -45,7 +45,7 @@ class Player(Protocol):
 
 
 @dataclass(slots=True)
-class Live:
+class RunningEpisode:
     """An episode in flight: what has happened in the world so far."""
 
     request: Request

@@ -18,7 +18,7 @@ from imprint.models.sampling import Sampling
 from imprint.models.served.endpoint import Connection, Endpoint
 from imprint.models.served.server import ContextFullError, Reply
 from imprint.models.served.usage import Usage
-from imprint.rollout.base import Live, Request, derive_seed
+from imprint.rollout.base import Request, RunningEpisode, derive_seed
 from imprint.rollout.store import EpisodeStore, episode_key
 from imprint.types import Episode, StopReason, Task
 
@@ -27,7 +27,7 @@ Finished = Callable[[int, Episode], None]
 
 
 @dataclass(slots=True)
-class _Conversation(Live):
+class _RunningChat(RunningEpisode):
     """An episode in flight as the server sees it."""
 
     messages: list[dict[str, str]] = field(default_factory=list)
@@ -105,12 +105,12 @@ class ChatRollout:
         conversation.cached_tokens = conversation.usage.cached_tokens
         return conversation.close(), conversation.usage
 
-    async def _open(self, request: Request) -> _Conversation:
+    async def _open(self, request: Request) -> _RunningChat:
         environment = self.world.environment()
         first = environment.reset(request.task, request.seed)
-        return _Conversation(request, environment, await first if isinstance(first, Awaitable) else first)
+        return _RunningChat(request, environment, await first if isinstance(first, Awaitable) else first)
 
-    async def _take_turn(self, conversation: _Conversation, reply: Reply) -> str:
+    async def _take_turn(self, conversation: _RunningChat, reply: Reply) -> str:
         """Act on one answer, and give the message that follows it."""
         action, well_formed = self.context.parse(reply.text)
         usage, start = reply.usage, conversation.usage.completion_tokens
@@ -147,7 +147,7 @@ class ChatRollout:
     def _replay(self, request: Request, episode: Episode) -> Episode:
         """What the answers of `episode` lead to now."""
         environment = self.world.environment()
-        live = Live(request, environment, settled(environment.reset(request.task, request.seed)))
+        live = RunningEpisode(request, environment, settled(environment.reset(request.task, request.seed)))
         for turn in episode.turns:
             if live.stop is not StopReason.RUNNING:
                 break

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from imprint.context.visual import TurnPrompt, VisualContext
 from imprint.envs.stepping import settled_all
 from imprint.models.sampling import Sampled, Sampling
-from imprint.rollout.base import Live, Request, derive_seed
-from imprint.rollout.tokens import Rollout
+from imprint.rollout.base import Request, RunningEpisode, derive_seed
+from imprint.rollout.tokens import TokenRollout
 from imprint.types import Episode, StepResult, StopReason, View
 
 
 @dataclass(slots=True)
-class _Seen(Live):
+class _RunningPictures(RunningEpisode):
     """An episode in flight, with what the policy has read and answered at each turn."""
 
     views: list[View] = field(default_factory=list)
 
 
-class VisualRollout(Rollout):
+class PictureRollout(TokenRollout):
     """Plays requests turn by turn: all the episodes of a batch have their n-th turn at the same time."""
 
     context: VisualContext
@@ -32,7 +32,7 @@ class VisualRollout(Rollout):
         firsts = settled_all([e.reset(r.task, r.seed) for e, r in zip(environments, requests, strict=True)])
         kept = self.context.config.show_admissible
         opened = zip(requests, environments, firsts, strict=True)
-        everyone = [_Seen(*one, keeps_admissible=kept) for one in opened]
+        everyone = [_RunningPictures(*one, keeps_admissible=kept) for one in opened]
         live = list(everyone)
         while live:
             pairs = [(episode, one) for episode in live if (one := self._show(episode, sampling)) is not None]
@@ -48,7 +48,7 @@ class VisualRollout(Rollout):
             live = [episode for episode in live if episode.stop is StopReason.RUNNING]
         return [episode.close(views=tuple(episode.views)) for episode in everyone]
 
-    def _show(self, episode: _Seen, sampling: Sampling) -> TurnPrompt | None:
+    def _show(self, episode: _RunningPictures, sampling: Sampling) -> TurnPrompt | None:
         """What an episode's policy reads next; None, and its end, where a response to it might not fit the context.
 
         Raises:
@@ -64,7 +64,7 @@ class VisualRollout(Rollout):
         episode.stop = StopReason.CONTEXT_LIMIT
         return None
 
-    def _answers(self, pairs: Sequence[tuple[_Seen, TurnPrompt]], sampling: Sampling) -> list[Sampled]:
+    def _answers(self, pairs: Sequence[tuple[_RunningPictures, TurnPrompt]], sampling: Sampling) -> list[Sampled]:
         """A response of each episode; its draws depend on its own seed and turn alone."""
         if not pairs:
             return []
@@ -82,7 +82,7 @@ class VisualRollout(Rollout):
 
     def _turn_taken(
         self,
-        episode: _Seen,
+        episode: _RunningPictures,
         shown: TurnPrompt,
         sampled: Sampled,
         spoken: tuple[str, str, bool, float],

@@ -14,14 +14,14 @@ from imprint.envs.base import Environment, World
 from imprint.envs.stepping import settled_all
 from imprint.errors import PolicyError
 from imprint.models.sampling import Prompt, Sampled, Sampler, Sampling
-from imprint.rollout.base import Live, Request, derive_seed
+from imprint.rollout.base import Request, RunningEpisode, derive_seed
 from imprint.types import Episode, StepResult, StopReason
 
-__all__ = ["Request", "Rollout", "derive_seed"]
+__all__ = ["Request", "TokenRollout", "derive_seed"]
 
 
 @dataclass(slots=True)
-class _Tokens(Live):
+class _RunningTokens(RunningEpisode):
     """An episode in flight as the sampler sees it."""
 
     prompt: Prompt = field(kw_only=True)
@@ -34,7 +34,7 @@ class _Tokens(Live):
         return len(self.prompt.ids) + len(self.tokens)
 
 
-class Rollout:
+class TokenRollout:
     """Plays requests with one model in one world.
 
     Args:
@@ -97,12 +97,14 @@ class Rollout:
             for episode in everyone
         ]
 
-    def _open(self, request: Request, environment: Environment, first: StepResult, sampling: Sampling) -> _Tokens:
+    def _open(
+        self, request: Request, environment: Environment, first: StepResult, sampling: Sampling
+    ) -> _RunningTokens:
         prompt = self.context.start(request.skills, first, request.exemplars)
         if len(prompt.ids) + sampling.max_new_tokens > self.sampler.max_context:
             raise self._too_long(request, len(prompt.ids), sampling)
         kept = self.context.config.show_admissible
-        return _Tokens(request, environment, first, prompt=prompt, keeps_admissible=kept)
+        return _RunningTokens(request, environment, first, prompt=prompt, keeps_admissible=kept)
 
     def _too_long(self, request: Request, tokens: int, sampling: Sampling) -> PolicyError:
         """Why an episode cannot begin."""
@@ -114,7 +116,7 @@ class Rollout:
             hint=f"use a model with a longer context, or {request.shorter}",
         )
 
-    def _refuse_overlong(self, live: dict[int, _Tokens], ready: set[int], sampling: Sampling) -> set[int]:
+    def _refuse_overlong(self, live: dict[int, _RunningTokens], ready: set[int], sampling: Sampling) -> set[int]:
         """End the episodes whose next response might not fit the context; their rows."""
         room = self.sampler.max_context - sampling.max_new_tokens
         overlong = {row for row in ready if live[row].length + len(live[row].pending) > room}
@@ -127,7 +129,9 @@ class Rollout:
         response = self.sampler.decode(sampled.tokens)
         return response, *self.context.parse(response)
 
-    def _take_turn(self, episode: _Tokens, sampled: Sampled, spoken: tuple[str, str, bool], result: StepResult) -> None:
+    def _take_turn(
+        self, episode: _RunningTokens, sampled: Sampled, spoken: tuple[str, str, bool], result: StepResult
+    ) -> None:
         """Append a response and what it led to, to the sequence."""
         response, action, well_formed = spoken
         episode.tokens += episode.pending

@@ -47,7 +47,7 @@ HELP = """Available commands:
 """
 
 
-class HouseholdEngine:
+class GameEngine:
     """One episode of one game, live.
 
     Args:
@@ -117,9 +117,9 @@ class HouseholdEngine:
         self._start()
         return StepResult(self.tables.intro, admissible=self.admissible() if self.with_admissible else ())
 
-    def copy(self) -> HouseholdEngine:
+    def copy(self) -> GameEngine:
         """A second engine in the same state; the two go separate ways from here."""
-        twin = HouseholdEngine.__new__(HouseholdEngine)
+        twin = GameEngine.__new__(GameEngine)
         twin.tables, twin.max_turns, twin.with_admissible = self.tables, self.max_turns, self.with_admissible
         twin.location, twin.held, twin.won, twin.turn = self.location, self.held, self.won, self.turn
         twin.opened, twin.contents = set(self.opened), list(self.contents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.game import Game
 from imprint.envs.household.random_rules import FLAG_OF, TaskRecipe
 from imprint.envs.household.teacher import ScriptedTeacher
@@ -15,7 +15,7 @@ def work_out(task: Task, game: Game, max_turns: int) -> Exemplar | None:
 
     The search is what every task asks for (`*`); from the object in hand on, a step is one of the task's category.
     """
-    engine = HouseholdEngine(game, max_turns=max_turns)
+    engine = GameEngine(game, max_turns=max_turns)
     first = result = engine.reset()
     goal = game.goal
     target = None if goal.target_type is None else goal.target_type.lower()

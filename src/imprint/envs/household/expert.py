@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.tables import TOGGLED, TREATMENTS
 
 
-def expert_command(engine: HouseholdEngine, rng: random.Random | None = None) -> str | None:
+def expert_command(engine: GameEngine, rng: random.Random | None = None) -> str | None:
     """The next command towards the goal from the state `engine` is in.
 
     Ties between equally good choices go to the first in reading order, or are broken by `rng`. Returns None
@@ -30,7 +30,7 @@ def expert_command(engine: HouseholdEngine, rng: random.Random | None = None) ->
     return _put(engine, target, rng) if target in fitting else _put_away(engine, rng)
 
 
-def solve(engine: HouseholdEngine, limit: int = 50, rng: random.Random | None = None) -> list[str]:
+def solve(engine: GameEngine, limit: int = 50, rng: random.Random | None = None) -> list[str]:
     """Play `engine` on with the expert until it is won, stuck, or has had `limit` commands; returns them."""
     commands: list[str] = []
     while not engine.won and len(commands) < limit:
@@ -42,7 +42,7 @@ def solve(engine: HouseholdEngine, limit: int = 50, rng: random.Random | None = 
     return commands
 
 
-def _light(engine: HouseholdEngine, rng: random.Random | None) -> str | None:
+def _light(engine: GameEngine, rng: random.Random | None) -> str | None:
     tables = engine.tables
     if engine.held is None:
         return _fetch(engine, tables.goal_objects, rng)
@@ -58,7 +58,7 @@ def _light(engine: HouseholdEngine, rng: random.Random | None) -> str | None:
     return f"use {tables.name_O[ready[0]]}" if ready else "look"
 
 
-def _target(engine: HouseholdEngine, rng: random.Random | None) -> int | None:
+def _target(engine: GameEngine, rng: random.Random | None) -> int | None:
     """The receptacle to fill: the one that holds most already, then the one at hand."""
     tables = engine.tables
     usable = [r for r in tables.goal_receptacles if any(r in tables.can_hold_O[o] for o in tables.goal_objects)]
@@ -71,16 +71,16 @@ def _target(engine: HouseholdEngine, rng: random.Random | None) -> int | None:
     return _choose(engine, [r for r in usable if placed[r] == most], rng)
 
 
-def _done(engine: HouseholdEngine, o: int, target: int) -> bool:
+def _done(engine: GameEngine, o: int, target: int) -> bool:
     wanted = engine.tables.goal_marks
     return o in engine.contents[target] and engine.marks(o) & wanted == wanted
 
 
-def _useful(engine: HouseholdEngine, o: int) -> bool:
+def _useful(engine: GameEngine, o: int) -> bool:
     return o in engine.tables.goal_objects
 
 
-def _fetch(engine: HouseholdEngine, wanted: Iterable[int], rng: random.Random | None) -> str | None:
+def _fetch(engine: GameEngine, wanted: Iterable[int], rng: random.Random | None) -> str | None:
     tables = engine.tables
     takeable = {o for o in wanted if "pickupable" in tables.flags_O[o]}
     places = [r for r, inside in enumerate(engine.contents) if takeable.intersection(inside)]
@@ -94,7 +94,7 @@ def _fetch(engine: HouseholdEngine, wanted: Iterable[int], rng: random.Random | 
     return f"take {tables.name_O[thing]} from {tables.name_R[receptacle]}"
 
 
-def _treat(engine: HouseholdEngine, o: int, rng: random.Random | None) -> str | None:
+def _treat(engine: GameEngine, o: int, rng: random.Random | None) -> str | None:
     """The way to the next treatment that `o` lacks; None when nothing here can give it."""
     tables = engine.tables
     missing = tables.goal_marks & ~engine.marks(o)
@@ -107,7 +107,7 @@ def _treat(engine: HouseholdEngine, o: int, rng: random.Random | None) -> str | 
     return None
 
 
-def _put_away(engine: HouseholdEngine, rng: random.Random | None) -> str | None:
+def _put_away(engine: GameEngine, rng: random.Random | None) -> str | None:
     """Get rid of a thing that does not help; not into a goal receptacle if another will do."""
     held = engine.held
     assert held is not None
@@ -116,7 +116,7 @@ def _put_away(engine: HouseholdEngine, rng: random.Random | None) -> str | None:
     return None if receptacle is None else _put(engine, receptacle, rng)
 
 
-def _put(engine: HouseholdEngine, receptacle: int, rng: random.Random | None) -> str:
+def _put(engine: GameEngine, receptacle: int, rng: random.Random | None) -> str:
     way = _reach(engine, receptacle)
     if way is not None:
         return way
@@ -125,7 +125,7 @@ def _put(engine: HouseholdEngine, receptacle: int, rng: random.Random | None) ->
     return f"put {thing} in/on {place}" if engine.game.put_verb == "put" else f"move {thing} to {place}"
 
 
-def _reach(engine: HouseholdEngine, receptacle: int) -> str | None:
+def _reach(engine: GameEngine, receptacle: int) -> str | None:
     """The step that is still missing before the hand can go into `receptacle`."""
     name = engine.tables.name_R[receptacle]
     if receptacle not in engine.here():
@@ -133,7 +133,7 @@ def _reach(engine: HouseholdEngine, receptacle: int) -> str | None:
     return None if engine.accessible(receptacle) else f"open {name}"
 
 
-def _choose(engine: HouseholdEngine, receptacles: Iterable[int], rng: random.Random | None) -> int | None:
+def _choose(engine: GameEngine, receptacles: Iterable[int], rng: random.Random | None) -> int | None:
     """The receptacle that takes the fewest steps to reach into."""
     here = engine.here()
     cost = {r: (r not in here) + (not engine.accessible(r)) for r in sorted(receptacles)}

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from imprint.envs.base import SPLITS
 from imprint.envs.household.catalog import CONTAINS
 from imprint.envs.household.documents import FILE_NAME
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.expert import solve
 from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.gamefile import game_file
@@ -171,7 +171,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _with_walkthrough(game: Game) -> Game:
-    commands = tuple(solve(HouseholdEngine(game)))
+    commands = tuple(solve(GameEngine(game)))
     # There is no other reference to the game yet, and a second record would cost the engine a second set of tables.
     object.__setattr__(game, "walkthrough", commands)
     return game

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from imprint.envs.base import Demonstration
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.random_rules import RandomRules, TaskRecipe
 from imprint.types import StepResult
 
@@ -24,7 +24,7 @@ _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
 def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
     """Play a game. A share `slips` of the commands is replaced by others with weight 0, to learn recovery from them."""
     rng = random.Random(f"demonstrate/{seed}")
-    engine = HouseholdEngine(rules.game, max_turns=max_turns)
+    engine = GameEngine(rules.game, max_turns=max_turns)
     first = engine.reset()
     goal = rules.game.goal
     teacher = ScriptedTeacher(
@@ -49,7 +49,7 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
     return Demonstration(rules.pages, first, tuple(turns), result.success)
 
 
-def _slip(engine: HouseholdEngine, teacher: ScriptedTeacher, rng: random.Random) -> str:
+def _slip(engine: GameEngine, teacher: ScriptedTeacher, rng: random.Random) -> str:
     """A needless command, or an impossible one."""
     if rng.random() < 0.5:
         return rng.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.envs.household.documents import complete, find_games, read_document, read_rows, stored_id, text_of
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.pddl import parse_game
@@ -82,7 +82,7 @@ def walk(
     Raises:
         GameError: one of the two cannot read the game.
     """
-    ours = HouseholdEngine(parse_game(document, name), max_turns=MAX_TURNS, with_admissible=True)
+    ours = GameEngine(parse_game(document, name), max_turns=MAX_TURNS, with_admissible=True)
     reference.load(document, name)
     walker = Walker(ours, seed, explore)
     commands: list[str] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.expert import expert_command
 
 Errand = Iterator[str]
@@ -25,7 +25,7 @@ class Walker:
         turns: how many commands to explore for, before going for the win.
     """
 
-    def __init__(self, engine: HouseholdEngine, seed: int | str, turns: int) -> None:
+    def __init__(self, engine: GameEngine, seed: int | str, turns: int) -> None:
         self.engine = engine
         self.turns = turns
         self.rng = random.Random(f"walk/{seed}")
@@ -68,7 +68,7 @@ def _by_verb(commands: list[str] | tuple[str, ...], rng: random.Random) -> str:
     return rng.choice([command for command in commands if command.split()[0] == verb])
 
 
-def _impossible(engine: HouseholdEngine, rng: random.Random) -> str:
+def _impossible(engine: GameEngine, rng: random.Random) -> str:
     """A command that nearly always is refused: of this game's words, or of a possible command's letters."""
     tables = engine.tables
     thing, place = rng.choice(tables.name_O or ("egg 1",)), rng.choice(tables.name_R)
@@ -99,7 +99,7 @@ def _impossible(engine: HouseholdEngine, rng: random.Random) -> str:
 # --- errands: each yields command after command, and copes with what other commands do in between ---
 
 
-def _reach(engine: HouseholdEngine, r: int) -> Errand:
+def _reach(engine: GameEngine, r: int) -> Errand:
     name = engine.tables.name_R[r]
     if r not in engine.here():
         yield f"go to {name}"
@@ -107,7 +107,7 @@ def _reach(engine: HouseholdEngine, r: int) -> Errand:
         yield f"open {name}"
 
 
-def _hold(engine: HouseholdEngine, rng: random.Random, o: int) -> Errand:
+def _hold(engine: GameEngine, rng: random.Random, o: int) -> Errand:
     if engine.held is not None and engine.held != o:
         yield from _drop(engine, rng)
     place = next((r for r, inside in enumerate(engine.contents) if o in inside), None)
@@ -116,7 +116,7 @@ def _hold(engine: HouseholdEngine, rng: random.Random, o: int) -> Errand:
         yield f"take {engine.tables.name_O[o]} from {engine.tables.name_R[place]}"
 
 
-def _drop(engine: HouseholdEngine, rng: random.Random) -> Errand:
+def _drop(engine: GameEngine, rng: random.Random) -> Errand:
     o = engine.held
     fitting = engine.tables.can_hold_O[o] if o is not None else ()
     if o is not None and fitting:
@@ -126,7 +126,7 @@ def _drop(engine: HouseholdEngine, rng: random.Random) -> Errand:
         yield f"put {thing} in/on {place}" if engine.game.put_verb == "put" else f"move {thing} to {place}"
 
 
-def _treat(engine: HouseholdEngine, rng: random.Random) -> Errand:
+def _treat(engine: GameEngine, rng: random.Random) -> Errand:
     """Heat, cool and clean one thing in some order, with a look at it after each."""
     tables = engine.tables
     wanted = {"cleanable", "heatable", "coolable"}
@@ -142,7 +142,7 @@ def _treat(engine: HouseholdEngine, rng: random.Random) -> Errand:
             yield f"examine {tables.name_O[o]}"
 
 
-def _slice(engine: HouseholdEngine, rng: random.Random) -> Errand:
+def _slice(engine: GameEngine, rng: random.Random) -> Errand:
     """Slice a thing, put the knife away, and look at what was sliced."""
     tables = engine.tables
     knives = [o for o in _portable(engine) if o in tables.knives]
@@ -159,7 +159,7 @@ def _slice(engine: HouseholdEngine, rng: random.Random) -> Errand:
         yield f"examine {tables.name_O[o]}"
 
 
-def _carry(engine: HouseholdEngine, rng: random.Random) -> Errand:
+def _carry(engine: GameEngine, rng: random.Random) -> Errand:
     """Put a thing somewhere else, and see how that looks."""
     things = _portable(engine)
     if things:
@@ -171,7 +171,7 @@ def _carry(engine: HouseholdEngine, rng: random.Random) -> Errand:
             yield f"examine {engine.tables.name_R[rng.choice(engine.here())]}"
 
 
-def _switch(engine: HouseholdEngine, rng: random.Random) -> Errand:
+def _switch(engine: GameEngine, rng: random.Random) -> Errand:
     tables = engine.tables
     lamps = [(o, r) for r, inside in enumerate(engine.contents) for o in inside if "toggleable" in tables.flags_O[o]]
     if lamps:
@@ -181,7 +181,7 @@ def _switch(engine: HouseholdEngine, rng: random.Random) -> Errand:
         yield from (f"use {tables.name_O[o]}", f"examine {tables.name_O[o]}", f"use {tables.name_O[o]}")
 
 
-def _doors(engine: HouseholdEngine, rng: random.Random) -> Errand:
+def _doors(engine: GameEngine, rng: random.Random) -> Errand:
     """Open and close, each also when it is too late for it."""
     if engine.tables.openable:
         r = rng.choice(sorted(engine.tables.openable))
@@ -192,11 +192,11 @@ def _doors(engine: HouseholdEngine, rng: random.Random) -> Errand:
         yield from (f"{verb} {name}" for verb in (verbs if rng.random() < 0.5 else verbs[2:]))
 
 
-def _portable(engine: HouseholdEngine) -> list[int]:
+def _portable(engine: GameEngine) -> list[int]:
     return [o for o, flags in enumerate(engine.tables.flags_O) if "pickupable" in flags]
 
 
-ERRANDS: tuple[Callable[[HouseholdEngine, random.Random], Errand], ...] = (
+ERRANDS: tuple[Callable[[GameEngine, random.Random], Errand], ...] = (
     _treat,
     _treat,
     _slice,

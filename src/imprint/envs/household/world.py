@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from imprint.envs.base import Demonstration, Environment
 from imprint.envs.household.banks import BANK_TASKS
-from imprint.envs.household.engine import HouseholdEngine
+from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.exemplar import work_out
 from imprint.envs.household.game import FAMILIES, Game, fingerprint
 from imprint.envs.household.gamefile import game_file
@@ -165,7 +165,7 @@ class HouseholdWorld:
             yield from (f" {command}\n{result.observation}\n>" for command, result, _ in demo.turns)
         for index in range(600):
             game = make_game("train", index, self.config)
-            yield HouseholdEngine(game).reset().observation + "\n>"
+            yield GameEngine(game).reset().observation + "\n>"
         yield from INTROS
 
     def _made(self, split: str) -> Sequence[Task]:
@@ -204,11 +204,11 @@ class HouseholdEnvironment:
 
     def __init__(self, world: HouseholdWorld) -> None:
         self.world = world
-        self.engine: HouseholdEngine | None = None
+        self.engine: GameEngine | None = None
 
     def reset(self, task: Task, seed: int) -> StepResult:
         """Start `task`. The game is deterministic: `seed` changes nothing."""
-        self.engine = HouseholdEngine(self.world.game(task), max_turns=self.world.max_turns, with_admissible=True)
+        self.engine = GameEngine(self.world.game(task), max_turns=self.world.max_turns, with_admissible=True)
         return self.engine.reset()
 
     def step(self, action: str) -> StepResult:
