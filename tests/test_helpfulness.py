@@ -65,10 +65,9 @@ def test_every_skill_is_measured_and_no_episode_is_played_twice(
     assert "cost" not in result.stdout
 
 
-def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
+def test_the_pairs_of_a_skill_are_trials_of_the_tasks_it_serves_under_two_conditions() -> None:
     from imprint.context.config import ContextConfig
     from imprint.context.prompt import Context
-    from imprint.measurement.helpfulness import helpfulness_from_pairs
     from imprint.models.sampling import Sampling
     from imprint.skills.library import SkillLibrary
     from imprint.skills.skill import Skill
@@ -79,8 +78,9 @@ def test_the_evidence_of_the_curriculum_is_that_of_the_pairs() -> None:
     rollout = TokenRollout(LocalSampler(policy), world, Context(policy, ContextConfig(style="plain")))
     evaluator = Evaluator(rollout, library, Sampling(1.0, 4), 0)
     tasks = world.tasks("test")
-    evidence = evaluator.evidence(tasks, ("red",), ("red",), "leave_one_out")
     pairs = evaluator.pairs(tasks, ("red",), ("red",), "leave_one_out")["red"]
     assert [with_.family for with_, _ in pairs] == ["red"] * 4
-    with_E, without_E = [a.success for a, _ in pairs], [b.success for _, b in pairs]
-    assert evidence["red"] == helpfulness_from_pairs("red", with_E, without_E, "leave_one_out")
+    assert {(a.condition, b.condition, a.split) for a, b in pairs} == {("active", "active-red", "evidence")}
+    assert all((a.task, a.seed) == (b.task, b.seed) and a.skills == ("red",) and not b.skills for a, b in pairs)
+    (other,) = {(a.condition, b.condition) for a, b in evaluator.pairs(tasks, (), ("red",), "all_vs_none")["red"]}
+    assert other == ("active+red", "without")

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from imprint.engine import make_engine
-from imprint.errors import CheckpointError, ImprintError
+from imprint.errors import ImprintError
 from imprint.methods.base import check_method, check_world, make_method
 from imprint.recipe import Recipe, parse_recipe
-from imprint.runs.run import Run, recipe_differences, remove_run
+from imprint.runs.run import Run, refuse_differences, remove_run
 from imprint.runs.trust import overridden, record_trust
 from imprint.security.vetting import Override
 from imprint.support.progress import Progress
@@ -77,14 +77,7 @@ def stored_text(folder: Path, recipe: Recipe) -> str:
         return recipe.to_yaml()
     run = Run.open(folder)
     stored = parse_recipe(run.recipe, path)
-    differences = recipe_differences(stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
-    if differences:
-        raise CheckpointError(
-            "the run here has another recipe:\n    " + "\n    ".join(differences),
-            where=path,
-            key=differences[0].partition(":")[0],
-            hint="resume with the run's own recipe.yaml, or start a new run in another folder",
-        )
+    refuse_differences(path, stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
     return run.recipe_text
 
 

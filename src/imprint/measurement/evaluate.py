@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from imprint.context.shown import Shown
 from imprint.measurement.conditions import Condition
-from imprint.measurement.helpfulness import Kind, SkillEvidence, compared, helpfulness_from_pairs
+from imprint.measurement.helpfulness import Kind, compared
 from imprint.measurement.trials import trial_of
 from imprint.models.sampling import Sampling
 from imprint.rollout.base import Request, Rollout, derive_seed
@@ -64,20 +64,6 @@ class Evaluator:
         episodes = self.play(wanted, progress)
         size = len(tasks)
         return {one.name: episodes[n * size : (n + 1) * size] for n, one in enumerate(conditions)}
-
-    def evidence(
-        self,
-        tasks: Sequence[Task],
-        active: Sequence[str],
-        names: Sequence[str],
-        kind: Kind,
-        progress: Progress | None = None,
-    ) -> dict[str, SkillEvidence]:
-        """The helpfulness of each skill of `names` on the tasks it serves."""
-        return {
-            name: helpfulness_from_pairs(name, [a.success for a, _ in both], [b.success for _, b in both], kind)
-            for name, both in self.pairs(tasks, active, names, kind, progress).items()
-        }
 
     def pairs(
         self,

@@ -36,7 +36,7 @@ from imprint.errors import CheckpointError, RecipeError
 from imprint.support import files
 from imprint.types import Episode
 
-__all__ = ["RECORDS", "Record", "Run", "recipe_differences", "remove_run"]
+__all__ = ["RECORDS", "Record", "Run", "recipe_differences", "refuse_differences", "remove_run"]
 
 Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
 RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
@@ -297,7 +297,15 @@ def _parse_recipe(text: str, where: Path) -> dict[str, Any]:
 
 
 def _refuse_other_recipe(path: Path, recipe_text: str) -> None:
-    old, new = _parse_recipe(files.read_text(path), path), _parse_recipe(recipe_text, path)
+    refuse_differences(path, _parse_recipe(files.read_text(path), path), _parse_recipe(recipe_text, path))
+
+
+def refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run whose recipe, at `path`, is another one.
+
+    Raises:
+        CheckpointError: they differ (the keys are named).
+    """
     differences = recipe_differences(old, new)
     if differences:
         raise CheckpointError(
