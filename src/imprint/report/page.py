@@ -75,7 +75,7 @@ def render_report(run: Run) -> str:
         facts=_facts(summary),
         unfinished=summary.share_done < 1,
         arms=[(arm, summary.label(arm)) for arm in ROLES if heads[arm]],
-        sentence=_sentence(heads, summary.curve("real", "without")),
+        sentence=_sentence(heads, summary.curve("real", "without"), summary.condition("with")),
         cards=_cards(summary, heads),
         gap=_markup(charts.gap_chart(summary)),
         context=_markup(charts.context_chart(summary)),
@@ -172,7 +172,7 @@ def _spread(pairs: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [pairs[index] for index in sorted(index for _, index in ranked[:most])]
 
 
-def _sentence(heads: Mapping[str, Headline | None], real: Sequence[EvaluationRow]) -> str:
+def _sentence(heads: Mapping[str, Headline | None], real: Sequence[EvaluationRow], shown: str) -> str:
     """The result in a few plain sentences."""
     without, with_ = heads["without"], heads["with"]
     parts = []
@@ -185,7 +185,8 @@ def _sentence(heads: Mapping[str, Headline | None], real: Sequence[EvaluationRow
             f" of {_split(without.end)} tasks{start}."
         )
     if with_:
-        parts.append(f"With its skills it solves {_percent(with_.end.rate.value)}.")
+        how = "With its skills" if shown == "with" else f"Under the condition {shown!r}"
+        parts.append(f"{how} it solves {_percent(with_.end.rate.value)}.")
     if real and without and without.end.split != "real":
         parts.append(f"On {real[-1].rate.episodes} real games, without skills: {_percent(real[-1].rate.value)}.")
     saved = _tokens_saved(heads)
