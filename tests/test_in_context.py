@@ -347,6 +347,7 @@ def test_confidence_of_a_served_model_is_refused_before_anything_is_asked(sectio
     recipe = parse_recipe({**served, section: {"scorer": "validity"}})
     assert recipe.section("adaptmi", AdaptSettings).scorer == "validity"
     check_method(recipe)
+    assert recipe.notes == (["the section `gate` is now called `adaptmi`"] if section == "gate" else [])
 
 
 def test_a_section_under_both_its_names_is_an_error():

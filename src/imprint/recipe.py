@@ -93,6 +93,7 @@ class Recipe(_Section):
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     _ignored: tuple[str, ...] = PrivateAttr(default=())
+    _renamed: tuple[tuple[str, str], ...] = PrivateAttr(default=())
 
     name: str = Field(description="What tables call it.")
     method: str | None = Field(
@@ -164,6 +165,12 @@ class Recipe(_Section):
         """The sections of other methods that the recipe came with: they have no effect."""
         return self._ignored
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user is to know of the keys that were given: old names, and sections without effect."""
+        renamed = [f"the section `{old}` is now called `{new}`" for old, new in self._renamed]
+        return renamed + [f"the section `{name}` has no effect on the method {self.method}" for name in self._ignored]
+
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
@@ -190,6 +197,8 @@ def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> 
     core, sections, own = _parts(values, where)
     recipe = validated(Recipe, {**core, **{name: sections[name] for name in own if name in sections}}, where)
     recipe._ignored = tuple(name for name in sections if name not in own)
+    aliases = method_sections()[1]
+    recipe._renamed = tuple((key, aliases[key]) for key in values if key in aliases and values[key] is not None)
     return recipe
 
 

@@ -46,8 +46,8 @@ def train_run(recipe: Recipe, folder: Path, *, quiet: bool = False, trust: Seque
     with Run.create(folder, text, resume=True) as run, Progress(recipe.name, quiet=quiet) as progress:
         for name in record_trust(run.path, recipe.trust.refuse, engine.verdicts):
             progress.note(f"note: the skill {name} has changed since this run began")
-        for section in recipe.ignored:
-            progress.note(f"note: the section `{section}` has no effect on the method {recipe.method}")
+        for note in recipe.notes:
+            progress.note(f"note: {note}")
         try:
             run.set_status("running", _last_checkpoint(run))
             make_method(recipe).run(engine.agent, engine.bench(run, progress))
