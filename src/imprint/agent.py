@@ -67,10 +67,6 @@ class Agent:
         """The agent with another default condition."""
         return replace(self, shown=shown)
 
-    def with_library(self, library: SkillLibrary, skills: str = "") -> Agent:
-        """The agent with another library."""
-        return replace(self, library=library, skills=skills)
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Agent) and self._identity == other._identity
 
