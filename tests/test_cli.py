@@ -400,21 +400,24 @@ def test_play_names_tasks_that_exist() -> None:
 
 def test_pretrain_hands_its_recipe_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from imprint.pretrain import train as pretrain
+    from imprint.pretrain.lessons import Kept
 
     given: list[Any] = []
 
     class Made:
         parameters = 1234
 
-    def train_base(recipe: pretrain.PretrainRecipe, library: Any, out: Path, progress: Any) -> Made:
+    def train_base(recipe: pretrain.PretrainRecipe, library: Any, out: Path, progress: Any) -> tuple[Made, Kept]:
         given.append((recipe.name, recipe.steps, recipe.model.width, len(library), out))
-        return Made()
+        return Made(), Kept(4, 0.72)
 
     monkeypatch.setattr(pretrain, "train_base", train_base)
     recipe = tmp_path / "base.yaml"
     recipe.write_text("name: base\nsteps: 9\n")
     options = ["--out", tmp_path / "base", "--set", "model.width=32", "--quiet"]
-    assert "1,234 weights" in call("pretrain", recipe, *options).output
+    said = call("pretrain", recipe, *options).output
+    assert "1,234 weights, of step 4 of 9 (72% success with skills)" in said
+    assert f"model: {tmp_path / 'base'}" in said
     assert given == [("base", 9, 32, 7, tmp_path / "base")]
     assert "did you mean 'width'" in call("pretrain", recipe, *options, "--set", "model.widht=3", status=2).stderr
 

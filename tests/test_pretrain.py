@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from conftest import ROOT
 from imprint.cli import app
+from imprint.commands.pretrain import evaluation_command
+from imprint.commands.subject import Subject
 from imprint.envs.base import make_world
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
+from imprint.models.local.policy import Policy
 from imprint.pretrain.copying import train_copying
-from imprint.pretrain.lessons import lessons_of
-from imprint.pretrain.recipe import PretrainRecipe, with_current_keys
+from imprint.pretrain.lessons import Kept, LessonTrainer, lessons_of
+from imprint.pretrain.recipe import PretrainRecipe, load_recipe, with_current_keys
 from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.train import _with_lessons_of, train_base
 from imprint.skills.library import load_library
@@ -79,11 +84,73 @@ def test_it_continues_from_an_existing_policy(tmp_path):
         learner=LearnerConfig(lr=1e-5, warmup_steps=1),
     )
     with Progress("pretrain", quiet=True) as progress:
-        trained = train_base(recipe, load_library("household"), tmp_path / "out", progress)
+        trained, _ = train_base(recipe, load_library("household"), tmp_path / "out", progress)
     assert trained.tokenizer.get_vocab() == start.tokenizer.get_vocab()
     before, after = start.model.state_dict(), trained.model.state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
     assert 0 < moved < 1e-3  # one small step away, and not drawn anew
+
+
+SHARES = (0.2, 0.7, 0.7, 0.3)  # success with skills at four evaluations
+
+
+@pytest.mark.parametrize(("keep", "step", "success"), [("best", 3, 0.7), ("last", 4, 0.3)])
+def test_the_best_policy_is_kept_or_the_last(tmp_path, monkeypatch, keep, step, success):
+    seen = []
+
+    def scored(trainer, name):
+        seen.append({key: weight.clone() for key, weight in trainer.policy.model.state_dict().items()})
+        return {"success/with": SHARES[len(seen) - 1], "success/without": 1 - SHARES[len(seen) - 1]}
+
+    monkeypatch.setattr(LessonTrainer, "_success", scored)
+    tiny_policy(max_context=2048).save(tmp_path / "start")
+    recipe = PretrainRecipe(
+        name="t",
+        init=str(tmp_path / "start"),
+        steps=4,
+        demos=1,
+        lessons={"orders": 0},
+        show_interval=1,
+        keep=keep,
+        learner=LearnerConfig(lr=1e-3, warmup_steps=1),
+    )
+    with Progress("pretrain", quiet=True) as progress:
+        policy, kept = train_base(recipe, load_library("household"), tmp_path / "out", progress)
+    assert kept == Kept(step, success)
+    for found in (policy, Policy.load(tmp_path / "out")):
+        weights = found.model.state_dict()
+        assert all(torch.equal(weights[key], weight) for key, weight in seen[step - 1].items())
+    assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_the_recipes_of_the_policies_that_are_published_keep_the_last():
+    assert PretrainRecipe(name="t").keep == "best"
+    recipes = [load_recipe(file)[0] for file in (ROOT / "recipes" / "pretrain").glob("*.yaml")]
+    assert len(recipes) == 5
+    assert {recipe.keep for recipe in recipes} == {"last"}
+
+
+DRAWN = {"skills": "image", "image": {"width": 112}}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"env": {"name": "search", "max_turns": 3}},
+        {"env": {"name": "household", "size": "small"}, "skills": "./my skills"},
+        {"context": {"style": "plain", **DRAWN}},
+    ],
+)
+def test_the_hint_at_the_end_plays_the_world_it_was_made_for(values, tmp_path):
+    recipe = PretrainRecipe(name="t", **values)
+    program, command, model, *changes = shlex.split(evaluation_command(recipe, tmp_path / "my base"))
+    assert (program, command, model) == ("imprint", "eval", str(tmp_path / "my base"))
+    assert changes[::2] == ["--set"] * len(changes[::2])
+    found = Subject("imprint-tiny", None, changes[1::2]).recipe
+    assert found.env == recipe.env
+    assert found.skills == values.get("skills", recipe.env.name)
+    assert found.context.image == recipe.context.image
+    assert found.context.skills == recipe.context.skills
 
 
 OLD = {
@@ -145,7 +212,7 @@ def test_the_command_notes_old_keys_and_a_change_replaces_the_new_one(tmp_path, 
 
     def train(recipe, library, out, progress):
         trained.append(recipe)
-        return tiny_policy()
+        return tiny_policy(), None
 
     monkeypatch.setattr("imprint.pretrain.train.train_base", train)
     (tmp_path / "r.yaml").write_text("name: t\ncopy_steps: 3\naloud: 2\n", encoding="utf-8")

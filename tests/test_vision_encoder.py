@@ -271,7 +271,7 @@ def test_pretraining_runs_from_oracle_embeddings_to_a_trained_encoder(tmp_path):
             vision_oracle_steps=1,
             steps=1,
         )
-        trained = train_base(pictures, load_library("household"), tmp_path / "vision", progress)
+        trained, _ = train_base(pictures, load_library("household"), tmp_path / "vision", progress)
     before, again = (Policy.load(tmp_path / name, pictures=True) for name in ("words", "vision"))
     weights, old = dict(again.model.named_parameters()), dict(before.model.named_parameters())
     assert all(torch.equal(weights[name], weight) for name, weight in trained.model.named_parameters())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imprint.commands.console import Trusted, say
+
+if TYPE_CHECKING:
+    from imprint.pretrain.recipe import PretrainRecipe
 
 
 def pretrain(
@@ -38,5 +43,17 @@ def pretrain(
     with Progress(config.name, quiet=quiet) as progress:
         for note in notes:
             progress.note(note)
-        policy = train_base(config, library, out, progress)
-    say(f"{out}: {policy.parameters:,} weights; try it: imprint eval {out}")
+        policy, kept = train_base(config, library, out, progress)
+    at = "" if kept is None else f", of step {kept.step} of {config.steps} ({kept.success:.0%} success with skills)"
+    say(f"{out}: {policy.parameters:,} weights{at}")
+    say(f"try it: {evaluation_command(config, out)}")
+    say(f"train it: `model: {out}` in a recipe with this world")
+
+
+def evaluation_command(config: PretrainRecipe, out: Path) -> str:
+    """The command that plays the recipe's world with its skills and the policy in `out`."""
+    values: dict[str, Any] = {"env": config.env.model_dump(mode="json"), "skills": config.skills or config.env.name}
+    if config.context.draws:
+        values["context"] = config.context.model_dump(mode="json", exclude_defaults=True)
+    changes = [("--set", f"{key}={json.dumps(value)}") for key, value in values.items()]
+    return shlex.join(["imprint", "eval", str(out), *(part for change in changes for part in change)])

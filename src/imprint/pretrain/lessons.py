@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
@@ -30,6 +32,14 @@ def lessons_of(recipe: PretrainRecipe, step: int) -> list[str]:
     return [begun[-1] if index % 2 == 0 else begun[index // 2 % len(begun)] for index in range(recipe.demos)]
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The evaluation whose policy is in the output folder: its step, and the success with skills (0 to 1)."""
+
+    step: int
+    success: float
+
+
 class LessonTrainer:
     """Trains a policy on the lessons, and evaluates it on the real tasks.
 
@@ -37,6 +47,9 @@ class LessonTrainer:
         rollout: of the policy, in the recipe's context.
         out: folder for the policy.
         log: file for the figures (JSONL).
+
+    Attributes:
+        kept: what `out` holds; None before the first evaluation that may replace it.
     """
 
     def __init__(
@@ -51,6 +64,7 @@ class LessonTrainer:
     ) -> None:
         self.recipe, self.world, self.library, self.out, self.log = recipe, world, library, out, log
         self.policy, self.context, self.progress = rollout.context.policy, rollout.context, progress
+        self.kept: Kept | None = None
         rollouts = {"": rollout}
         if recipe.drawn_history is not None:
             config = recipe.context.model_copy(update={"history": "image"})
@@ -96,14 +110,14 @@ class LessonTrainer:
         return self.contexts[index // 2 % 2 if start is not None and step >= start else 0]
 
     def evaluate(self, step: int, numbers: dict[str, float], *, save: bool = True) -> None:
-        """Play the real tasks, with the skills and without; log the figures, and save the policy."""
-        if save:
-            self.save()
+        """Play the real tasks, with the skills and without; log the figures, and save what is to be kept."""
         shares = {key: share for name in self.evaluators for key, share in self._success(name).items()}
         transcribed = (
             transcription_metrics(self.context, self.held_out) if isinstance(self.context, VisualContext) else {}
         )
         append_jsonl(self.log, [{"step": step, **numbers, **shares, **transcribed}])
+        if save:
+            self._keep(Kept(step, fmean(share for key, share in shares.items() if key.endswith(f"/{WITH.name}"))))
         self.progress.note(f"step {step}: {_listed(numbers)}; success on the held-out real tasks: {_listed(shares)}")
 
     def _success(self, name: str) -> dict[str, float]:
@@ -115,6 +129,12 @@ class LessonTrainer:
         return {
             f"success/{name}{arm}": sum(e.success for e in episodes) / len(episodes) for arm, episodes in played.items()
         }
+
+    def _keep(self, found: Kept) -> None:
+        """Save the policy, unless an earlier one is better and the recipe keeps the best."""
+        if self.recipe.keep == "last" or self.kept is None or found.success >= self.kept.success:
+            self.kept = found
+            self.save()
 
     def save(self) -> None:
         """Replace what is in the output folder by the policy as it is now."""

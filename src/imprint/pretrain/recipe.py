@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -109,6 +109,11 @@ class PretrainRecipe(BaseModel):
     )
     show_interval: int = Field(default=250, ge=1, description="Steps between two evaluations on the real tasks.")
     show_tasks: int = Field(default=60, ge=1)
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="Which policy is saved: the one with the most success with skills in an evaluation (of equal ones "
+        "the latest), or the one of the last step.",
+    )
     threads: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")

@@ -17,7 +17,7 @@ from imprint.envs.base import TeachableWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
 from imprint.models.local.policy import Policy
 from imprint.pretrain.copying import train_copying
-from imprint.pretrain.lessons import LessonTrainer
+from imprint.pretrain.lessons import Kept, LessonTrainer
 from imprint.pretrain.recipe import RENAMED_LESSONS, PretrainRecipe
 from imprint.pretrain.texts import HELD_OUT, language_of
 from imprint.pretrain.tiny_model import build_tiny
@@ -28,8 +28,13 @@ from imprint.skills.library import SkillLibrary
 from imprint.support.progress import Progress
 
 
-def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progress: Progress) -> Policy:
-    """Pre-train and save the policy in `out` (Hugging Face layout), with its figures in `<out>.jsonl` beside it.
+def train_base(
+    recipe: PretrainRecipe, library: SkillLibrary, out: Path, progress: Progress
+) -> tuple[Policy, Kept | None]:
+    """Pre-train and save a policy in `out` (Hugging Face layout), with its figures in `<out>.jsonl` beside it.
+
+    Returns:
+        The policy that was saved, and the evaluation that it was kept for; None if it was saved without one.
 
     Raises:
         RecipeError: the world makes no demonstrations, or a lesson is unknown.
@@ -56,7 +61,9 @@ def train_base(recipe: PretrainRecipe, library: SkillLibrary, out: Path, progres
         _train_with_pictures(trainer, rollout.context)
     else:
         trainer.train(range(recipe.steps))
-    return policy
+    if trainer.kept is not None and trainer.kept.step < recipe.steps:
+        policy = Policy.load(out, device="cpu", pictures=recipe.context.draws)
+    return policy, trainer.kept
 
 
 def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
