@@ -41,6 +41,7 @@ class Subject:
         trust: Sequence[str] | None = None,
     ) -> None:
         from imprint.recipe import load_recipe, override, parse_recipe
+        from imprint.runs.folder import is_run, refuse_missing
         from imprint.runs.run import Run
         from imprint.runs.trust import overridden
         from imprint.security.vetting import Override
@@ -56,15 +57,17 @@ class Subject:
         self.model: str = name
         if served:
             pass  # the server's own name for it, whatever lies here under that name
-        elif (path / "recipe.yaml").is_file():
+        elif is_run(path):
             self.run = Run.open(path)
             self.model, self.step = _newest(self.run)
-        elif checkpoint.parent.name == "checkpoints" and (checkpoint.parent.parent / "recipe.yaml").is_file():
+        elif checkpoint.parent.name == "checkpoints" and is_run(checkpoint.parent.parent):
             self.run = Run.open(checkpoint.parent.parent)
             known = {self.run.checkpoint_path(step).name for step in self.run.checkpoint_steps()}
             if checkpoint.name not in known:
                 _refuse_missing_path(str(checkpoint))
             self.step = int(checkpoint.name.removeprefix("step-"))
+        elif (path / "recipe.yaml").exists() and not list(path.glob("*config.json")):
+            refuse_missing(path)
         elif not path.exists():
             _refuse_missing_path(name)
         self.trust = Override(trust or (), {} if self.run is None else overridden(self.run.path))

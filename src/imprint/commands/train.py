@@ -34,7 +34,10 @@ def train(
     seed: Annotated[int | None, typer.Option(help="In place of the recipe's seed.")] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--fresh", help="Resume the run in the folder, or remove it and start anew."),
+        typer.Option(
+            "--resume/--fresh",
+            help="Resume the run in the folder, or remove what that run has written and start anew.",
+        ),
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     keys: Annotated[
@@ -47,18 +50,15 @@ def train(
 
     Example: `imprint train recipes/demo.yaml --seed 1 --set steps=20`
     """
-    from imprint.jobs.train import check_recipe, run_name, train_run
+    from imprint.jobs.train import run_name, train_run
     from imprint.recipe import load_recipe
     from imprint.report.page import write_report
-    from imprint.runs.run import Run, remove_run
+    from imprint.runs.run import Run
 
     config = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
     folder = out or Path("runs") / run_name(config.name, config.seed)
-    if not resume:
-        check_recipe(config, trust or [])  # before anything is removed
-        remove_run(folder)
     try:
-        if not train_run(config, folder, quiet=quiet, trust=trust or []):
+        if not train_run(config, folder, quiet=quiet, trust=trust or [], fresh=not resume):
             say(f"{folder}: this run is finished already; --fresh trains it anew", stderr=True)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"stopped; the same command resumes from the last checkpoint in {folder}") from error

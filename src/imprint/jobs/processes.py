@@ -16,6 +16,7 @@ from typing import Protocol
 
 from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.report.records import evaluation_rows
+from imprint.runs.folder import is_run
 from imprint.runs.run import Run
 from imprint.support.files import read_jsonl
 from imprint.support.progress import Progress
@@ -73,7 +74,7 @@ Start = Callable[[Job], Process]
 
 def is_finished(job: Job) -> bool:
     """Whether the job's run is finished."""
-    return (job.folder / "recipe.yaml").exists() and Run.open(job.folder).status().get("state") == "finished"
+    return is_run(job.folder) and Run.open(job.folder).status().get("state") == "finished"
 
 
 def steps_done(job: Job) -> int:

@@ -3,7 +3,7 @@
 checkpoints/step-000010/
   config.json, model.safetensors, tokenizer.json, ...   loads in transformers, vLLM and PEFT as it is
   trainer.pt                                            optimizer, random-number state, the method's memory
-  state.json                                            step, counters, curriculum with its history
+  state.json                                            step, counters, curriculum with its history; the files here
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def save_checkpoint(
         learner.save(folder)
         trainer = {"learner": learner.state(), "torch_rng": torch.get_rng_state(), "memory": memory or {}}
         torch.save(trainer, folder / "trainer.pt")
-        (folder / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
+        listed = sorted(entry.name for entry in folder.iterdir())  # what may be removed with the run
+        content = {"step": step, **state, "files": [*listed, "state.json"]}
+        (folder / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     for old in run.checkpoint_steps()[:-keep]:
         shutil.rmtree(run.checkpoint_path(old))
     return path
@@ -73,6 +75,7 @@ def load_checkpoint(path: Path, learner: Saved) -> dict[str, Any]:
         learner.load(path)
         learner.restore(trainer["learner"])
         torch.set_rng_state(trainer["torch_rng"].cpu())
+        state.pop("files", None)
         state["memory"] = trainer["memory"]
     except Exception as error:  # safetensors, pickle, zip and json each fail in their own ways on a cut file
         raise CheckpointError(

@@ -1,6 +1,7 @@
 """A run on disk: one folder that holds its recipe, its records and its checkpoints.
 
     my-run/
+      run.json                          the marker: what makes the folder a run's, see `folder.py`
       recipe.yaml                       the recipe, as given
       status.json                       state and step; a run that is "finished" is not trained further
       metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
@@ -24,7 +25,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,24 +33,16 @@ from typing import Any, Literal, Self
 import yaml
 
 from imprint.errors import CheckpointError, RecipeError
+from imprint.runs import folder as folders
+from imprint.runs.folder import CHECKPOINT, EPISODES
 from imprint.support import files
 from imprint.types import Episode
 
-__all__ = ["RECORDS", "Record", "Run", "recipe_differences", "refuse_differences", "remove_run"]
+__all__ = ["RECORDS", "Record", "Run", "recipe_differences", "refuse_differences"]
 
 Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
 RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
-# What a run's folder may hold: `remove_run` removes these and nothing else.
-RUN_FILES = frozenset(
-    {
-        *("recipe.yaml", "status.json", "report.html", "episodes", "checkpoints", "tensorboard", "wandb", ".lock"),
-        "trust.json",
-        *(f"{record}.jsonl" for record in RECORDS),
-    }
-)
 _CONDITION = re.compile(r"[a-z0-9_+-]+")
-_EPISODES = re.compile(r"step-(\d{6,})\.([a-z0-9_+-]+)\.jsonl")
-_CHECKPOINT = re.compile(r"step-(\d{6,})")
 
 
 class Run:
@@ -75,21 +67,23 @@ class Run:
         path = Path(path)
         _parse_recipe(recipe_text, path / "recipe.yaml")
         recipe_path = path / "recipe.yaml"
-        if not recipe_path.exists():
-            _refuse_foreign_folder(path)
+        if not folders.is_run(path):
+            folders.refuse_foreign(path)
         elif not resume:
             raise CheckpointError("a run is already here", where=path, hint="resume it, or choose another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"cannot be made: {error.strerror}", where=path, hint="check the path") from error
-        lock = _lock(path / ".lock")
+        lock = _lock(path / folders.LOCK)
         try:
             for folder in (path, path / "episodes", path / "checkpoints"):
                 files.clean_leftovers(folder)
-            if recipe_path.exists():
+            if folders.is_run(path):
                 _refuse_other_recipe(recipe_path, recipe_text)
+                folders.mark(path)  # one older than the marker
             else:
+                folders.mark(path)
                 files.atomic_write(recipe_path, recipe_text)
             return cls(path, files.read_text(recipe_path), lock)
         except BaseException:
@@ -104,8 +98,7 @@ class Run:
             CheckpointError: there is no run at `path`.
         """
         path = Path(path)
-        if not (path / "recipe.yaml").is_file():
-            raise CheckpointError("no run here (recipe.yaml is missing)", where=path, hint="check the path")
+        folders.refuse_missing(path)
         return cls(path, files.read_text(path / "recipe.yaml"))
 
     def __enter__(self) -> Self:
@@ -121,6 +114,15 @@ class Run:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def clear(self) -> None:
+        """Remove what the run has written, and leave its folder.
+
+        Raises:
+            CheckpointError: the run is open for reading only, or its folder holds something else.
+        """
+        self._check_writer()
+        folders.clear(self.path)
 
     # Records
 
@@ -182,7 +184,7 @@ class Run:
 
     def conditions(self) -> list[str]:
         """The conditions of which evaluation episodes were kept, by name."""
-        return sorted({match[2] for path in self._episode_paths() if (match := _EPISODES.fullmatch(path.name))})
+        return sorted({match[2] for path in self._episode_paths() if (match := EPISODES.fullmatch(path.name))})
 
     def episode_steps(self) -> list[int]:
         """The steps with evaluation episodes under at least one condition, in order."""
@@ -198,7 +200,7 @@ class Run:
         """The steps that have a checkpoint, in order."""
         folder = self.path / "checkpoints"
         names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-        return sorted(int(match[1]) for name in names if (match := _CHECKPOINT.fullmatch(name)))
+        return sorted(int(match[1]) for name in names if (match := CHECKPOINT.fullmatch(name)))
 
     # State
 
@@ -242,7 +244,7 @@ class Run:
 
     def _episode_files(self) -> list[tuple[int, Path]]:
         paths = self._episode_paths()
-        return [(int(match[1]), path) for path in paths if (match := _EPISODES.fullmatch(path.name))]
+        return [(int(match[1]), path) for path in paths if (match := EPISODES.fullmatch(path.name))]
 
     def _episode_paths(self) -> list[Path]:
         folder = self.path / "episodes"
@@ -316,16 +318,6 @@ def refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
         )
 
 
-def _refuse_foreign_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise CheckpointError("this is a file, not a folder", where=path, hint="choose another path")
-    # A writer killed before its recipe was on the disk leaves at most hidden files.
-    if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        raise CheckpointError(
-            "the folder is not empty and holds no run", where=path, hint="choose an empty or new folder"
-        )
-
-
 def _lock(path: Path) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -353,30 +345,3 @@ def _step_of(row: Mapping[str, Any], path: Path) -> int:
             hint="add the step",
         )
     return step
-
-
-def remove_run(folder: Path) -> None:
-    """Remove a run's folder, but only if it is one and holds nothing else; no folder is nothing to do.
-
-    Raises:
-        CheckpointError: it is no run, something else lies in it, or another process writes it.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / "recipe.yaml").is_file():
-        raise CheckpointError("no run here, so nothing is removed", where=folder, hint="choose another folder")
-    foreign = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
-    if foreign:
-        raise CheckpointError(
-            f"{foreign[0]!r} is not a run's, so nothing is removed",
-            where=folder,
-            hint="move it, or choose another folder",
-        )
-    with Run.create(
-        folder, files.read_text(folder / "recipe.yaml"), resume=True
-    ):  # the lock: no process writes what is removed
-        shutil.rmtree(folder)
-
-
-def _is_ours(name: str) -> bool:
-    return name in RUN_FILES or name.startswith(tuple(f".{ours}." for ours in RUN_FILES))

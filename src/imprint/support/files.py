@@ -25,6 +25,7 @@ __all__ = [
     "clean_leftovers",
     "filter_jsonl",
     "has_broken_end",
+    "leftover_of",
     "read_jsonl",
     "read_text",
 ]
@@ -103,7 +104,7 @@ def clean_leftovers(folder: str | Path, name: str | None = None) -> list[str]:
     """
     folder, done = Path(folder), []
     for leftover in sorted(folder.iterdir()) if folder.is_dir() else []:
-        target, mark = _leftover_of(leftover.name)
+        target, mark = leftover_of(leftover.name)
         if target is None or (name is not None and target != name):
             continue
         if mark == _REPLACED and not (folder / target).exists():
@@ -268,7 +269,8 @@ def _swap_folder(new: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _leftover_of(name: str) -> tuple[str | None, str]:
+def leftover_of(name: str) -> tuple[str | None, str]:
+    """The name that a killed writer's temporary file or folder was to have, and its kind; None for others."""
     if not name.startswith("."):
         return None, ""
     for mark in (_TEMPORARY, _REPLACED):
