@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 from imprint.errors import CheckpointError, ImprintError, RecipeError
 from imprint.runs.metrics import MetricsWriter
 from imprint.runs.run import RECORDS, Run, recipe_differences
+from imprint.runs.trackers import Trackers
 from imprint.support import files
 from imprint.support.files import append_jsonl, atomic_folder, atomic_write, clean_leftovers, read_jsonl
 from imprint.types import Episode, StopReason, Task, Turn
@@ -309,7 +308,8 @@ def test_episodes_come_back_as_they_were(tmp_path: Path) -> None:
 
 def play(run: Run, first: int, last: int, checkpoints: int = 4) -> None:
     """A run in miniature: everything a step writes, its checkpoint last."""
-    with MetricsWriter(run) as metrics:
+    with Trackers(run):
+        metrics = MetricsWriter(run)
         for step in range(first, last + 1):
             metrics.log(step, {"train/success": step / 10, "loss/kl": math.nan})
             if step % 2 == 0:
@@ -361,7 +361,8 @@ def test_metrics_are_plain_numbers_and_nan_is_null(tmp_path: Path) -> None:
     import numpy as np
     import torch
 
-    with Run.create(tmp_path / "run", RECIPE) as run, MetricsWriter(run) as metrics:
+    with Run.create(tmp_path / "run", RECIPE) as run:
+        metrics = MetricsWriter(run)
         given_ = {
             "a": np.float32(0.5),
             "b": torch.tensor(2.0),
@@ -378,44 +379,9 @@ def test_metrics_are_plain_numbers_and_nan_is_null(tmp_path: Path) -> None:
 
 
 def test_steps_go_forward(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", RECIPE) as run, MetricsWriter(run) as metrics:
+    with Run.create(tmp_path / "run", RECIPE) as run:
+        metrics = MetricsWriter(run)
         metrics.log(2, {"a": 1})
         metrics.log(2, {"b": 1})
         with pytest.raises(ImprintError, match="step 1 was logged after step 2"):
             metrics.log(1, {"a": 1})
-
-
-def test_tensorboard_forgets_what_a_resumed_run_does_over(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    with Run.create(tmp_path / "run", RECIPE) as run, MetricsWriter(run) as metrics:
-        for step in (1, 2, 3):
-            metrics.log(step, {"train/success": 0.1 * step})
-    with Run.create(tmp_path / "run", RECIPE, resume=True) as run:
-        run.truncate_to(1)
-        with MetricsWriter(run) as metrics:
-            metrics.log(2, {"train/success": 0.9})
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    seen = [(event.step, round(event.value, 3)) for event in events.Scalars("train/success")]
-    assert seen == [(1, 0.1), (2, 0.9)]
-
-
-def test_an_unknown_or_missing_tracker_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with Run.create(tmp_path / "run", RECIPE) as run:
-        with pytest.raises(RecipeError, match="choose from: tensorboard, wandb, trackio"):
-            MetricsWriter(run, trackers=["mlflow"])
-        with pytest.raises(RecipeError, match="pip install wandb"):
-            MetricsWriter(run, trackers=["wandb"])
-
-
-def test_trackers_see_finite_numbers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[object, ...]] = []
-    fake = types.ModuleType("trackio")
-    fake.init = lambda **options: calls.append(("init", options["name"], options["config"]["steps"]))  # type: ignore[attr-defined]
-    fake.log = lambda metrics: calls.append(("log", json.dumps(metrics)))  # type: ignore[attr-defined]
-    fake.finish = lambda: calls.append(("finish",))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "trackio", fake)
-    with Run.create(tmp_path / "run", RECIPE) as run, MetricsWriter(run, trackers=["trackio"]) as metrics:
-        metrics.log(1, {"a": 0.5, "b": math.nan})
-    assert calls == [("init", "run", 8), ("log", '{"step": 1, "a": 0.5}'), ("finish",)]

@@ -132,7 +132,9 @@ class Recipe(_Section):
     )
     checkpoint_interval: int = Field(default=10, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="How many of the newest are kept.")
-    loggers: list[Literal["wandb", "trackio"]] = Field(default=[], description="Beside JSONL and TensorBoard.")
+    loggers: list[Literal["wandb", "trackio"]] = Field(
+        default=[], description="Beside JSONL and TensorBoard: docs/manual/tracking.md."
+    )
 
     @property
     def std_floor(self) -> float:

@@ -11,8 +11,10 @@ from imprint.engine import make_engine
 from imprint.errors import ImprintError
 from imprint.methods.base import check_method, check_world, make_method
 from imprint.recipe import Recipe, parse_recipe
+from imprint.report.page import write_report
 from imprint.runs.folder import is_run, refuse_mixed
 from imprint.runs.run import Run, refuse_differences
+from imprint.runs.trackers import Trackers, check_trackers
 from imprint.runs.trust import overridden, record_trust
 from imprint.security.vetting import Override
 from imprint.support.progress import Progress
@@ -41,6 +43,7 @@ def train_run(
             another run, or something that no run has written.
     """
     check_method(recipe)
+    check_trackers(recipe.loggers)
     if fresh:
         refuse_mixed(folder)
     text = recipe.to_yaml() if fresh else stored_text(folder, recipe)
@@ -61,7 +64,10 @@ def train_run(
             progress.note(f"note: {note}")
         try:
             run.set_status("running", _last_checkpoint(run))
-            method.run(engine.agent, engine.bench(run, progress))
+            with Trackers(run, recipe.loggers) as trackers:
+                method.run(engine.agent, engine.bench(run, progress))
+                if recipe.loggers:  # TensorBoard has no pages
+                    trackers.page("report", write_report(folder))
         except BaseException as error:
             if is_new and isinstance(error, ImprintError) and not run.rows("metrics"):  # it never got under way
                 with suppress(ImprintError, OSError):  # the first error is the one to report

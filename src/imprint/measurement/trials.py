@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from imprint.errors import ImprintError
 from imprint.support.stats import Interval, paired_difference
 from imprint.types import Episode, Trial
 
-__all__ = ["ALL", "Evaluation", "evaluations", "paired", "trial_of", "trials_of"]
+__all__ = ["ALL", "Evaluation", "evaluations", "paired", "paired_rows", "trial_of", "trials_of"]
 
 ALL = "all"
 
@@ -95,6 +96,34 @@ def paired(first: Iterable[Trial], second: Iterable[Trial]) -> Interval:
     seconds = {(trial.task, trial.seed): trial for trial in second}
     pairs = [(trial, seconds[trial.task, trial.seed]) for trial in first if (trial.task, trial.seed) in seconds]
     return paired_difference([a.success for a, _ in pairs], [b.success for _, b in pairs])
+
+
+def paired_rows(trials: Iterable[Trial], base: str = "without") -> list[dict[str, Any]]:
+    """For each (step, split), each condition but `base` and each family: success minus that under `base`, paired.
+
+    `difference` lies in [-1, 1], `low` and `high` are its 95% interval. A condition of which nothing pairs has no row.
+    """
+    groups: dict[tuple[int, str], dict[str, list[Trial]]] = {}
+    for trial in trials:
+        groups.setdefault((trial.step, trial.split), {}).setdefault(trial.condition, []).append(trial)
+    return [
+        row
+        for played in groups.values()
+        for name, ours in played.items()
+        for family in (ALL, *sorted({trial.family for trial in ours}))
+        if name != base and (row := _paired_row(ours, played.get(base, ()), family)) is not None
+    ]
+
+
+def _paired_row(first: Sequence[Trial], second: Sequence[Trial], family: str) -> dict[str, Any] | None:
+    one = first[0]
+    try:
+        interval = paired((trial for trial in first if family in (ALL, trial.family)), second)
+    except ImprintError:  # nothing pairs
+        return None
+    names = {"step": one.step, "split": one.split, "condition": one.condition, "family": family}
+    difference = {"difference": interval.estimate, "low": interval.low, "high": interval.high}
+    return {**names, "minus": second[0].condition, "pairs": interval.n, **difference}
 
 
 def _evaluation(trials: Sequence[Trial], family: str) -> Evaluation:

@@ -193,13 +193,12 @@ class Loop(Clock):
             self._load(steps[-1])
         run.truncate_to(self.updates if steps else -1)
         self.bench.progress.begin(self.steps + self.extra_steps, min(self.now, self.steps))
-        self.metrics = MetricsWriter(run, self.recipe.loggers)
+        self.metrics = MetricsWriter(run)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.metrics.close()
         if error is None:
             self.bench.run.set_status("finished", self.updates, env_steps=self.env_steps)
 

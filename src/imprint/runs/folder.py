@@ -25,7 +25,7 @@ FOLDERS = {
     "episodes": EPISODES,
     "checkpoints": CHECKPOINT,
     "tensorboard": re.compile(r"events\.out\.tfevents\..*"),
-    "wandb": re.compile(r"(offline-)?run-.*|latest-run|debug.*\.log|settings"),
+    "wandb": re.compile(r"(offline-)?run-.*|latest-run|debug.*\.log|settings|wandb-resume\.json"),
 }
 # What an older checkpoint, which does not list its files, may hold: names that transformers and `checkpoint.py` give.
 OLD_CHECKPOINT = re.compile(

@@ -53,6 +53,7 @@ class Run:
         self.recipe_text = recipe_text
         self.recipe = _parse_recipe(recipe_text, path / "recipe.yaml")
         self.resumed_from: int | None = None  # the step given to `truncate_to`
+        self.listeners: list[Callable[[Record, Sequence[Mapping[str, Any]]], None]] = []  # told of what `append` wrote
         self._lock = lock
 
     @classmethod
@@ -150,6 +151,8 @@ class Run:
         for row in listed:
             _step_of(row, self.record_path(record))
         files.append_jsonl(self.record_path(record), listed)
+        for told in self.listeners:
+            told(record, listed)
 
     def drop(self, record: Record, where: Callable[[dict[str, Any]], bool]) -> int:
         """Remove the rows of `record` for which `where` is true, e.g. to evaluate anew; gives how many.
@@ -207,7 +210,7 @@ class Run:
     def truncate_to(self, step: int) -> None:
         """Drop every row and episode later than `step`, the step of the checkpoint from which the run resumes.
 
-        Checkpoints are left alone. The next `MetricsWriter` truncates TensorBoard.
+        Checkpoints are left alone. TensorBoard drops them too (`runs.trackers`).
 
         Raises:
             CheckpointError: the run is open for reading only, or a row is damaged or has no step.

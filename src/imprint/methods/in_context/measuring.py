@@ -35,8 +35,7 @@ class Measuring(Recorder):
             self.bench.progress.note(meter.sentences())
             self.numbers |= meter.metrics()
         if self.numbers:
-            with MetricsWriter(self.bench.run, self.recipe.loggers) as metrics:
-                metrics.log(0, self.numbers)
+            MetricsWriter(self.bench.run).log(0, self.numbers)
         if error is None:
             self.bench.run.set_status("finished", 0, env_steps=0)
 
