@@ -96,6 +96,53 @@ def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):
     assert {(1, name) for name in LIBRARY.names} <= decided
 
 
+def outcomes(*successes):
+    """Gives the episodes of each group these successes."""
+
+    def won(episodes):
+        size = len(successes)
+        return [replace(one, success=bool(successes[place % size])) for place, one in enumerate(episodes)]
+
+    return won
+
+
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book"])
+def test_steps_that_teach_nothing_are_told(method, tmp_path):
+    bench = start(method, tmp_path / "run", won=outcomes(0, 0, 0, 0), steps=7)
+    bench.go()
+    told = [note for note in bench.notes if "taught nothing" in note]
+    assert [note.split(":")[1].strip().split(" taught")[0] for note in told] == ["the last 3 steps", "the last 6 steps"]
+    assert "success 0.00" in told[0]
+
+
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book"])
+def test_steps_that_teach_something_are_not(method, tmp_path):
+    bench = start(method, tmp_path / "run", won=outcomes(1, 0, 0, 0), steps=7)
+    bench.go()
+    assert not any("taught nothing" in note for note in bench.notes)
+
+
+def test_a_graded_outcome_teaches_without_any_success(tmp_path):
+    def graded(episodes):
+        return [
+            replace(one, success=False, turns=(replace(one.turns[0], reward=place / 7), *one.turns[1:]))
+            for place, one in enumerate(episodes)
+        ]
+
+    bench = start("grpo", tmp_path / "run", won=graded, steps=4, reward={"success": None})
+    bench.go()
+    assert not any("taught nothing" in note for note in bench.notes)
+    assert {row["train/flat_groups"] for row in bench.rows("metrics") if "env_steps" in row} == {0.0}
+
+
+def test_a_policy_that_solves_nothing_is_told_of_before_training(tmp_path):
+    bench = start("grpo", tmp_path / "run")
+    play = bench.rollout.play
+    bench.rollout.play = lambda *given: [replace(episode, success=False) for episode in play(*given)]
+    bench.go()
+    assert sum("solves none of 4 validation tasks" in note for note in bench.notes) == 1
+
+
 def test_every_measured_episode_is_a_trial_and_the_evaluations_follow_from_them(tmp_path):
     from imprint.measurement.trials import evaluations
 

@@ -170,6 +170,22 @@ def test_the_headline_says_what_the_rows_say(tmp_path: Path) -> None:
     assert "not finished" not in text
 
 
+def test_a_run_that_could_learn_nothing_says_so_and_boasts_of_no_saving(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with Run.create(path, RECIPE.format(name="flat")) as run:
+        flat = {"train/success": 0.0, "train/flat_groups": 1.0, "env_steps": 100}
+        run.append("metrics", [{"step": step, **flat} for step in range(1, 21)])
+        for step in (0, 20):
+            run.append("evaluations", [evaluation(step, arm, 0) for arm in ("with", "without")])
+    page = Page(report(path))
+    assert "Nothing could be learned in each of the 20 training steps" in page.text
+    assert "instead of 500" not in page.text and "−60%" not in page.text
+    with Run.create(path, (path / "recipe.yaml").read_text(), resume=True) as run:
+        taught = {"train/success": 0.5, "train/flat_groups": 0.5, "loss/samples": 8}
+        run.append("metrics", [{"step": step, **taught} for step in range(21, 41)])
+    assert "Nothing could be learned" not in Page(report(path)).text
+
+
 def test_the_headline_prefers_a_test_that_was_played_last(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
     with Run.create(path, (path / "recipe.yaml").read_text(), resume=True) as run:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.types import Episode
 
-__all__ = ["RewardConfig", "turn_scores"]
+__all__ = ["RewardConfig", "outcome", "turn_scores"]
 
 
 class RewardConfig(BaseModel):
@@ -39,6 +39,11 @@ class RewardConfig(BaseModel):
     compression_interval: int = Field(default=8, ge=1, description="The bonus is given every N training steps.")
 
 
+def outcome(episode: Episode, config: RewardConfig) -> float:
+    """What an episode as a whole is worth, before costs and penalties."""
+    return episode.episode_return if config.success is None else config.success * episode.success
+
+
 def turn_scores(episode: Episode, config: RewardConfig, *, step: int | None = None) -> list[float]:
     """The score of each turn: the outcome of the whole episode, less what the turn itself did wrong.
 
@@ -58,8 +63,7 @@ def turn_scores(episode: Episode, config: RewardConfig, *, step: int | None = No
     Returns:
         One score per turn, in order; empty for an episode without turns.
     """
-    outcome = episode.episode_return if config.success is None else config.success * episode.success
-    shared = outcome - config.turn_cost * len(episode.turns)
+    shared = outcome(episode, config) - config.turn_cost * len(episode.turns)
     valid = [turn.well_formed if config.invalid == "format" else turn.valid for turn in episode.turns]
     bonus = config.compression_bonus * episode.success
     if step is None or step % config.compression_interval:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from imprint.learning.rewards import RewardConfig, outcome
 from imprint.types import Episode, StopReason
 
 
-def rollout_metrics(groups: Sequence[Sequence[Episode]], *, active: int, env_steps: int) -> dict[str, float]:
+def rollout_metrics(
+    groups: Sequence[Sequence[Episode]], reward: RewardConfig, *, active: int, env_steps: int
+) -> dict[str, float]:
     """Success in all and by family, turns, tokens read, invalid turns, flat groups and stop reasons.
+
+    A group is flat when all its episodes have the same outcome, so that none is better than another.
 
     Args:
         active: skills in force, as `curriculum/active`.
@@ -22,7 +28,7 @@ def rollout_metrics(groups: Sequence[Sequence[Episode]], *, active: int, env_ste
         "train/turns": len(turns) / len(episodes),
         "train/invalid": _mean([not turn.valid for turn in turns]),
         "train/context_tokens": _mean([turn.context_tokens for turn in turns]),
-        "train/flat_groups": _mean([len({episode.success for episode in group}) == 1 for group in groups]),
+        "train/flat_groups": _mean([len({outcome(episode, reward) for episode in group}) == 1 for group in groups]),
         "curriculum/active": float(active),
         "env_steps": float(env_steps),
     }
@@ -32,6 +38,14 @@ def rollout_metrics(groups: Sequence[Sequence[Episode]], *, active: int, env_ste
         )
     stops = Counter(episode.stop for episode in episodes)
     return numbers | {f"stop/{reason}": stops[reason] / len(episodes) for reason in StopReason}
+
+
+def taught_nothing(row: Mapping[str, Any]) -> bool:
+    """Whether a training step's metrics tell that nothing could be learned from its episodes.
+
+    The loss kept no sample, or no episode succeeded and every group was flat: what is left then are penalties.
+    """
+    return row.get("loss/samples") == 0 or (row.get("train/success") == 0 and row.get("train/flat_groups") == 1)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -29,7 +29,7 @@ from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import AdvantageOptions, Sample
 from imprint.measurement.conditions import Condition, ordered
 from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
-from imprint.measurement.training_metrics import rollout_metrics
+from imprint.measurement.training_metrics import rollout_metrics, taught_nothing
 from imprint.measurement.trials import Evaluation, evaluations, trials_of
 from imprint.methods.base import Workbench
 from imprint.rollout.base import Request, derive_seed
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from imprint.learning.losses import Loss
 
 __all__ = ["Clock", "Loop", "Recorder", "Stateful", "TaskOrder"]
+
+PATIENCE = 3  # steps in a row that teach nothing before that is said; then at each doubling
+HINT = "train a base that sometimes succeeds (docs/manual/pretrain.md), or ask for easier tasks or larger groups"
 
 Show = Callable[[Task, int], Shown]  # a task, and the place of an episode in its group
 Group = list[Episode]
@@ -176,6 +179,7 @@ class Loop(Clock):
         self.order = TaskOrder(self.train_tasks, rollout.tasks, balance=rollout.balance, seed=recipe.seed)
         self.before: int | None = None  # where the clock was when the current step began; None before the first
         self._headline = ""
+        self._idle = 0  # steps in a row that taught nothing
 
     @property
     def advantage(self) -> AdvantageOptions:
@@ -257,9 +261,20 @@ class Loop(Clock):
         self.updates += 1
         self.bench.sync(self.learner)
         self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
-        described = rollout_metrics(groups, active=active, env_steps=self.env_steps)
+        described = rollout_metrics(groups, self.recipe.reward, active=active, env_steps=self.env_steps)
         self.metrics.log(self.updates, {**described, **numbers})
+        self._warn({**described, **numbers})
         self._headline = f"success {described['train/success']:.2f}, {active} skills in context"
+
+    def _warn(self, row: Mapping[str, float]) -> None:
+        """Say so when step after step teaches nothing."""
+        self._idle = self._idle + 1 if taught_nothing(row) else 0
+        times = self._idle / PATIENCE
+        if times >= 1 and times.is_integer() and int(times).bit_count() == 1:
+            self.bench.progress.note(
+                f"warning: the last {self._idle} steps taught nothing: within each group all episodes had the same "
+                f"outcome (success {row['train/success']:.2f}); {HINT}"
+            )
 
     def log_extra(self, numbers: Mapping[str, float]) -> None:
         """Count a step without episodes that is done, and log its numbers."""
@@ -290,6 +305,11 @@ class Loop(Clock):
             run.write_episodes(step, name, self.recorder.with_goals(kept))
             self.metrics.log(step, {f"validation/{name}/{row.family}": row.success for row in rows})
             self.bench.progress.note(f"step {step}: validation success {name} skills {rows[0].success:.2f}")
+        if step == 0 and not any(episode.success for episodes in played.values() for episode in episodes):
+            self.bench.progress.note(
+                f"warning: the untrained policy solves none of {len(self.validation_tasks)} validation tasks under any "
+                f"condition, so that there may be nothing to reinforce; {HINT}"
+            )
 
     def helpfulness(self, names: Sequence[str], active: Sequence[str], kind: Kind) -> dict[str, SkillEvidence]:
         """The helpfulness of each skill of `names` while `active` is in force, measured on the validation tasks."""

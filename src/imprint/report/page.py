@@ -76,6 +76,7 @@ def render_report(run: Run) -> str:
         unfinished=summary.share_done < 1,
         arms=[(arm, summary.label(arm)) for arm in ROLES if heads[arm]],
         sentence=_sentence(heads, summary.curve("real", "without"), summary.condition("with")),
+        warning=_warning(summary),
         cards=_cards(summary, heads),
         gap=_markup(charts.gap_chart(summary)),
         context=_markup(charts.context_chart(summary)),
@@ -196,8 +197,22 @@ def _sentence(heads: Mapping[str, Headline | None], real: Sequence[EvaluationRow
     return " ".join(parts) or "Nothing has been evaluated yet."
 
 
+def _warning(summary: Summary) -> str:
+    """What to know before any figure is read: that most steps had nothing to learn from."""
+    idle, steps = summary.idle
+    if 2 * idle <= steps:
+        return ""
+    many = f"each of the {steps}" if idle == steps else f"{idle} of the {steps}"
+    return (
+        f"Nothing could be learned in {many} training steps: within each group of episodes all had the same outcome. "
+        "Start from a policy that sometimes succeeds, or ask for easier tasks or larger groups."
+    )
+
+
 def _tokens_saved(heads: Mapping[str, Headline | None]) -> tuple[float, float] | None:
-    """Tokens per turn (with skills, without them), both at the end of the same split."""
+    """Tokens per turn (with skills, without them), both at the end of the same split; None if nothing is solved."""
+    if not any(head.end.rate.successes for head in heads.values() if head):
+        return None
     ends = [head.end.context_tokens for arm in ("with", "without") if (head := heads[arm])]
     if len(ends) < 2 or ends[0] is None or ends[1] is None or ends[0] <= 0:
         return None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from imprint.errors import CheckpointError
 from imprint.measurement.conditions import NAME, WITH, WITHOUT, ordered
+from imprint.measurement.training_metrics import taught_nothing
 from imprint.methods.weights.curriculum import CurriculumConfig, budget_at, stage_at
 from imprint.report.records import evaluation_rows
 from imprint.runs.run import Run
@@ -197,6 +198,12 @@ class Summary:
         """Environment steps of training so far."""
         counts = self.series("env_steps")[1] or [e.env_steps for e in self.evaluations if e.env_steps is not None]
         return int(max(counts)) if counts else None
+
+    @property
+    def idle(self) -> tuple[int, int]:
+        """How many training steps taught nothing (`taught_nothing`), and how many there were."""
+        rows = [row for row in self.metrics if "train/success" in row]
+        return sum(taught_nothing(row) for row in rows), len(rows)
 
     @property
     def skills(self) -> list[str]:

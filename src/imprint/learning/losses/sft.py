@@ -25,7 +25,8 @@ class SftLoss:
     damps_muon: bool = False
 
     def keeps(self, sample: Sample) -> bool:
-        return True
+        """Samples without any weight have no gradient, and a batch of them no mean."""
+        return bool(sample.advantages_T[sample.mask_T].any())
 
     def denominator(self, samples: Sequence[Sample]) -> float:
         """The sum of the weights of the trained tokens."""
