@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine an example takes as long as it takes: no test asserts on a clock.
+settings.register_profile("imprint", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("imprint")
 
 ROOT = Path(__file__).resolve().parent.parent
 

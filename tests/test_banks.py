@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
@@ -252,7 +252,7 @@ BANKS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(BANKS)
 def test_any_bank_comes_back_equal(bank: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -264,7 +264,7 @@ def test_any_bank_comes_back_equal(bank: dict[str, Any]) -> None:
         assert read_bank(place / "out.json") == bank
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(BANKS)
 def test_any_page_may_get_one_more_rule(bank: dict[str, Any]) -> None:
     """However hostile the rules before it, they stay, and the new one is the only change."""

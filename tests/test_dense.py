@@ -103,7 +103,7 @@ def opened(index: Path, passages: list[Passage]) -> tuple[Dense, np.ndarray]:
     return engine, engine.encoder.passages([passage.contents for passage in passages])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=5), st.integers(1, 20))
 def test_an_index_finds_what_brute_force_finds(opened: tuple[Dense, np.ndarray], queries: list[str], k: int):
     engine, vectors = opened

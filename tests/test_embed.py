@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imprint.errors import PolicyError, RecipeError
@@ -111,7 +111,7 @@ def test_an_answer_without_two_vectors_is_tried_again(content: bytes):
         read_vectors(content, 2)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_vectors_are_of_length_one_or_nothing(rows: list[list[float]]):
     found = read_vectors(json.dumps({"data": [{"embedding": row} for row in rows]}).encode(), len(rows))

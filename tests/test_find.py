@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
@@ -67,7 +67,7 @@ def test_words_are_small_and_compounds_count_whole_and_in_parts():
     assert tokens("-- __ !") == []
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.text())
 def test_words_hold_letters_and_digits_and_a_copy_finds_its_page(text: str):
     found = tokens(text)
@@ -195,7 +195,7 @@ def test_a_broken_file_of_groups_is_named(library: Path, content: str, words: st
 GROUPS = st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.lists(st.text(max_size=4), max_size=3))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(GROUPS)
 def test_groups_that_are_written_are_read_back(tmp_path_factory: pytest.TempPathFactory, groups: dict[str, list[str]]):
     folder = tmp_path_factory.mktemp("groups")

@@ -226,7 +226,7 @@ def test_aggregates_by_hand():
         aggregate_tokens(values, mask, "token-mean", denominator=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(["token-mean", "sequence-mean-token-mean"]))
 def test_micro_batches_add_up_to_the_full_batch(data, aggregate):
     lengths = data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=6))

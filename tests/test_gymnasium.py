@@ -196,7 +196,7 @@ def test_a_task_can_be_chosen() -> None:
         env.reset(options={"task": "train/99"})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(["open the red door", "open the blue door", "look", "é"]), max_size=5), st.integers(0, 7)
 )

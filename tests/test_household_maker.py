@@ -71,7 +71,7 @@ def test_the_goal_is_not_true_at_the_start(size: str) -> None:
     seed=st.integers(-5, 2**40),
     size=st.sampled_from(SIZES),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_game_is_deterministic_solvable_and_well_formed(split: str, index: int, seed: int, size: Any) -> None:
     config = MakerConfig(seed=seed, size=size)
     game = make_game(split, index, config)

@@ -76,7 +76,7 @@ def test_a_mark_that_is_cut_keeps_its_colour() -> None:
     assert [row.colours.count(None) for row in found] == [2, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.floats(1.0, 5.0))
 def test_any_text_is_drawn_and_the_cache_changes_nothing(texts: list[str], factor: float) -> None:
     warm, tight = Renderer(), Renderer(cache_bytes=1)
@@ -119,7 +119,7 @@ def test_what_is_too_large_is_scaled_down_whole() -> None:
     assert 50_000 < large.size[0] * large.size[1] <= 60_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(28, 200),
     padding=st.integers(0, 60),

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from typer.testing import CliRunner
 
 from imprint.cli import app
@@ -86,7 +86,7 @@ def holds_no_surprise(folder: Path) -> None:
     assert not [c for text in texts for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs")]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(skill=skills())
 def test_what_validates_leniently_is_read_and_is_safe(tmp_path_factory: pytest.TempPathFactory, skill) -> None:
     name, data = skill
@@ -99,7 +99,7 @@ def test_what_validates_leniently_is_read_and_is_safe(tmp_path_factory: pytest.T
         shutil.rmtree(folder)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(before=noise, after=noise)
 def test_noise_is_read_and_is_safe_or_refused(tmp_path_factory: pytest.TempPathFactory, before, after) -> None:
     folder = tmp_path_factory.getbasetemp() / "noisy"

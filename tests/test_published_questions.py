@@ -334,7 +334,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS, validation=st.integers(0, 12), limit=st.none() | st.integers(0, 5), seed=st.integers(0, 3))
 def test_splits_are_disjoint_labelled_and_no_row_is_lost(
     rows: list[tuple[str, str, str, str, str | None, bool]], validation: int, limit: int | None, seed: int
@@ -401,7 +401,6 @@ def test_a_label_wins_over_the_words_unless_it_is_unknown() -> None:
 WORDS = ["do", "did", "are", "and", "or", "both", "share", ",", "Which", "who", "between", "A", "B", "same"]
 
 
-@settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_any_text_has_a_category(text: str) -> None:
     assert category("hotpotqa", text) in CATEGORIES and asks_to_compare(text) in (True, False)

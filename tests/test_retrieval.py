@@ -67,7 +67,7 @@ def test_an_index_of_nothing_is_refused():
 TEXTS = st.lists(st.text(min_size=1, max_size=30).filter(str.strip), min_size=1, max_size=8)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(TEXTS, st.text(max_size=20), st.integers(1, 5))
 def test_an_index_on_disk_answers_as_the_one_in_memory(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str, k: int
@@ -118,7 +118,7 @@ def test_a_bad_row_is_an_error_with_its_line_or_left_out(tmp_path: Path, row: st
     assert [error.line for error in bad] == [4]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.binary(max_size=60) | st.dictionaries(st.text(max_size=9), st.text()).map(lambda row: json.dumps(row).encode())
 )
@@ -208,9 +208,7 @@ def tantivy() -> Any:
     return Tantivy
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS, st.text(max_size=20), st.integers(1, 5))
 def test_tantivy_finds_by_the_same_words(
     tantivy: Any, tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str, k: int

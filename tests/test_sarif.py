@@ -74,7 +74,7 @@ def test_a_result_needs_its_rule_and_rules_are_told_apart():
         sarif("imprint", "1.2", [RULE, RULE], [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     name=st.binary(min_size=1, max_size=12).map(os.fsdecode).filter(lambda name: not {"/", "\0"} & set(name)),
     message=st.text(st.characters(), min_size=1, max_size=20),

@@ -295,9 +295,7 @@ def test_hostile_nesting_and_repetition_end(tmp_path: Path, name: str) -> None:
     assert scan(tmp_path, {name: NESTED[name]}).path == tmp_path / "notes"
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["a.md", "a.sh", "a.py", "a.js", "a.json", "a.zip", "a.pdf", "a", ".mcp.json"]),
     content=st.binary(max_size=300)

@@ -134,7 +134,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=30) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_a_request_within_the_limits_or_refused(body: bytes):
     limits = Limits(topk=4, queries=2, characters=3)
@@ -354,7 +354,7 @@ ANSWERS = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANSWERS | ANSWERS.map(lambda value: {"result": [[value]]}))
 def test_any_answer_holds_hits_or_is_an_error(content: Any):
     try:

@@ -128,7 +128,7 @@ def test_lines_are_counted_as_editors_do(tmp_path):
     assert (problem.key, problem.line) == ("author", 4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     front=st.text(st.sampled_from("ab:-[]{}#&*!|>'\"%@`?, \n\t\\0x<~\u2028\x85"), max_size=40) | st.text(max_size=40)
 )
@@ -239,7 +239,7 @@ texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_
 names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=names,
     description=texts,

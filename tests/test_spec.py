@@ -266,7 +266,7 @@ def test_what_means_harm_is_told_at_once(tmp_path, name):
         assert len(issue.problem) < 400
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.binary(max_size=60))
 @example(data=b"\x06" + b"../..\n/etc\nSKILL.md")
 @example(data=b"\x06" + b"\xff" * 300 + b"\n" + b"a" * 4_000)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from imprint.skills.validate import validate
 from skill_pages import noise, reference_says, skills
@@ -31,13 +31,13 @@ def compare(root, folder_name, data):
     return ours
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(skill=skills())
 def test_generated_skills_get_the_same_verdict(tmp_path_factory, skill):
     compare(tmp_path_factory.getbasetemp(), *skill)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(before=noise, after=noise)
 @example("", "license: =\n")
 @example("", "\n\t\n")

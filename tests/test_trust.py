@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from typer.testing import CliRunner, Result
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TestLife.settings = settings(max_examples=60)
 
 
 def test_permissions_grow_with_the_tier_and_scripts_never_run_below_t3():
@@ -181,7 +181,6 @@ FILES = st.dictionaries(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FILES, FILES)
 def test_the_fingerprint_differs_exactly_where_files_do(one: dict[str, str], other: dict[str, str]):
     assert (fingerprint(one) == fingerprint(other)) == (one == other) == (changes(one, other) == [])
@@ -199,7 +198,7 @@ TRUSTS = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=5), TRUSTS, max_size=3))
 def test_a_lock_that_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, lock: dict[str, Entry]):
     folder = tmp_path_factory.mktemp("lock")

@@ -132,7 +132,7 @@ def test_a_policy_of_another_kind_is_refused(vision_policy, tmp_path):
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, vision_policy, drawn):
     """Each token's pixels are drawn again from the characters of its label."""
     seen = labelled_picture(vision_policy, renderer, drawn)
@@ -152,7 +152,7 @@ def test_the_characters_of_a_token_are_those_drawn_in_its_pixels(renderer, visio
 
 
 @given(st.lists(st.sampled_from(["go", "the", "fridge", "12", "household-general,", "mug\n"]), min_size=1, max_size=40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_word_of_the_text_begins_in_the_token_that_shows_its_first_letter(renderer, vision_policy, words):
     drawn = " ".join(words).strip()
     if not drawn:

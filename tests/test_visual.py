@@ -112,7 +112,7 @@ def test_any_response_has_a_factor(text):
 
 
 @given(st.integers(10, 900), st.integers(10, 900))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pictures_are_counted_as_the_processor_cuts_them(engine, height, width):
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     vision = engine.policy.vision
