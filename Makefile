@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: help setup demo test test-slow lint format bench pretrain compare clean
+.PHONY: help setup demo test test-slow lint format docs reference bench pretrain compare clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,12 @@ lint: $(STAMP) ## Format check, lint and types.
 format: $(STAMP) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## The documentation site, in build/docs; a broken link fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+reference: $(STAMP) ## Write docs/manual/reference.md from the command line.
+	$(BIN)/python -m typer imprint.cli utils docs --name imprint --title "Command reference" --output docs/manual/reference.md
 
 bench: $(STAMP) ## The benchmarks, one after the other.
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
