@@ -51,6 +51,28 @@ class Doors(gymnasium.Env[Any, Any]):
 gymnasium.register("Doors-v0", entry_point=Doors, max_episode_steps=4)
 
 
+class Odd(gymnasium.Env[Any, Any]):
+    """Answers with what it is given, in place of Gymnasium's tuples."""
+
+    observation_space = LETTERS
+    action_space = spaces.Text(200, charset="abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,!\n")
+
+    def __init__(self, reset: Any = ("Act.", {}), step: Any = None) -> None:
+        self.answers = reset, step
+
+    def reset(self, **_: Any) -> Any:
+        if isinstance(self.answers[0], Exception):
+            raise self.answers[0]
+        return self.answers[0]
+
+    def step(self, action: Any) -> Any:
+        return (action, 0.0, True, False, {"success": True}) if self.answers[1] is None else self.answers[1]
+
+
+gymnasium.register("Odd-v0", entry_point=Odd)
+gymnasium.register("Many-v0", entry_point=lambda: gymnasium.make_vec("Odd-v0", num_envs=2, vectorization_mode="sync"))
+
+
 def _imprint_doors() -> gymnasium.Env[Any, Any]:
     from imprint.envs.gymnasium_env import as_gymnasium
     from tiny import DoorWorld

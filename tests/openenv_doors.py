@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from typing import Any
@@ -19,7 +20,7 @@ class Say(Action):
 class Seen(Observation):
     sight: str
     category: str = ""
-    solved: bool = False
+    solved: Any = False
     style: str = ""
 
 
@@ -40,6 +41,8 @@ class Doors(Environment):
         if action.words == "fail":
             raise KeyError("a hole")
         self.count += 1
+        if action.words.startswith("end with "):
+            return Seen(sight=action.words, reward=None, done=True, solved=json.loads(action.words[9:]))
         opened = next((colour for colour in COLOURS if action.words == f"open {colour}"), None)
         right = opened == self.colour
         return Seen(sight="It opens." if opened else "You wait.", reward=float(right), done=bool(opened), solved=right)

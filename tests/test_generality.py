@@ -199,7 +199,7 @@ FOLDERS = (
 COMMANDS = ("train", "report", "play", "seeds", "adaptive")  # those that are the same in any world
 # The defaults of a recipe (world and skills of the demo), and the names of the commands (`search` serves any corpus).
 ALLOWED = ("recipe.py", "cli.py", "jobs/api.py")
-SHARED = ("imprint.envs.base", "imprint.envs.stepping")  # what all worlds have in common
+SHARED = tuple(f"imprint.envs.{name}" for name in ("base", "answers", "checked", "stepping"))  # of all worlds
 COMMON = {"search"}  # ordinary words: they name a world where they are all that a text says
 
 

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ gymnasium = pytest.importorskip("gymnasium", reason="needs imprint[gymnasium]")
 
 from imprint.envs.adapters.gymnasium import GymnasiumWorld  # noqa: E402
 from imprint.envs.base import SPLITS, FingerprintedWorld, World, make_world  # noqa: E402
+from imprint.envs.checked import CheckedEnvironment  # noqa: E402
 from imprint.envs.gymnasium_env import as_gymnasium  # noqa: E402
+from imprint.envs.stepping import settled  # noqa: E402
 from imprint.errors import GameError, RecipeError  # noqa: E402
 from imprint.jobs.train import train_run  # noqa: E402
 from imprint.recipe import parse_recipe  # noqa: E402
@@ -36,8 +39,8 @@ def doors(**options: Any) -> GymnasiumWorld:
 
 
 def play(world: World, number: int, *actions: str, split: str = "train") -> list[StepResult]:
-    environment, task = world.environment(), world.tasks(split)[number]
-    return [environment.reset(task, 0), *(environment.step(action) for action in actions)]
+    environment, task = CheckedEnvironment(world), world.tasks(split)[number]
+    return [settled(environment.reset(task, 0)), *(settled(environment.step(action)) for action in actions)]
 
 
 # Practising on an environment
@@ -95,8 +98,73 @@ def test_a_threshold_decides_where_info_has_no_success() -> None:
 
 
 def test_an_environment_that_fails_is_told_with_its_action() -> None:
-    with pytest.raises(GameError, match="Doors-v0: fails at the action 'fail': KeyError"):
+    with pytest.raises(
+        GameError, match=r"fails at the action 'fail' of the task 'train/0': KeyError: 'a hole'"
+    ) as caught:
         play(doors(), 0, "fail")
+    assert caught.value.where == str(Path(__file__).with_name("gym_door.py")) and caught.value.line
+
+
+def odd(**answers: Any) -> GymnasiumWorld:
+    return GymnasiumWorld(id="gym_door:Odd-v0", arguments=answers, train=2)
+
+
+def test_an_action_reaches_it_as_it_was_said() -> None:
+    said = "Open  the Door,\nplease!"
+    assert play(odd(), 0, said)[1].observation == said
+
+
+def over(success: Any = True, reward: Any = 1.0, terminated: Any = True, truncated: Any = False, **info: Any) -> Any:
+    return "Done.", reward, terminated, truncated, {"success": success, **info}
+
+
+@pytest.mark.parametrize("success", ["false", None, 0.5, [True], np.array([True, True])])
+def test_a_success_that_is_neither_true_nor_false_is_an_error(success: Any) -> None:
+    with pytest.raises(GameError, match=r"'success' at the end of an episode is .*, and neither") as caught:
+        play(odd(step=over(success)), 0, "go")
+    assert caught.value.key == "env.success"
+
+
+@pytest.mark.parametrize(("success", "expected"), [(np.True_, True), (0, False), (np.array(1.0), True)])
+def test_a_success_may_be_a_scalar(success: Any, expected: bool) -> None:
+    assert play(odd(step=over(success)), 0, "go")[1].success is expected
+
+
+@pytest.mark.parametrize("field", ["reward", "terminated", "truncated"])
+@pytest.mark.parametrize("value", [None, "no", np.array([0.0, 0.0]), float("nan")])
+def test_what_it_answers_is_checked(field: str, value: Any) -> None:
+    with pytest.raises(GameError, match=rf"at the action 'go' of the task 'train/1': {field}: is "):
+        play(odd(step=over(**{field: value})), 1, "go")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"reset": "ab"},  # the observation alone, as in old versions: two letters are no pair
+        {"reset": ("Act.", None)},
+        {"reset": ("Act.", {}, 1)},
+        {"step": ("Done.", 1.0, True, {})},  # one end, as in old versions
+        {"step": ("Done.", 1.0, True, False, [])},
+        {"step": StepResult("Done.")},
+    ],
+)
+def test_answers_that_are_not_gymnasiums_are_told(answers: dict[str, Any]) -> None:
+    with pytest.raises(GameError, match=r"gives .* and not .observation|not enough values|cannot unpack"):
+        play(odd(**answers), 0, "go")
+
+
+def test_a_reset_that_raises_is_told() -> None:
+    with pytest.raises(GameError, match="fails at the reset with the seed 0: OSError: no display"):
+        play(odd(reset=OSError("no display")), 0)
+    with pytest.raises(GameError, match="fails at the reset with the seed 0: OSError"):
+        GymnasiumWorld(
+            id="gym_door:Odd-v0", arguments={"reset": OSError("no display")}, categories=["a", "b"], train=2
+        ).tasks("train")
+
+
+def test_a_vector_of_environments_is_refused() -> None:
+    with pytest.raises(RecipeError, match="cannot make 'gym_door:Many-v0'"):
+        GymnasiumWorld(id="gym_door:Many-v0")
 
 
 @pytest.mark.parametrize(

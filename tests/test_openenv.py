@@ -15,6 +15,8 @@ import pytest
 
 from imprint.envs.adapters.openenv import OpenEnvWorld
 from imprint.envs.base import make_world
+from imprint.envs.checked import CheckedEnvironment
+from imprint.envs.stepping import settled
 from imprint.errors import GameError, RecipeError
 from imprint.jobs.train import train_run
 from imprint.recipe import parse_recipe
@@ -71,8 +73,8 @@ def doors(url: str, **options: Any) -> OpenEnvWorld:
 
 
 def play(world: OpenEnvWorld, number: int, *actions: str) -> list[StepResult]:
-    environment, task = world.environment(), world.tasks("train")[number]
-    return [environment.reset(task, 0), *(environment.step(action) for action in actions)]
+    environment, task = CheckedEnvironment(world), world.tasks("train")[number]
+    return [settled(environment.reset(task, 0)), *(settled(environment.step(action)) for action in actions)]
 
 
 # Practising on a served environment
@@ -130,6 +132,19 @@ def test_a_server_that_fails_is_told_with_the_action_and_the_next_episode_begins
     with pytest.raises(GameError, match=r"fails at the action \{'words': 'fail'\}.*a hole"):
         play(world, 0, "fail")
     assert play(world, 0, "open red")[-1].success
+
+
+@pytest.mark.parametrize("success", ['"false"', "null", "0.5", "[true]", "{}"])
+def test_a_success_that_is_neither_true_nor_false_is_an_error(url: str, success: str) -> None:
+    with pytest.raises(GameError, match=r"'solved' at the end of an episode is .*, and neither") as caught:
+        play(doors(url), 0, f"end with {success}")
+    assert caught.value.key == "env.success"
+
+
+def test_an_action_reaches_the_server_as_it_was_said_and_no_reward_is_0(url: str) -> None:
+    said = "end with   1"
+    *_, result = play(doors(url), 0, "Öffne\n  DICH!", said)
+    assert result.observation == said and result.success is True and result.reward == 0.0
 
 
 def test_a_threshold_decides_where_the_server_does_not_say(url: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from imprint.context.config import ContextConfig
-from imprint.context.prompt import Context, parse_tags
+from imprint.context.prompt import Context
+from imprint.envs.answers import parse_folded
 from imprint.errors import PolicyError
 from imprint.learning.sample import Sample, episode_sample
 from imprint.learning.scoring import micro_batches, score
@@ -211,7 +212,7 @@ def test_greedy_takes_the_likeliest():
     ],
 )
 def test_the_published_answer_format(response, expected):
-    assert parse_tags(response) == expected
+    assert parse_folded(response) == expected
 
 
 def test_the_published_penalty_is_for_the_format_alone():

@@ -103,13 +103,14 @@ def choose_task(world: World, split: str, task_id: str | None, family: str | Non
 
 def play_yourself(world: World, task: Task, seed: int, recipe: Recipe) -> None:
     """A prompt until the episode ends or the player leaves."""
+    from imprint.envs.checked import CheckedEnvironment
     from imprint.envs.stepping import settled
 
-    environment = world.environment()
+    environment = CheckedEnvironment(world)
     result = settled(environment.reset(task, seed))
     say(f"{task.id} ({task.category}), at most {world.max_turns} turns. {HELP}\n\n{result.observation}")
     turns = 0
-    while not result.done:
+    while not (result.done or result.success):
         command = _ask("\n> ")
         if command in (None, "quit", "exit"):
             say(f"left after {turns} turns")

@@ -82,9 +82,10 @@ def show(
         for family in world.categories
     ]
     console().print(grid(f"{name}: {len(tasks)} tasks in {split}", ["family", "tasks", "the first"], rows))
+    from imprint.envs.checked import CheckedEnvironment
     from imprint.envs.stepping import settled
 
-    say(f"\n{tasks[0].id} begins:\n\n{settled(world.environment().reset(tasks[0], 0)).observation}")
+    say(f"\n{tasks[0].id} begins:\n\n{settled(CheckedEnvironment(world).reset(tasks[0], 0)).observation}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
-from imprint.context.prompt import parse_tags
+from imprint.envs.answers import parse_tags
 from imprint.envs.base import ParseAnswer
 from imprint.errors import RecipeError
 from imprint.skills.skill import Skill

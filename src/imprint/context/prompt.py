@@ -7,7 +7,6 @@ models (the tokenizer's own chat template, the answer between <action> tags).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from jinja2 import TemplateError
 from imprint.context.config import ContextConfig
 from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
 from imprint.context.shown import Shown
+from imprint.envs.answers import parse_tags
 from imprint.envs.base import ParseAnswer
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.sampling import Prompt
@@ -184,29 +184,3 @@ def _eos_ids(policy: Policy) -> set[int]:
     settings = getattr(policy.model, "generation_config", None)
     named = [policy.tokenizer.eos_token_id, getattr(settings, "eos_token_id", None)]
     return {int(i) for ids in named if ids is not None for i in (ids if isinstance(ids, list) else [ids])}
-
-
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
-_CJK = re.compile(r"[\u4e00-\u9fff]")
-_ONCE, _AT_MOST_ONCE = ("<action>", "</action>"), ("<compression>", "</compression>")
-
-
-def parse_tags(response: str) -> tuple[str, bool]:
-    """ALFWorld's published answer format, by the rules of SKILL0's reference code.
-
-    The command is what the first <action> pair holds, lower-cased ("" if there is none). The answer is well formed if
-    there is exactly one <action> pair and one <think> pair (this one in small letters), at most one <compression> pair,
-    and no Chinese character. Where the tags stand does not matter, nor whether the command is possible: it is carried
-    out in either case, and so is one out of a broken answer.
-    """
-    text = response.lower()
-    match = _ACTION.search(text)
-    action = match.group(1).strip() if match else ""
-    well_formed = (
-        match is not None
-        and all(text.count(tag) == 1 for tag in _ONCE)
-        and all(response.count(tag) == 1 for tag in ("<think>", "</think>"))
-        and all(text.count(tag) <= 1 for tag in _AT_MOST_ONCE)
-        and _CJK.search(response) is None
-    )
-    return action, well_formed

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
+from imprint.envs.answers import parse_folded
 from imprint.envs.stepping import Answer
 from imprint.errors import RecipeError
 from imprint.skills.skill import Skill
@@ -48,7 +49,10 @@ class Environment(Protocol):
 
 @runtime_checkable
 class World(Protocol):
-    """A source of tasks and of the environments that play them."""
+    """A source of tasks and of the environments that play them.
+
+    With a true attribute `folds_answers`, the commands of chat models are lower-cased (`imprint.envs.answers`).
+    """
 
     name: str
     categories: tuple[str, ...]  # every category a task may have
@@ -157,8 +161,12 @@ def goal_text(world: World, first: str) -> str:
 
 
 def own_format(world: World) -> tuple[Path | None, ParseAnswer | None]:
-    """The templates and the reading of answers that a world brings along; None for what it leaves to Imprint."""
-    parse = world.parse_answer if isinstance(world, AnsweringWorld) else None
+    """The templates and the reading of answers that a world brings along; None for what it leaves to Imprint.
+
+    Those of a world with the attribute `folds_answers` are read by `parse_folded`.
+    """
+    folded = parse_folded if getattr(world, "folds_answers", False) else None
+    parse = world.parse_answer if isinstance(world, AnsweringWorld) else folded
     return getattr(world, "templates", None), parse
 
 

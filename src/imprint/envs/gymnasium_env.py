@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from imprint.envs.adapters.gymnasium_text import ADMISSIBLE
 from imprint.envs.base import World, make_world
+from imprint.envs.checked import CheckedEnvironment
 from imprint.envs.stepping import settled
 from imprint.errors import RecipeError
 from imprint.types import Task
@@ -62,7 +63,7 @@ class WorldEnv(gymnasium.Env[str, str]):
         self.action_space = AnyText(LONGEST_ACTION, min_length=0)
         self.render_mode = render_mode
         self._ids = list(self.tasks)
-        self._live: Any = None
+        self._live: CheckedEnvironment | None = None
         self._shown = ""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -73,7 +74,7 @@ class WorldEnv(gymnasium.Env[str, str]):
         """
         super().reset(seed=seed)
         task = self._task(options or {})
-        self._live = self.world.environment()
+        self._live = CheckedEnvironment(self.world)
         result = settled(self._live.reset(task, int(self.np_random.integers(2**31))))
         self._shown = result.observation
         return result.observation, {"task": task.id, "category": task.category, ADMISSIBLE: list(result.admissible)}
@@ -87,7 +88,7 @@ class WorldEnv(gymnasium.Env[str, str]):
         if terminated or result.truncated:
             self._live = None
         info = {"success": result.success, "valid": result.valid, ADMISSIBLE: list(result.admissible)}
-        return result.observation, float(result.reward), terminated, result.truncated and not terminated, info
+        return result.observation, result.reward, terminated, result.truncated and not terminated, info
 
     def render(self) -> str | None:
         return self._shown if self.render_mode == "ansi" else None

@@ -17,7 +17,8 @@ from openenv.core.env_server import Environment as OpenEnvironment
 from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
-from imprint.envs.base import Environment, World
+from imprint.envs.base import World
+from imprint.envs.checked import CheckedEnvironment
 from imprint.envs.stepping import settled
 from imprint.errors import GameError
 from imprint.types import StepResult, Task
@@ -57,7 +58,7 @@ class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
     def __init__(self, world: World, split: str, lock: Lock) -> None:
         super().__init__()
         self.world, self.split, self.lock = world, split, lock
-        self._live: Environment | None = None
+        self._live: CheckedEnvironment | None = None
         self._task: Task | None = None
         self._state = State(episode_id=str(uuid4()), step_count=0)
 
@@ -77,7 +78,7 @@ class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
         """
         with self.lock:
             chosen = _choose(self.world.tasks(split or self.split), seed, task)
-            live = self.world.environment()
+            live = CheckedEnvironment(self.world)
             result = settled(live.reset(chosen, seed or 0))
         self._live, self._task = live, chosen
         self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
@@ -113,7 +114,7 @@ class WorldServer(OpenEnvironment[TextAction, TextObservation, State]):
         assert self._task is not None
         return TextObservation(
             text=result.observation,
-            reward=float(result.reward),
+            reward=result.reward,
             done=result.done or result.success,
             success=result.success,
             truncated=result.truncated,

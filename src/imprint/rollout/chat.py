@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from imprint.context.chat import ChatContext
 from imprint.envs.base import FingerprintedWorld, World
+from imprint.envs.checked import CheckedEnvironment
 from imprint.envs.stepping import settled
 from imprint.errors import ImprintError, PolicyError
 from imprint.models.sampling import Sampling
@@ -106,7 +107,7 @@ class ChatRollout:
         return conversation.close(), conversation.usage
 
     async def _open(self, request: Request) -> _RunningChat:
-        environment = self.world.environment()
+        environment = CheckedEnvironment(self.world)
         first = environment.reset(request.task, request.seed)
         return _RunningChat(request, environment, await first if isinstance(first, Awaitable) else first)
 
@@ -146,7 +147,7 @@ class ChatRollout:
 
     def _replay(self, request: Request, episode: Episode) -> Episode:
         """What the answers of `episode` lead to now."""
-        environment = self.world.environment()
+        environment = CheckedEnvironment(self.world)
         live = RunningEpisode(request, environment, settled(environment.reset(request.task, request.seed)))
         for turn in episode.turns:
             if live.stop is not StopReason.RUNNING:

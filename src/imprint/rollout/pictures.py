@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imprint.context.visual import TurnPrompt, VisualContext
+from imprint.envs.checked import CheckedEnvironment
 from imprint.envs.stepping import settled_all
 from imprint.models.sampling import Sampled, Sampling
 from imprint.rollout.base import Request, RunningEpisode, derive_seed
@@ -28,7 +29,7 @@ class PictureRollout(TokenRollout):
     def _play_batch(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
     ) -> list[Episode]:
-        environments = [self.world.environment() for _ in requests]
+        environments = [CheckedEnvironment(self.world) for _ in requests]
         firsts = settled_all([e.reset(r.task, r.seed) for e, r in zip(environments, requests, strict=True)])
         kept = self.context.config.show_admissible
         opened = zip(requests, environments, firsts, strict=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from imprint.context.prompt import Context
 from imprint.envs.base import Environment, World
+from imprint.envs.checked import CheckedEnvironment
 from imprint.envs.stepping import settled_all
 from imprint.errors import PolicyError
 from imprint.models.sampling import Prompt, Sampled, Sampler, Sampling
@@ -63,7 +64,7 @@ class TokenRollout:
     def _play_batch(
         self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None
     ) -> list[Episode]:
-        environments = [self.world.environment() for _ in requests]
+        environments = [CheckedEnvironment(self.world) for _ in requests]
         firsts = settled_all([e.reset(r.task, r.seed) for e, r in zip(environments, requests, strict=True)])
         opened = zip(requests, environments, firsts, strict=True)
         live = {row: self._open(*one, sampling) for row, one in enumerate(opened)}

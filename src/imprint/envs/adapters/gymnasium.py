@@ -14,11 +14,15 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from imprint.envs.adapters.gymnasium_text import Codec
 from imprint.envs.adapters.seeded import TURNS, UNKNOWN, Ask, Seeds, SuccessRule
+from imprint.envs.checked import environment_errors
+from imprint.envs.values import as_number, as_truth, quoted
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
 if TYPE_CHECKING:
     import gymnasium
+
+STEPPED = ("observation", "reward", "terminated", "truncated", "info")
 
 
 class GymnasiumWorld:
@@ -33,6 +37,7 @@ class GymnasiumWorld:
             default one, the environment's id without package and version.
         success: the key of `info` with the success at the end of an episode.
         threshold: an episode is solved if its rewards come to this at its end, in place of `success`.
+        folds_answers: its commands are in small letters: those of chat models are lower-cased.
         max_turns: an episode ends after this many; by default the environment's own limit.
         seed: another one gives other tasks.
         train, validation, test: how many seeds each split has.
@@ -50,6 +55,7 @@ class GymnasiumWorld:
         categories: Sequence[str] | None = None,
         success: str = "success",
         threshold: float | None = None,
+        folds_answers: bool = False,
         max_turns: PositiveInt | None = None,
         seed: NonNegativeInt = 0,
         train: PositiveInt = 1000,
@@ -59,6 +65,7 @@ class GymnasiumWorld:
         self.id = id
         self.arguments = dict(arguments or {})
         self.success = SuccessRule(success, threshold)
+        self.folds_answers = folds_answers
         self._tasks: dict[str, Sequence[Task]] = {}
         first = self.make()
         self.codec = Codec(first.observation_space, first.action_space, observation, actions)
@@ -83,9 +90,9 @@ class GymnasiumWorld:
             ) from error
         try:
             return gymnasium.make(self.id, disable_env_checker=True, **self.arguments)
-        except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        except Exception as error:  # importing and making it runs its own code
             raise RecipeError(
-                f"gymnasium cannot make {self.id!r}: {_first_line(error)}",
+                f"gymnasium cannot make {self.id!r}: {(str(error).splitlines() or [type(error).__name__])[0]}",
                 key="env.id",
                 hint="give an id as gymnasium.make takes it (`package:Env-v0`) and its env.arguments",
             ) from error
@@ -110,8 +117,37 @@ class GymnasiumWorld:
     @contextmanager
     def _asking(self) -> Iterator[Ask]:
         env = self.make()
-        yield lambda seed: env.reset(seed=seed)[1].get("category")
+        yield lambda seed: self.begun(env, seed)[1].get("category")
         env.close()
+
+    def begun(self, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any, Mapping[str, Any]]:
+        """Observation and info of a reset.
+
+        Raises:
+            GameError: the environment fails, or gives something else.
+        """
+        with environment_errors(self.id, f"the reset with the seed {seed}"):
+            observation, info = self._parts(env.reset(seed=seed), ("observation", "info"))
+        return observation, info
+
+    def stepped(self, env: gymnasium.Env[Any, Any], action: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
+        """Observation, reward, terminated, truncated and info of a step.
+
+        Raises:
+            GameError: the environment gives something else.
+        """
+        observation, reward, terminated, truncated, info = self._parts(env.step(action), STEPPED)
+        number = as_number(reward, "reward")
+        return observation, number, as_truth(terminated, "terminated"), as_truth(truncated, "truncated"), info
+
+    def _parts(self, given: Any, parts: Sequence[str]) -> tuple[Any, ...]:
+        if isinstance(given, tuple) and len(given) == len(parts) and isinstance(given[-1], Mapping):
+            return given
+        raise GameError(
+            f"gives {quoted(given)}, and not ({', '.join(parts)})",
+            where=self.id,
+            hint="info is a mapping; an environment of Gym before 0.26 has to be wrapped",
+        )
 
 
 class GymnasiumEnvironment:
@@ -123,16 +159,16 @@ class GymnasiumEnvironment:
 
     def reset(self, task: Task, seed: int) -> StepResult:
         """Start `task`. The task's own seed decides the episode: `seed` changes nothing."""
-        self.env, self.turn, self.total, self.shown = self.world.make(), 0, 0.0, ""
-        observation, info = self.env.reset(seed=int(task.source))
-        self.shown = self.world.codec.text(observation)
-        return StepResult(self.shown, admissible=self.world.codec.admissible(info))
+        self.env, self.turn, self.total = self.world.make(), 0, 0.0
+        observation, info = self.world.begun(self.env, int(task.source))
+        return StepResult(self.world.codec.text(observation), admissible=self.world.codec.admissible(info))
 
     def step(self, action: str) -> StepResult:
         """Act once; what is no action of the environment's never reaches it, and spends a turn.
 
         Raises:
-            GameError: there was no reset, the environment fails, or gives no success at the end.
+            GameError: there was no reset, the environment gives something else than Gymnasium's, or no success at the
+                end.
         """
         if self.env is None:
             raise GameError("step before reset", hint="call reset(task, seed) first")
@@ -144,25 +180,18 @@ class GymnasiumEnvironment:
             success = late and self.world.success.unasked(self.total)
             self._close(late)
             return StepResult(UNKNOWN, truncated=late, success=success, valid=False)
-        try:
-            observation, reward, terminated, truncated, info = self.env.step(meant)
-        except Exception as error:
-            raise GameError(
-                f"fails at the action {action!r}: {type(error).__name__}: {_first_line(error)}",
-                where=self.world.id,
-                hint="fix the environment: an action that is not possible should be answered, not raise",
-            ) from error
-        self.total += float(reward)
-        over = bool(terminated or truncated or late)
+        observation, reward, terminated, truncated, info = self.world.stepped(self.env, meant)
+        self.total += reward
+        over = terminated or truncated or late
         success = over and self.world.success.of(info, self.total, self.world.id)
         self._close(over)
         return StepResult(
             codec.text(observation),
-            reward=float(reward),
-            terminated=bool(terminated),
-            truncated=bool(truncated or late) and not terminated,
+            reward=reward,
+            terminated=terminated,
+            truncated=(truncated or late) and not terminated,
             success=success,
-            valid=bool(info.get("valid", True)),
+            valid=as_truth(info.get("valid", True), "info['valid']"),
             admissible=() if over else codec.admissible(info),
         )
 
@@ -170,7 +199,3 @@ class GymnasiumEnvironment:
         if over and self.env is not None:
             self.env.close()
             self.env = None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imprint.envs.values import as_truth
 from imprint.errors import GameError, RecipeError
 
 ADMISSIBLE = "admissible_commands"  # the key of `info`, as TextWorld has it
@@ -70,7 +71,7 @@ class Codec:
         if isinstance(listed, Sequence) and not isinstance(listed, str):
             return tuple(str(command) for command in listed)
         mask = info.get("action_mask")
-        allowed = [True] * len(self.names) if mask is None else [bool(may) for may in mask]
+        allowed = [True] * len(self.names) if mask is None else [as_truth(may, "info['action_mask']") for may in mask]
         return tuple(name for name, may in zip(self.names, allowed, strict=False) if may)
 
     def _check_observations(self, space: Any) -> None:

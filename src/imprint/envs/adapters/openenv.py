@@ -16,6 +16,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from imprint.envs.adapters.openenv_client import Schemas, ServerSession, read_schemas
 from imprint.envs.adapters.seeded import TURNS, UNKNOWN, Ask, Seeds, SuccessRule
+from imprint.envs.values import as_number, as_truth, quoted
 from imprint.errors import GameError, RecipeError
 from imprint.types import StepResult, Task
 
@@ -35,6 +36,7 @@ class OpenEnvWorld:
             has that of a task.
         success: the field of the last observation with the success.
         threshold: an episode is solved if its rewards come to this at its end, in place of `success`.
+        folds_answers: its commands are in small letters: those of chat models are lower-cased.
         max_turns: an episode ends after this many.
         sessions: that the server can have at once; the recipe's `rollout.batch` should not be larger.
         timeout: seconds that the server may take for an answer.
@@ -55,6 +57,7 @@ class OpenEnvWorld:
         categories: Sequence[str] = ("all",),
         success: str = "success",
         threshold: float | None = None,
+        folds_answers: bool = False,
         max_turns: PositiveInt = TURNS,
         sessions: PositiveInt = 256,
         timeout: PositiveFloat = 60.0,
@@ -69,6 +72,7 @@ class OpenEnvWorld:
         self.observation, self.action = observation, action
         self.arguments, self.split = dict(arguments or {}), split
         self.success = SuccessRule(success, threshold)
+        self.folds_answers = folds_answers
         self.max_turns: int = max_turns
         self.timeout = timeout
         self.categories = tuple(categories)
@@ -148,7 +152,8 @@ class OpenEnvEnvironment:
         self._end(True)
         self.session, self.turn, self.total = self.world.take(), 0, 0.0
         answer = self.session.reset(self.world.beginning(int(task.source), task.split))
-        return StepResult(self._text(answer.observation), admissible=_listed(answer.observation))
+        values = self._values(answer)
+        return StepResult(self._text(values), admissible=_listed(values))
 
     def step(self, action: str) -> StepResult:
         """Act once; an empty command never reaches the server, and spends a turn.
@@ -165,24 +170,33 @@ class OpenEnvEnvironment:
             self._end(late)
             success = late and self.world.success.unasked(self.total)
             return StepResult(UNKNOWN, truncated=late, success=success, valid=False)
-        values = answer.observation
-        reward, done = float(answer.reward or 0.0), bool(answer.done)
+        values = self._values(answer)
+        reward = 0.0 if answer.reward is None else as_number(answer.reward, "reward")  # OpenEnv's None: no reward
+        done = as_truth(answer.done, "done")
         self.total += reward
-        cut_off = bool(values.get("truncated", False))  # Imprint's own servers tell it apart; OpenEnv has `done` only
-        success = (done or late) and self.world.success.of(values, self.total, self.world.url)
-        self._end(done or late)
+        # Imprint's own servers tell it apart; OpenEnv has `done` only.
+        cut_off = as_truth(values.get("truncated", False), "truncated")
+        over = done or cut_off or late
+        success = over and self.world.success.of(values, self.total, self.world.url)
+        self._end(over)
         return StepResult(
             self._text(values),
             reward=reward,
             terminated=done and not cut_off,
             truncated=cut_off or (late and not done),
             success=success,
-            valid=bool(values.get("valid", True)),
-            admissible=() if done or late else _listed(values),
+            valid=as_truth(values.get("valid", True), "valid"),
+            admissible=() if over else _listed(values),
         )
 
     def __del__(self) -> None:  # an episode that ended for want of context was never finished
         self._end(True)
+
+    def _values(self, answer: Any) -> Mapping[str, Any]:
+        if isinstance(answer.observation, Mapping):
+            return answer.observation
+        problem = f"an observation is {quoted(answer.observation)}, and no mapping"
+        raise GameError(problem, where=self.world.url, hint="fix the environment")
 
     def _text(self, observation: Mapping[str, Any]) -> str:
         found = observation.get(self.world.observation)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from imprint.envs.base import SPLITS
+from imprint.envs.values import as_truth
 from imprint.errors import GameError, RecipeError
 from imprint.types import Task
 
 SPAN = 1_000_000  # seeds that a split may have
 TURNS = 30  # of an episode, by default
 UNKNOWN = "Nothing happens."  # the observation after a command that never reaches the environment
+SUCCESS_HINT = "give True or False there, or set env.threshold: the sum of rewards that is a success"
 Ask = Callable[[int], Any]  # of a seed: the category that the environment gives it
 
 
@@ -63,14 +65,14 @@ class Seeds:
         ]
 
     def _checked(self, seed: int, category: Any) -> str:
-        if category not in self.categories:
+        if not isinstance(category, str) or category not in self.categories:
             given = "no category" if category is None else f"the category {category!r}"
             raise RecipeError(
                 f"{self.where} gives the seed {seed} {given}",
                 key="env.categories",
                 hint="name all its categories, or one for all tasks",
             )
-        return str(category)
+        return category
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class SuccessRule:
         """Whether an episode that has ended is solved.
 
         Raises:
-            GameError: the value is missing.
+            GameError: the value is missing, or is neither true nor false.
         """
         if self.threshold is not None:
             return total >= self.threshold
@@ -100,7 +102,11 @@ class SuccessRule:
                 key="env.success",
                 hint="name the key that it gives, or set env.threshold: the sum of rewards that is a success",
             )
-        return bool(values[self.key])
+        try:
+            return as_truth(values[self.key], self.key)
+        except GameError as error:
+            problem = f"{self.key!r} at the end of an episode {error.problem}"
+            raise GameError(problem, where=where, key="env.success", hint=SUCCESS_HINT) from error
 
     def unasked(self, total: float) -> bool:
         """Whether an episode is solved that our turn limit ended at a command that never reached the environment."""

@@ -73,6 +73,7 @@ class HouseholdWorld:
     """
 
     name = "household"
+    folds_answers = True
     bank_tasks = BANK_TASKS
 
     def __init__(
