@@ -38,6 +38,8 @@ def test_an_agent_is_measured_under_any_conditions_and_the_trials_pair(agent):
     assert [trial.condition for trial in trials] == ["with"] * 3 + ["heat-alone"] * 3 + ["without"] * 3
     by_name = {name: [t for t in trials if t.condition == name] for name in ("with", "without")}
     assert imprint.paired(by_name["with"], by_name["without"]).n == 3
+    with pytest.raises(imprint.ImprintError, match="3 measurements cannot be paired as one: 'heat-alone' on test"):
+        imprint.paired(trials, by_name["without"])  # either condition's trial might be the pair
     for one, two in zip(by_name["with"], by_name["without"], strict=True):
         assert (one.task, one.seed) == (two.task, two.seed)
         assert one.first_tokens > two.first_tokens + 100 and not two.skills and len(one.skills) == 2

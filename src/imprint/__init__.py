@@ -4,7 +4,7 @@
 
     agent = imprint.load_agent("imprint-tiny", skills="household")
     trained = imprint.run_method("recipes/demo.yaml", out="runs/demo")
-    before, after = imprint.measure(agent, tasks=60), imprint.measure(trained, tasks=60)
+    before, after = (imprint.measure(one, [imprint.WITHOUT], tasks=60) for one in (agent, trained))
     print(imprint.paired(after, before))
 
 Names are loaded when they are asked for: importing the package loads no PyTorch.

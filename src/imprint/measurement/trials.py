@@ -91,11 +91,24 @@ def paired(first: Iterable[Trial], second: Iterable[Trial]) -> Interval:
     """The difference in success first - second, paired by (task, seed), with its 95% interval; others are left out.
 
     Raises:
-        ImprintError: nothing pairs.
+        ImprintError: nothing pairs, or one side has trials of more than one condition, step or split.
     """
-    seconds = {(trial.task, trial.seed): trial for trial in second}
-    pairs = [(trial, seconds[trial.task, trial.seed]) for trial in first if (trial.task, trial.seed) in seconds]
+    firsts, seconds = _of_one(first), {(trial.task, trial.seed): trial for trial in _of_one(second)}
+    pairs = [(trial, seconds[trial.task, trial.seed]) for trial in firsts if (trial.task, trial.seed) in seconds]
     return paired_difference([a.success for a, _ in pairs], [b.success for _, b in pairs])
+
+
+def _of_one(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials, of one measurement: of two, either might be taken for a pair."""
+    listed = list(trials)
+    found = sorted({(trial.condition, trial.split, trial.step) for trial in listed})
+    if len(found) > 1:
+        named = ", ".join(f"{condition!r} on {split} at step {step}" for condition, split, step in found[:3])
+        raise ImprintError(
+            f"trials of {len(found)} measurements cannot be paired as one: {named}",
+            hint="choose one on each side: [trial for trial in trials if trial.condition == 'without']",
+        )
+    return listed
 
 
 def paired_rows(trials: Iterable[Trial], base: str = "without") -> list[dict[str, Any]]:
@@ -116,11 +129,10 @@ def paired_rows(trials: Iterable[Trial], base: str = "without") -> list[dict[str
 
 
 def _paired_row(first: Sequence[Trial], second: Sequence[Trial], family: str) -> dict[str, Any] | None:
-    one = first[0]
-    try:
-        interval = paired((trial for trial in first if family in (ALL, trial.family)), second)
-    except ImprintError:  # nothing pairs
+    ours = [trial for trial in first if family in (ALL, trial.family)]
+    if not {(trial.task, trial.seed) for trial in ours} & {(trial.task, trial.seed) for trial in second}:
         return None
+    one, interval = first[0], paired(ours, second)
     names = {"step": one.step, "split": one.split, "condition": one.condition, "family": family}
     difference = {"difference": interval.estimate, "low": interval.low, "high": interval.high}
     return {**names, "minus": second[0].condition, "pairs": interval.n, **difference}
