@@ -25,32 +25,62 @@ class Venv:
     python: Path
     site: Path
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """What its interpreter says, with nothing on its path that was not installed."""
+    def run(self, *arguments: str | Path, folder: str | Path = sys.prefix) -> subprocess.CompletedProcess[str]:
+        """What its interpreter says in `folder`, with nothing on its path that was not installed."""
         own = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-        return _said([str(self.python), *arguments], own)
+        return _said([str(self.python), *map(str, arguments)], own, folder)
 
 
-def outer(*arguments: str) -> subprocess.CompletedProcess[str]:
+def outer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """What the interpreter of the environment we are in says."""
-    return _said([sys.executable, *arguments], os.environ)
+    return _said([sys.executable, *map(str, arguments)], os.environ)
 
 
-def _said(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _said(
+    command: Sequence[str], environment: Mapping[str, str], folder: str | Path = sys.prefix
+) -> subprocess.CompletedProcess[str]:
     # `-m` puts the current folder on the path: it is one without packages.
-    return subprocess.run(command, env=environment, cwd=sys.prefix, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def install(project: Path, folder: Path) -> Venv:
     """A new virtual environment in `folder` into which pip has installed `project`; no network is asked."""
+    made = _empty(folder)
+    _show(made, OUTER)
+    _pip_install(made, project)
+    return made
+
+
+def install_wheel(wheel: Path, folder: Path) -> Venv:
+    """The same with a wheel of Imprint: our environment's packages are seen there, and this checkout is not."""
+    made = _empty(folder)
+    _pip_install(made, wheel)
+    _show(made, OUTER[1:])
+    return made
+
+
+def build_wheel(project: Path, folder: Path) -> Path:
+    """The wheel of `project`, built in `folder`."""
+    done = outer("-m", "pip", "wheel", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, project)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _empty(folder: Path) -> Venv:
     venv.create(folder, symlinks=True)
     places = {"base": str(folder), "platbase": str(folder)}
-    made = Venv(folder / "bin" / "python", Path(sysconfig.get_path("purelib", "venv", places)))
-    (made.site / "outer.pth").write_text("".join(f"{place}\n" for place in OUTER), encoding="utf-8")
+    return Venv(folder / "bin" / "python", Path(sysconfig.get_path("purelib", "venv", places)))
+
+
+def _show(made: Venv, places: Sequence[Path]) -> None:
+    (made.site / "outer.pth").write_text("".join(f"{place}\n" for place in places), encoding="utf-8")
+
+
+def _pip_install(made: Venv, what: Path) -> None:
     pip = ("-m", "pip", "--python", str(made.python), "install", "--quiet", "--disable-pip-version-check")
-    done = outer(*pip, "--no-index", "--no-deps", "--no-build-isolation", str(project))
+    done = outer(*pip, "--no-index", "--no-deps", "--no-build-isolation", str(what))
     assert done.returncode == 0, done.stderr
-    return made
 
 
 def register(site: Path, name: str, groups: Groups) -> None:

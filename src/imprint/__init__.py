@@ -3,7 +3,7 @@
     import imprint
 
     agent = imprint.load_agent("imprint-tiny", skills="household")
-    trained = imprint.run_method("recipes/demo.yaml", out="runs/demo")
+    trained = imprint.run_method("demo", out="runs/demo")
     before, after = (imprint.measure(one, [imprint.WITHOUT], tasks=60) for one in (agent, trained))
     print(imprint.paired(after, before))
 

@@ -14,8 +14,10 @@ from imprint import __version__
 from imprint.commands import (
     compare,
     evaluate,
+    init,
     play,
     pretrain,
+    recipes,
     report,
     search,
     serve_world,
@@ -56,7 +58,7 @@ app = typer.Typer(
     help=(
         "Turns agent skills into model weights: "
         "a skill starts as text in the context and ends in the policy.\n\n"
-        "Start with `imprint train recipes/demo.yaml`, then open the report that it writes."
+        "Start with `imprint train demo`, then open the report that it writes."
     ),
 )
 
@@ -98,8 +100,10 @@ app.add_typer(skills.app, name="skills", rich_help_panel=LOOK)
 worlds.app.command("verify")(verify.verify)
 worlds.app.command("serve")(serve_world.serve)
 app.add_typer(worlds.app, name="envs", rich_help_panel=LOOK)
+app.command("init", rich_help_panel=MAKE)(init.init)
 app.add_typer(search.app, name="search", rich_help_panel=MAKE)
 app.command("pretrain", rich_help_panel=MAKE)(pretrain.pretrain)
+app.command("recipes", rich_help_panel=MAKE)(recipes.recipes)
 
 
 def _add_plugins() -> None:

@@ -23,7 +23,8 @@ from imprint.learning.rewards import RewardConfig
 from imprint.models.served.config import EndpointConfig
 from imprint.security.vetting import TrustConfig
 from imprint.support import plugins
-from imprint.support.yaml import read_yaml_mapping as read_yaml_mapping
+from imprint.support.packaged import recipe_file
+from imprint.support.yaml import read_yaml_mapping
 
 Model = TypeVar("Model", bound=BaseModel)
 METHODS = "imprint.methods"  # the group of entry points
@@ -37,7 +38,10 @@ class EnvConfig(BaseModel):
     """Which world; further keys are that world's own options and are checked by it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field(default="household", description="A world registered under `imprint.envs`.")
+    name: str = Field(
+        default="household",
+        description="A world registered under `imprint.envs`, or a class in a file, as `my_world.py:MyWorld`.",
+    )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -178,16 +182,29 @@ class Recipe(_Section):
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file, with `key.subkey=value` overrides (values are YAML).
+    """Read a recipe file, or a packaged recipe by its name, with `key.subkey=value` overrides (values are YAML).
 
     Raises:
         RecipeError: unreadable, not a mapping, an unknown key or a wrong value (each named, with the nearest key).
     """
-    path = Path(path)
-    values = read_yaml_mapping(path)
+    path = recipe_file(path)
+    values = read_recipe(path)
     for change in overrides:
         override(values, change)
     return parse_recipe(values, path)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The values of a recipe file. A world's Python file (`env.name`) is relative to it.
+
+    Raises:
+        RecipeError: unreadable, or not a mapping.
+    """
+    values = read_yaml_mapping(path)
+    env = values.get("env")
+    if isinstance(env, dict) and isinstance(env.get("name"), str) and plugins.in_file(env["name"]):
+        env["name"] = str(path.parent.absolute() / env["name"])
+    return values
 
 
 def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> Recipe:

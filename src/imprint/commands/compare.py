@@ -16,7 +16,10 @@ from imprint.errors import RecipeError
 
 
 def compare(
-    recipes: Annotated[list[Path], typer.Argument(help="Recipe files; their names are the methods of the table.")],
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(help="Recipes: files, or of `imprint recipes`; their names are the methods of the table."),
+    ],
     seeds: Annotated[str, typer.Option(help="Comma-separated; ranges as 0-4.")] = "0,1,2,3,4",
     out: Annotated[Path, typer.Option(help="Where runs, table and figure go.")] = Path("runs/compare"),
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets cores/JOBS threads.")] = 1,

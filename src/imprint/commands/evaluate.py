@@ -95,10 +95,10 @@ def evaluate(
 
     On ALFWorld's own games, with the 50 turns of its protocol: `imprint eval runs/demo --games alfworld --seeds 0-2`
 
-    Skills where a first attempt looks difficult: `imprint eval imprint-tiny --recipe recipes/household/adaptmi.yaml
+    Skills where a first attempt looks difficult: `imprint eval imprint-tiny --recipe household/adaptmi
     --adaptive --seeds 0-4`
 
-    A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe recipes/demo.yaml --tasks 60`;
+    A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe demo --tasks 60`;
     stopped, the same command resumes, and no finished episode is asked for twice.
     """
     several = check_seeds(seeds, seed, record)

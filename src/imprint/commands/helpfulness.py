@@ -87,7 +87,7 @@ def helpfulness(
 
     Both conditions play the same tasks with the same seeds; an episode that several share is played once.
 
-    Example: `imprint skills helpfulness imprint-tiny --recipe recipes/demo.yaml --kind skill_vs_none`
+    Example: `imprint skills helpfulness imprint-tiny --recipe demo --kind skill_vs_none`
 
     A served model: `imprint skills helpfulness qwen3-8b --skills my-skills --endpoint http://localhost:8000/v1`
     """

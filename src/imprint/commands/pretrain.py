@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    recipe: Annotated[Path, typer.Argument(help="A pre-training recipe, see recipes/pretrain/.")],
+    recipe: Annotated[Path, typer.Argument(help="A pre-training recipe: a file, or one of `imprint recipes`.")],
     out: Annotated[Path, typer.Option(help="Where the model goes (Hugging Face layout); replaced if there.")],
     changes: Annotated[
         list[str] | None,
@@ -29,7 +29,7 @@ def pretrain(
 
     It learns to act and to follow skill text, not the tasks.
 
-    Example: `imprint pretrain recipes/pretrain/imprint-tiny.yaml --out models/my-tiny`
+    Example: `imprint pretrain pretrain/imprint-tiny --out models/my-tiny`
     """
     from imprint.pretrain.recipe import load_recipe
     from imprint.pretrain.train import train_base

@@ -25,7 +25,7 @@ def _show_keys(wanted: bool) -> None:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file, e.g. recipes/demo.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe: a file, or one of `imprint recipes`, e.g. demo.")],
     out: Annotated[
         Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-sSEED]", show_default=False)
     ] = None,
@@ -48,7 +48,7 @@ def train(
 
     A stopped run resumes from its last checkpoint: give the same command again.
 
-    Example: `imprint train recipes/demo.yaml --seed 1 --set steps=20`
+    Example: `imprint train demo --seed 1 --set steps=20`
     """
     from imprint.jobs.train import run_name, train_run
     from imprint.recipe import load_recipe

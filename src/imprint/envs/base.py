@@ -5,6 +5,8 @@ A third party adds a world by one class with this shape and one entry point in t
     [project.entry-points."imprint.envs"]
     my-world = "my_package:MyWorld"
 
+or by a Python file, which a recipe names as `env: {name: "my_world.py:MyWorld"}`.
+
 The class is called with the keyword arguments of the recipe's `env` section (less `name`).
 """
 
@@ -176,13 +178,14 @@ def world_names() -> list[str]:
 
 
 def make_world(name: str, **options: Any) -> World:
-    """Build the world registered as `name`.
+    """Build the world registered as `name`, or the class that `path/to/file.py:Class` names.
 
     Raises:
-        RecipeError: no such world, its package cannot be imported, an option is missing, it does not take one of
-            `options`, or not with this value (what the annotations of its constructor say, pydantic's included).
+        RecipeError: no such world, its package or file cannot be loaded, an option is missing, it does not take one
+            of `options`, or not with this value (what the annotations of its constructor say, pydantic's included).
     """
-    kind = plugins.load(GROUP, "world", name, "env.name")
+    loaded = plugins.load_file(name, "world", "env.name") if plugins.in_file(name) else None
+    kind = loaded or plugins.load(GROUP, "world", name, "env.name")
     _check_options(kind, name, options)
     world: World = kind(**_checked_values(kind, options))
     return world

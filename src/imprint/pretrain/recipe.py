@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from imprint.context.config import ContextConfig
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
-from imprint.recipe import EnvConfig, override, read_yaml_mapping, validated
+from imprint.recipe import EnvConfig, override, read_recipe, validated
+from imprint.support.packaged import recipe_file
 
 # Keys of older recipes, which still load.
 RENAMED = {
@@ -140,12 +141,13 @@ def with_current_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[PretrainRecipe, list[str]]:
-    """Read a recipe file, with `key.subkey=value` changes; and a note for each old key.
+    """Read a recipe file, or a packaged recipe, with `key.subkey=value` changes; and a note for each old key.
 
     Raises:
         RecipeError: unreadable, not a mapping, an unknown key or a wrong value.
     """
-    values, notes = with_current_keys(read_yaml_mapping(path))
+    path = recipe_file(path)
+    values, notes = with_current_keys(read_recipe(path))
     for change in changes:
         key, _, value = change.partition("=")
         if key in RENAMED:

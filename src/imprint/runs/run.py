@@ -295,9 +295,13 @@ def _parse_recipe(text: str, where: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1
-        raise RecipeError("this is not YAML", where=where, line=line, hint="see recipes/ for examples") from error
+        raise RecipeError(
+            "this is not YAML", where=where, line=line, hint="`imprint recipes demo` prints an example"
+        ) from error
     if not isinstance(recipe, dict):
-        raise RecipeError("a recipe is a mapping of keys to values", where=where, hint="see recipes/ for examples")
+        raise RecipeError(
+            "a recipe is a mapping of keys to values", where=where, hint="`imprint recipes demo` prints an example"
+        )
     return recipe
 
 

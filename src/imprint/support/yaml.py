@@ -27,7 +27,9 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         line = None if mark is None else mark.line + 1
         raise RecipeError(f"broken YAML: {what}", where=path, line=line, hint="fix that line") from error
     if not isinstance(values, dict):
-        raise RecipeError("is not a mapping of keys to values", where=path, hint="see recipes/ for examples")
+        raise RecipeError(
+            "is not a mapping of keys to values", where=path, hint="`imprint recipes demo` prints an example"
+        )
     return values
 
 
