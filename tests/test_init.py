@@ -36,15 +36,17 @@ def cli(*arguments: str, said: str | None = None, status: int = 0) -> str:
     return result.output
 
 
-def run_commands(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run command lines as a shell would, training in fewer steps."""
+def run_commands(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run command lines as a shell would, training in fewer steps; what they print."""
+    said = ""
     for line in lines:
         program, *arguments = shlex.split(line, comments=True)
         if program == "cd":
             monkeypatch.chdir(arguments[0])
         else:
             assert program == "imprint"
-            cli(*arguments, *(part for change in FEW.get(arguments[0], ()) for part in ("--set", change)))
+            said += cli(*arguments, *(part for change in FEW.get(arguments[0], ()) for part in ("--set", change)))
+    return said
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -63,7 +65,7 @@ def test_what_it_writes_trains_with_the_commands_that_it_prints(
     assert files(tmp_path / "my drinks") == files(STARTER)
     lines = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
     assert [line.split("#")[0].strip() for line in lines[1:]] == [command for command, _ in COMMANDS]
-    run_commands(lines, monkeypatch)
+    assert "train it: imprint train recipe.yaml\n" in run_commands(lines, monkeypatch)
     run = Run.open(Path("runs/drinks-s0"))
     assert run.status()["state"] == "finished"
     assert {row["family"] for row in run.rows("evaluations")} == {"all", "tea", "cocoa", "punch"}

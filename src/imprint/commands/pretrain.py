@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imprint.commands.console import Trusted, say
+from imprint.errors import RecipeError
+from imprint.support.yaml import read_yaml_mapping
 
 if TYPE_CHECKING:
     from imprint.pretrain.recipe import PretrainRecipe
@@ -35,6 +38,7 @@ def pretrain(
     from imprint.pretrain.train import train_base
     from imprint.security.vetting import Override, vet
     from imprint.skills.library import load_library
+    from imprint.support.packaged import recipe_file
     from imprint.support.progress import Progress
 
     config, notes = load_recipe(recipe, changes or [])
@@ -47,7 +51,8 @@ def pretrain(
     at = "" if kept is None else f", of step {kept.step} of {config.steps} ({kept.success:.0%} success with skills)"
     say(f"{out}: {policy.parameters:,} weights{at}")
     say(f"try it: {evaluation_command(config, out)}")
-    say(f"train it: `model: {out}` in a recipe with this world")
+    commands = [shlex.join(["imprint", "train", str(file)]) for file in recipes_of(out, recipe_file(recipe).parent)]
+    say(f"train it: {' or '.join(commands) or f'`model: {out}` in a recipe with this world'}")
 
 
 def evaluation_command(config: PretrainRecipe, out: Path) -> str:
@@ -57,3 +62,14 @@ def evaluation_command(config: PretrainRecipe, out: Path) -> str:
         values["context"] = config.context.model_dump(mode="json", exclude_defaults=True)
     changes = [("--set", f"{key}={json.dumps(value)}") for key, value in values.items()]
     return shlex.join(["imprint", "eval", str(out), *(part for change in changes for part in change)])
+
+
+def recipes_of(out: Path, folder: Path) -> list[Path]:
+    """The recipes in `folder` whose model is the policy in `out`."""
+    found = []
+    for file in sorted(folder.glob("*.yaml")):
+        with suppress(RecipeError):
+            model = read_yaml_mapping(file).get("model")
+            if isinstance(model, str) and out.resolve() in ((folder / model).resolve(), Path(model).resolve()):
+                found.append(file)
+    return found
