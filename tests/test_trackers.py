@@ -146,9 +146,25 @@ def test_a_failing_service_is_reported_once_and_stops_nothing(
         assert [row["step"] for row in run.rows("metrics")] == [1, 2, 3]
     assert [record.getMessage() for record in caplog.records] == [
         "the logger wandb failed (ConnectionError: the server is away); training continues, and "
-        f"{tmp_path / 'run'} has its own records"
+        f"every record is in {tmp_path / 'run'}"
     ]
     assert (tmp_path / "run" / "tensorboard").is_dir()
+
+
+@pytest.mark.parametrize("service", ["wandb"], indirect=True)
+def test_what_cannot_be_read_for_a_service_stops_nothing(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_page() -> Path:
+        raise OSError("no space left")
+
+    with Run.create(tmp_path / "run", RECIPE) as run, Trackers(run, ["wandb"]) as trackers:
+        run.append("trials", [{"step": 0, "split": "test"}])  # no trial
+        run.append("evaluations", [{"step": 0, "split": "test"}])
+        trackers.page("report", no_page)
+        MetricsWriter(run).log(1, {"a": 1})
+    assert [record.getMessage()[:34] for record in caplog.records] == ["the logger wandb failed (KeyError: "]
+    assert service.logged("table/evaluations") and service.logged("a") == [(1, 1)]
 
 
 @pytest.mark.parametrize("service", [("wandb", {"starting_step": 3})], indirect=True)
@@ -208,7 +224,7 @@ with Run.create(sys.argv[1], "name: real\\nsteps: 2\\n") as run, Trackers(run, [
     MetricsWriter(run).log(1, {"train/success": 0.25})
     run.append("curriculum", [{"step": 1, "skill": "heat", "action": "withdraw", "helpfulness": None, "active": False}])
     (run.path / "report.html").write_text("<!doctype html><p>a report</p>")
-    trackers.page("report", run.path / "report.html")
+    trackers.page("report", lambda: run.path / "report.html")
     refuse_mixed(run.path)  # its files are known as the run's: --fresh may remove them
 refuse_mixed(run.path)
 """

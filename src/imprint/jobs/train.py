@@ -66,8 +66,7 @@ def train_run(
             run.set_status("running", _last_checkpoint(run))
             with Trackers(run, recipe.loggers) as trackers:
                 method.run(engine.agent, engine.bench(run, progress))
-                if recipe.loggers:  # TensorBoard has no pages
-                    trackers.page("report", write_report(folder))
+                trackers.page("report", lambda: write_report(folder))
         except BaseException as error:
             if is_new and isinstance(error, ImprintError) and not run.rows("metrics"):  # it never got under way
                 with suppress(ImprintError, OSError):  # the first error is the one to report

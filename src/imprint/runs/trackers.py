@@ -36,11 +36,11 @@ class Tracker(Protocol):
     def log(self, step: int, metrics: Mapping[str, int | float]) -> None:
         """Add a step's finite numbers."""
 
-    def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
-        """Show all rows so far, which have the same keys."""
+    def table(self, step: int, name: str, rows: Callable[[], Sequence[Row]]) -> None:
+        """Show all rows so far, which have the same keys; `rows` reads them."""
 
-    def page(self, step: int, name: str, path: Path) -> None:
-        """Show an HTML file."""
+    def page(self, step: int, name: str, write: Callable[[], Path]) -> None:
+        """Show an HTML file; `write` makes it."""
 
     def close(self, *, failed: bool) -> None:
         """Send what is left; `failed` if the training did not get to its end."""
@@ -78,9 +78,9 @@ class Trackers:
         self._run.listeners.remove(self._receive)
         self._each(lambda tracker: tracker.close(failed=kind is not None))
 
-    def page(self, name: str, path: Path) -> None:
-        """Show an HTML file, after the last step."""
-        self._each(lambda tracker: tracker.page(self._step, name, path))
+    def page(self, name: str, write: Callable[[], Path]) -> None:
+        """Show the HTML file that `write` makes, after the last step."""
+        self._each(lambda tracker: tracker.page(self._step, name, write))
 
     def _receive(self, record: Record, rows: Sequence[Row]) -> None:
         """Send what was just written to `record`; tables are sent whole, as the services replace them whole."""
@@ -89,18 +89,20 @@ class Trackers:
             for row in rows:
                 self._numbers(row)
         elif record in TABLES:
-            self._table(record, self._run.rows(record))
+            self._table(record, lambda: self._run.rows(record))
             if record == "evaluations":
-                trials = (Trial.from_record(row) for row in self._run.rows("trials") if row["split"] != EVIDENCE)
-                self._table("paired", paired_rows(trials))
+                self._table("paired", self._paired)
 
     def _numbers(self, row: Row) -> None:
         finite = {name: value for name, value in row.items() if name != "step" and value is not None}
         self._each(lambda tracker: tracker.log(row["step"], finite))
 
-    def _table(self, name: str, rows: Sequence[Row]) -> None:
-        if rows:
-            self._each(lambda tracker: tracker.table(self._step, f"table/{name}", rows))
+    def _table(self, name: str, rows: Callable[[], Sequence[Row]]) -> None:
+        self._each(lambda tracker: tracker.table(self._step, f"table/{name}", rows))
+
+    def _paired(self) -> list[dict[str, Any]]:
+        trials = (Trial.from_record(row) for row in self._run.rows("trials") if row["split"] != EVIDENCE)
+        return paired_rows(trials)
 
     def _each(self, send: Callable[[Tracker], None]) -> None:
         for name, tracker in self._trackers.items():
@@ -116,7 +118,7 @@ class Trackers:
                 self._failed.add(name)
                 reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
                 _log.warning(
-                    "the logger %s failed (%s); training continues, and %s has its own records",
+                    "the logger %s failed (%s); training continues, and every record is in %s",
                     *(name, reason, self._run.path),
                 )
 
@@ -161,10 +163,10 @@ class _TensorBoard:
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
+    def table(self, step: int, name: str, rows: Callable[[], Sequence[Row]]) -> None:
         pass
 
-    def page(self, step: int, name: str, path: Path) -> None:
+    def page(self, step: int, name: str, write: Callable[[], Path]) -> None:
         pass
 
     def close(self, *, failed: bool) -> None:
@@ -191,13 +193,14 @@ class _Service:
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._module.log(dict(metrics), step=step)
 
-    def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
-        columns = list(rows[0])
-        data = [[row.get(column) for column in columns] for row in rows]
-        self.log(step, {name: self._module.Table(columns=columns, data=data)})
+    def table(self, step: int, name: str, rows: Callable[[], Sequence[Row]]) -> None:
+        if listed := rows():
+            columns = list(listed[0])
+            data = [[row.get(column) for column in columns] for row in listed]
+            self.log(step, {name: self._module.Table(columns=columns, data=data)})
 
-    def page(self, step: int, name: str, path: Path) -> None:
-        self.log(step, {name: self._module.Html(str(path), inject=False)})
+    def page(self, step: int, name: str, write: Callable[[], Path]) -> None:
+        self.log(step, {name: self._module.Html(str(write()), inject=False)})
 
     def close(self, *, failed: bool) -> None:
         self._module.finish()
