@@ -1,53 +1,171 @@
-"""Which models can act: what our forward pass does not fit is refused at the door."""
+"""Which models can act: those whose log-probs, in batches with shared pages, are their own. The others are refused."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, CohereConfig, GPT2Config, GPTJConfig, MistralConfig, Qwen2Config
+from transformers import (
+    BertConfig,
+    BioGptConfig,
+    CohereConfig,
+    DeepseekV2Config,
+    DeepseekV3Config,
+    DiffLlamaConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTJConfig,
+    GPTNeoConfig,
+    GptOssConfig,
+    JetMoeConfig,
+    Llama4TextConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    OPTConfig,
+    Phi3Config,
+    Qwen2Config,
+)
 
 from imprint.errors import PolicyError
+from imprint.models.local import policy as policies
 from imprint.models.local.policy import Policy
-from tiny import tiny_policy
+from imprint.models.local.sampler import LocalSampler, Prompt, Sampling
+from models import apart, saved
+from tiny import saved_policy, tiny_policy
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-HEADS = {"n_embd": 32, "n_layer": 2, "n_head": 4}
-
-
-def saved(folder, config):
-    tokenizer = tiny_policy().tokenizer
-    config.vocab_size = len(tokenizer)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
-    for weight in model.parameters():  # the usual small start would hide a wrong forward pass
-        weight.data.normal_(0, 0.3)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        Qwen2Config(**SIZES, num_key_value_heads=2, max_position_embeddings=128),
-        GPT2Config(**HEADS, n_positions=128),
-        MistralConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=128, sliding_window=None),
-    ],
-    ids=lambda config: config.model_type,
-)
-def test_models_with_standard_attention_load(tmp_path, config):
-    assert Policy.load(saved(tmp_path, config)).max_context == 128
+SIZES |= {"max_position_embeddings": 128, "pad_token_id": 0}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+HEADS = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+LATENT = {
+    **SIZES,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+}
+LATENT |= {"v_head_dim": 12, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 48}
+LONG |= {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+LONG = {"rope_parameters": LONG, "original_max_position_embeddings": 48}
+NEO = {"hidden_size": 32, "num_heads": 4, "num_layers": 2, "max_position_embeddings": 128}
+NEO |= {"attention_types": [[["global", "local"], 1]]}
+KINDS = ["sliding_attention", "full_attention"]
+GROWING = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}  # beyond the last position
+OSS = {"head_dim": 8, "num_local_experts": 4, "sliding_window": 24, "rope_parameters": {"rope_theta": 1e4}}
 
 
 @pytest.mark.parametrize(
-    ("config", "reason"),
+    ("config", "shares"),
     [
-        (GPTJConfig(**HEADS, n_positions=128, rotary_dim=4), "log-probs differ|shared prompts"),
-        (CohereConfig(**SIZES, num_key_value_heads=2, logit_scale=0.1), "log-probs differ"),
-        (MistralConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=128, sliding_window=32), "sliding"),
+        (Qwen2Config(**GROUPED), True),
+        (GPT2Config(**HEADS), True),
+        (OPTConfig(**SIZES, ffn_dim=64, word_embed_proj_dim=32), True),
+        (BioGptConfig(**SIZES), False),
+        (GPTJConfig(**HEADS, rotary_dim=4), False),
+        (CohereConfig(**GROUPED, logit_scale=0.1), True),
+        (MistralConfig(**GROUPED, sliding_window=None), True),
+        (MistralConfig(**GROUPED, sliding_window=24), True),
+        (Gemma2Config(**GROUPED, head_dim=8, sliding_window=24), True),
+        (Gemma3TextConfig(**GROUPED, head_dim=8, sliding_window=24, layer_types=KINDS), True),
+        (GptOssConfig(**GROUPED, **OSS), True),
+        (DeepseekV2Config(**LATENT, first_k_dense_replace=1), False),
+        (DeepseekV3Config(**LATENT, n_group=1, topk_group=1, first_k_dense_replace=1), False),
+        (JetMoeConfig(**{**GROUPED, "num_attention_heads": None}, kv_channels=8, num_local_experts=4), False),
+        (DiffLlamaConfig(**GROUPED), False),
+        (LlamaConfig(**GROUPED, rope_parameters=GROWING), True),
     ],
     ids=lambda value: getattr(value, "model_type", None),
-)
-def test_models_that_our_forward_pass_does_not_fit_are_refused(tmp_path, config, reason):
-    with pytest.raises(PolicyError, match=reason):
-        Policy.load(saved(tmp_path, config))
+)  # fmt: skip
+def test_models_whose_rows_are_their_own_load(tmp_path, config, shares):
+    policy = Policy.load(saved(tmp_path, config))
+    assert policy.max_context == 128
+    assert policy.shares_prefixes == shares
+    assert apart(policy, tmp_path) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("config", "reason", "hint"),
+    [
+        (GPTNeoConfig(**NEO, window_size=32), "RuntimeError", "use a model"),
+        (MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4), "max_position_embeddings", "set max_context"),
+        (BertConfig(**SIZES, is_decoder=False), "log-probs differ", "use a model"),
+        (Llama4TextConfig(**GROUPED, attention_chunk_size=32), "last_hidden_state", "use a model"),
+        (Phi3Config(**GROUPED, **LONG), "log-probs differ", "set max_context: 48"),
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)  # fmt: skip
+def test_other_models_are_refused_before_their_weights_are_read(tmp_path, config, reason, hint):
+    with pytest.raises(PolicyError, match=reason) as error:
+        Policy.load(saved(tmp_path, config, weights=False))
+    assert str(tmp_path) in str(error.value)
+    assert hint in str(error.value.hint)
+
+
+def test_up_to_the_length_that_the_error_names_a_model_loads(tmp_path):
+    config = Phi3Config(**GROUPED, **LONG)
+    policy = Policy.load(saved(tmp_path, config), max_context=48)
+    assert policy.max_context == 48
+    assert apart(policy, tmp_path) < 1e-3
+
+
+def test_max_context_is_at_most_the_models_own(tmp_path):
+    with pytest.raises(PolicyError, match="max_context: 600 tokens are more than the model's 512"):
+        Policy.load(saved_policy(tmp_path), max_context=600)
+
+
+def test_loading_draws_no_random_number(tmp_path):
+    folder = saved_policy(tmp_path)
+    before = torch.get_rng_state(), random.getstate()
+    Policy.load(folder)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+
+
+def test_the_weights_themselves_are_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(policies, "check_architecture", lambda *_: True)
+    folder = saved(tmp_path, GPTNeoConfig(**NEO, window_size=8))
+    with pytest.raises(PolicyError, match="log-probs differ"):
+        Policy.load(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    policy = tiny_policy()
+    policy.model.lm_head.weight.data[5] = float("nan")
+    policy.save(tmp_path)
+    with pytest.raises(PolicyError, match="the model's log-probs are nan"):
+        Policy.load(tmp_path)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_what_is_drawn_from_no_numbers_is_an_error(temperature, value):
+    policy = tiny_policy()
+    session = LocalSampler(policy).open([Prompt((3, 4, 5))], [0], [], Sampling(temperature, 4))
+    policy.model.lm_head.weight.data[7] = float(value)
+    with pytest.raises(PolicyError, match="log-prob of a sampled token is nan"):
+        session.act({0: []})
+
+
+def test_tokens_that_the_model_does_not_know_are_refused(tmp_path):
+    policy = tiny_policy()
+    policy.tokenizer.add_tokens(["<tool>"])
+    policy.save(tmp_path)
+    with pytest.raises(PolicyError, match="'<tool>' with number"):
+        Policy.load(tmp_path)
+
+
+def test_special_tokens_need_be_known_only_where_they_can_be_written(tmp_path):
+    policy = tiny_policy()
+    policy.tokenizer.add_special_tokens({"pad_token": "<pad>", "additional_special_tokens": ["<tool>"]})
+    policy.save(tmp_path)
+    loaded, known = Policy.load(tmp_path), policy.model.config.vocab_size
+    assert max(loaded.encode("a <tool> and <pad>")) < known <= len(loaded.tokenizer)
+    policy.tokenizer.chat_template = "{% for m in messages %}<tool>{{ m.content }}{% endfor %}"
+    policy.save(tmp_path)
+    with pytest.raises(PolicyError, match="'<tool>' with number"):
+        Policy.load(tmp_path)

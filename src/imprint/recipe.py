@@ -131,6 +131,12 @@ class Recipe(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    max_context: int | None = Field(
+        default=None,
+        ge=16,
+        description="Most tokens of a sequence of a local model; null: the model's own limit. Some models are exact "
+        "up to a shorter length only, which the error at loading names.",
+    )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads; null leaves PyTorch's own choice."
     )

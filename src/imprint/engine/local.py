@@ -45,7 +45,13 @@ class LocalEngine(Engine):
             torch.set_num_threads(recipe.threads)
         super().__init__(recipe, model, trust, library)
         draws = recipe.context.draws
-        self.policy = Policy.load(model or recipe.model, device=recipe.device, dtype=recipe.dtype, pictures=draws)
+        self.policy = Policy.load(
+            model or recipe.model,
+            device=recipe.device,
+            dtype=recipe.dtype,
+            pictures=draws,
+            max_context=recipe.max_context,
+        )
         rollout = rollout_for(self.policy, self.world, recipe.context, recipe.rollout.batch)
         self.sampler, self.context = rollout.sampler, rollout.context
         if isinstance(self.context, VisualContext):

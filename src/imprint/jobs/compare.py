@@ -97,7 +97,18 @@ def plan(
 
 def unlike_tests(jobs: Sequence[Job]) -> list[str]:
     """The differences between the recipes in what decides the test: their figures are not of the same tasks."""
-    sections = ("env", "skills", "lenient", "context", "evaluation", "rollout", "model", "dtype", "endpoint")
+    sections = (
+        "env",
+        "skills",
+        "lenient",
+        "context",
+        "evaluation",
+        "rollout",
+        "model",
+        "dtype",
+        "max_context",
+        "endpoint",
+    )
     recipes: dict[str, dict[str, Any]] = {}
     for job in jobs:
         values = load_recipe(job.recipe, job.overrides).model_dump(mode="json")

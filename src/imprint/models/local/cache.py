@@ -15,7 +15,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 
 class _RowLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer of `RowCache`: a buffer [B, H, capacity, D] written in place at each row's own length."""
+    """One layer of `RowCache`: buffers [B, H, capacity, D] written in place at each row's own length."""
 
     def __init__(self, cache: RowCache) -> None:
         super().__init__()
@@ -23,9 +23,8 @@ class _RowLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, heads, _, width = key_states.shape
-        shape = (rows, heads, self.cache.capacity, width)
-        self.keys = key_states.new_zeros(shape)
-        self.values = value_states.new_zeros(shape)
+        self.keys = key_states.new_zeros((rows, heads, self.cache.capacity, width))
+        self.values = value_states.new_zeros((rows, heads, self.cache.capacity, value_states.shape[-1]))
         self.is_initialized = True
 
     def update(
@@ -78,7 +77,8 @@ class RowCache(Cache):  # type: ignore[misc]
         """Make room for chunks of `chunk_lengths` [B] tokens padded to `width`.
 
         Returns:
-            mask [B, 1, width, visible], True where a query may attend, and positions [B, width].
+            mask [B, 1, width, visible], True where a query may attend, and positions [B, width]: of padding the row's
+            last one, as beyond it a model may have none.
         """
         slots = self.lengths[:, None] + torch.arange(width, device=self.lengths.device)
         self.visible = int(self.lengths.max()) + width
@@ -87,7 +87,8 @@ class RowCache(Cache):  # type: ignore[misc]
         self.slots = slots
         mask = torch.arange(self.visible, device=slots.device) <= slots[:, None, :, None]
         self._next_lengths = self.lengths + chunk_lengths
-        return mask, slots + self.offsets[:, None]
+        last = (self._next_lengths - 1).clamp(min=0)
+        return mask, torch.minimum(slots, last[:, None]) + self.offsets[:, None]
 
     def commit(self) -> None:
         """Count the chunk of the last `advance` as read."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from imprint.errors import PolicyError, RecipeError
-from imprint.models.local import attention
-from imprint.models.local.checks import check_attention, check_forward, check_vocabulary
+from imprint.models.local.checks import check_architecture, check_loaded, check_vocabulary
+from imprint.models.local.forward import LoadedModel, context_limit
 from imprint.models.local.vision import PictureCache, VisionEncoder
 
 TINY = "imprint-tiny"
@@ -25,31 +25,19 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 @dataclass
-class Policy:
+class Policy(LoadedModel):
     """A causal LM with its tokenizer."""
 
     model: Any  # a transformers PreTrainedModel
     tokenizer: Any  # a transformers PreTrainedTokenizerFast
     name: str
-    shares_prefixes: bool = False  # whether rollouts keep shared prompts once (`attention.py`)
+    shares_prefixes: bool = True
     companions: tuple[Path, ...] = ()  # files to save with the weights
-    vision: VisionEncoder | None = None  # where it is loaded with pictures
+    vision: VisionEncoder | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
-        self.shares_prefixes = attention.enable(self.model)
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.model.device
-        return device
-
-    @property
-    def layers(self) -> int:
-        return int(self.model.config.get_text_config().num_hidden_layers)
-
-    @property
-    def max_context(self) -> int:
-        return int(self.model.config.get_text_config().max_position_embeddings)
+        self.share(self.shares_prefixes)
 
     @property
     def parameters(self) -> int:
@@ -87,57 +75,80 @@ class Policy:
             self.vision.processor.save_pretrained(folder)
 
     @classmethod
-    def load(cls, name: str | Path, *, device: str = "auto", dtype: str = "float32", pictures: bool = False) -> Policy:
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        pictures: bool = False,
+        max_context: int | None = None,
+    ) -> Policy:
         """Load from the package (`imprint-tiny`), a local folder, or the hub.
 
         Without `pictures` a vision-language model acts on text alone, and its vision tower is frozen.
 
         Args:
             pictures: the policy is to read pictures too.
+            max_context: most tokens of a sequence; the model's own limit if None.
 
         Raises:
-            PolicyError: it cannot be loaded, its architecture cannot share prompts, or it has no vision encoder.
+            PolicyError: it cannot be loaded, its results would differ from its own (`checks.py`), or it has no vision
+                encoder.
             RecipeError: there is no such device.
         """
-        from transformers import AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
         place = tiny_folder() if str(name) == TINY else Path(name)
         source = str(place) if place.exists() else str(name)
         if source.startswith((".", "/", "~")) and not place.exists():
             raise PolicyError("there is no such folder", where=source, key="model", hint="check the path")
-        try:
-            kind, has_vision = _model_class(source)
-            with without_bars():
-                model = kind.from_pretrained(source, dtype=DTYPES[dtype])
+        with _loading(source):
+            config = AutoConfig.from_pretrained(source)
+            kind, has_vision = _model_class(config)
+            context = context_limit(config, source, max_context)
+        shares = check_architecture(kind, config, source, context)
+        with _loading(source), without_bars():
+            model = kind.from_pretrained(source, dtype=DTYPES[dtype])
             tokenizer = AutoTokenizer.from_pretrained(source)
-        except Exception as error:  # the libraries below raise their own kinds for every way a folder can be wrong
-            raise PolicyError(
-                f"cannot load a policy: {type(error).__name__}: {str(error).splitlines()[0]}",
-                where=source,
-                key="model",
-                hint=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
-            ) from error
         moved = _moved(model, device).eval()
-        policy = cls(moved, tokenizer, str(name), companions=_companions(source) if has_vision else ())
+        companions = _companions(source) if has_vision else ()
+        policy = cls(moved, tokenizer, str(name), shares, companions, limit=max_context)
         if pictures:
             policy.vision = _vision_encoder(policy, source, has_vision)
         elif has_vision:
             _freeze_all_but_text(moved)
-        check_vocabulary(policy)
-        check_attention(policy)
-        check_forward(policy)
+        check_vocabulary(policy, tokenizer)
+        check_loaded(policy)
         return policy
 
 
-def _model_class(source: str) -> tuple[Any, bool]:
-    """The auto class that loads `source`, and whether the model has a vision encoder."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+@contextmanager
+def _loading(source: str) -> Iterator[None]:
+    """What goes wrong within is an error of ours: the libraries raise their own kinds for every way a folder can be
+    wrong."""
+    try:
+        yield
+    except PolicyError:
+        raise
+    except Exception as error:
+        raise PolicyError(
+            "cannot load a policy: " + ": ".join([type(error).__name__, *str(error).splitlines()[:1]]),
+            where=source,
+            key="model",
+            hint=f"name {TINY!r}, a folder with config.json, model.safetensors and a tokenizer, or a hub model",
+        ) from error
+
+
+def _model_class(config: Any) -> tuple[Any, bool]:
+    """The auto class that loads a model of this configuration, and whether it has a vision encoder."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     )
 
-    kind = type(AutoConfig.from_pretrained(source))
+    kind = type(config)
     has_vision = kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     return (AutoModelForImageTextToText if has_vision else AutoModelForCausalLM), has_vision
 

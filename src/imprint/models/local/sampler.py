@@ -6,6 +6,7 @@ the part of the prompt that rows have in common (the skills, then the task) is c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,9 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from imprint.errors import PolicyError
 from imprint.models.local.cache import RowCache
-from imprint.models.local.forward import hidden_states, logits_of, read_prompts
-from imprint.models.local.policy import Policy
+from imprint.models.local.continuation import padded
+from imprint.models.local.forward import LoadedModel, hidden_states, logits_of, read_prompts
 from imprint.models.sampling import Prompt, Sampled, Sampling
 
 __all__ = ["LocalSampler", "LocalSession", "Prompt", "Sampled", "Sampling", "draw"]
@@ -24,6 +26,9 @@ __all__ = ["LocalSampler", "LocalSession", "Prompt", "Sampled", "Sampling", "dra
 
 # While fewer than this share of a call's rows are still in their response, the others do not wait for them.
 STRAGGLERS = 1 / 4
+NOT_FINITE = (
+    "use a checkpoint whose weights are finite; if they are, set dtype to float32 or bfloat16: float16 overflows"
+)
 
 
 @dataclass(slots=True)
@@ -38,7 +43,7 @@ class _Draft:
 class LocalSampler:
     """Samples from a policy in this process (the protocol `models.sampling.Sampler`)."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: LoadedModel) -> None:
         self.policy = policy
 
     @property
@@ -74,7 +79,7 @@ class LocalSession:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: LoadedModel,
         prompts: Sequence[Prompt],
         seeds: Sequence[int],
         stop: Iterable[int],
@@ -153,12 +158,28 @@ class LocalSession:
                 continue
             new = int(counts[place]) - drawn[place]
             draft.tokens += token_table[place][:new]
-            draft.logprobs += logprob_table[place][:new]
+            draft.logprobs += self._finite(logprob_table[place][:new])
             self._last[row] = draft.tokens[-1]
             if not active[place]:
                 answers[row] = Sampled(draft.tokens, draft.logprobs)
                 del self._drafts[row]
         return answers
+
+    def _finite(self, logprobs: list[float]) -> list[float]:
+        """The log-probs of sampled tokens as they are.
+
+        Raises:
+            PolicyError: one is no number: whatever was drawn means nothing.
+        """
+        wrong = next((value for value in logprobs if not math.isfinite(value)), None)
+        if wrong is None:
+            return logprobs
+        raise PolicyError(
+            f"the log-prob of a sampled token is {wrong}",
+            where=self.policy.name,
+            key="model",
+            hint=NOT_FINITE,
+        )
 
     def _leave(self, ended: set[int]) -> None:
         """Drop rows that have ended, once a quarter of the batch has: copying the cache is not free."""
@@ -184,8 +205,8 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     return token, logprobs.gather(-1, token.unsqueeze(-1)).squeeze(-1)
 
 
-def _forward(policy: Policy, cache: RowCache, chunks: Sequence[Sequence[int]], lengths: Tensor) -> Tensor:
-    ids = _padded(chunks, policy.device)
+def _forward(policy: LoadedModel, cache: RowCache, chunks: Sequence[Sequence[int]], lengths: Tensor) -> Tensor:
+    ids = padded(chunks, policy.device)
     mask, positions = cache.advance(lengths, ids.shape[1])
     states = hidden_states(
         policy,
@@ -200,7 +221,7 @@ def _forward(policy: Policy, cache: RowCache, chunks: Sequence[Sequence[int]], l
     return states
 
 
-def _prefill(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
+def _prefill(policy: LoadedModel, prompts: Sequence[Prompt]) -> RowCache:
     """Read every prompt but its last token; each distinct skill prefix and each distinct prompt once."""
     if any(prompt.pictures for prompt in prompts):
         return _prefill_with_pictures(policy, prompts)
@@ -222,7 +243,7 @@ def _prefill(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
     return cache.take(torch.tensor(rows, device=policy.device))
 
 
-def _prefill_with_pictures(policy: Policy, prompts: Sequence[Prompt]) -> RowCache:
+def _prefill_with_pictures(policy: LoadedModel, prompts: Sequence[Prompt]) -> RowCache:
     """Read every prompt but its last token, which is text; each distinct prompt once."""
     wholes = list(dict.fromkeys((prompt.ids, prompt.pictures) for prompt in prompts))
     chunks = [ids[:-1] for ids, _ in wholes]
@@ -230,7 +251,7 @@ def _prefill_with_pictures(policy: Policy, prompts: Sequence[Prompt]) -> RowCach
     cache = RowCache(policy.layers, len(wholes), policy.device)
     mask, _ = cache.advance(lengths, max(map(len, chunks)))
     _, behind = read_prompts(
-        policy, _padded(chunks, policy.device), lengths, [pictures for _, pictures in wholes], mask, cache
+        policy, padded(chunks, policy.device), lengths, [pictures for _, pictures in wholes], mask, cache
     )
     cache.commit()
     cache.offsets = behind
@@ -239,15 +260,7 @@ def _prefill_with_pictures(policy: Policy, prompts: Sequence[Prompt]) -> RowCach
     return cache.take(torch.tensor(rows, device=policy.device))
 
 
-def _padded(chunks: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Chunks as one table of ids, filled up with 0 on the right."""
-    table = torch.zeros((len(chunks), max(map(len, chunks))), dtype=torch.long)
-    for place, chunk in enumerate(chunks):
-        table[place, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
-    return table.to(device)
-
-
-def _sharing(policy: Policy, cache: RowCache) -> dict[str, RowCache]:
+def _sharing(policy: LoadedModel, cache: RowCache) -> dict[str, RowCache]:
     return {"row_cache": cache} if policy.shares_prefixes else {}
 
 
