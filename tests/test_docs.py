@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import typer
 
 from conftest import ROOT
 from imprint.cli import app
+from imprint.support.packaged import recipe_names
 
 START = ROOT / "README.md"
 PAGES = [START, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -116,6 +118,17 @@ def examples(text: str) -> Iterator[list[str]]:
                 yield words[words.index("imprint") + 1 :]
 
 
+def absent(words: list[str]) -> list[str]:
+    """The recipes of an example that do not exist: files in recipes/, and names of packaged ones."""
+    given = words[1:2] if words[:1] in (["train"], ["pretrain"]) else []
+    given += [word for before, word in pairwise(words) if before == "--recipe"]
+    files = [word for word in words if re.match(r"recipes/[^A-Z]+$", word)]  # METHOD.yaml stands for any
+    names = [word for word in given if re.fullmatch(r"[a-z][\w/-]*", word)]
+    return [word for word in files if not list(ROOT.glob(word))] + [
+        word for word in names if word not in recipe_names()
+    ]
+
+
 def wrong(words: list[str]) -> list[str]:
     """What of an example the command line does not have."""
     path: tuple[str, ...] = ()
@@ -126,7 +139,7 @@ def wrong(words: list[str]) -> list[str]:
         return [f"imprint {' '.join(words[: len(path) + 1])}"]
     options = {"-h", "--help"}.union(*((*one.opts, *one.secondary_opts) for one in command.params))
     used = [word.partition("=")[0] for word in rest if re.match("--?[a-z]", word)]
-    return [f"imprint {' '.join(path)}: {option}" for option in used if option not in options]
+    return [f"imprint {' '.join(path)}: {option}" for option in used if option not in options] + absent(words)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=named)
@@ -135,12 +148,13 @@ def test_examples_use_commands_and_options_that_exist(page: Path) -> None:
 
 
 def test_a_wrong_example_is_seen() -> None:
-    block = "A=1 imprint skills scam x && imprint eval m \\\n  --tusks 3 --set a=b  # --no\nls --imprint"
-    text = f"```sh\n{block}\n```\n`imprint trane`"
+    block = "A=1 imprint skills scam x && imprint eval m \\\n  --tusks 3 --recipe damo  # --no\nls --imprint"
+    text = f"```sh\n{block}\n```\n`imprint trane` `imprint compare recipes/no*.yaml`"
     assert [wrong(words) for words in examples(text)] == [
         ["imprint skills scam"],
-        ["imprint eval: --tusks"],
+        ["imprint eval: --tusks", "damo"],
         ["imprint trane"],
+        ["recipes/no*.yaml"],
     ]
 
 
