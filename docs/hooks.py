@@ -26,7 +26,7 @@ sources: dict[str, Path] = {}  # the page or file of the site that shows a path 
 
 def on_config(config: Any) -> Any:
     """The navigation: docs/README.md, then its sections."""
-    nav: list[dict[str, Any]] = [{"Imprint": "README.md"}]
+    nav: list[dict[str, Any]] = [{"Overview": "README.md"}]
     pages: list[dict[str, str]] = []
     for match in NAV.finditer((DOCS / "README.md").read_text(encoding="utf-8")):
         if match["section"]:
