@@ -10,6 +10,7 @@ from typing import Any
 
 from imprint.errors import CheckpointError
 from imprint.measurement.conditions import WITH, Condition
+from imprint.skills.config import SkillsConfig
 from imprint.skills.library import SkillLibrary, load_library
 from imprint.support.files import atomic_write
 
@@ -50,13 +51,14 @@ class Agent:
         model: what acts.
         library: its skills; immutable.
         shown: its default way of showing them.
-        skills: where the library came from (a folder or an installed name), so that the agent can be saved.
+        skills: where the library came from (a folder, an installed name, or a recipe's section), so that the agent can
+            be saved.
     """
 
     model: ModelRef
     library: SkillLibrary
     shown: Condition = WITH
-    skills: str = ""
+    skills: str | SkillsConfig = ""
 
     def trained(self, checkpoint: Path | None, shown: Condition) -> Agent:
         """The agent with the weights of a checkpoint (None: those it has), which shows its skills so."""
@@ -88,7 +90,8 @@ class Agent:
                 "the agent's library is in no folder", where=folder, hint="save the skills first, and name their folder"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"model": self.model.to_record(), "skills": self.skills, "shown": self.shown.to_record()}
+        skills = self.skills if isinstance(self.skills, str) else self.skills.model_dump(mode="json")
+        record = {"model": self.model.to_record(), "skills": skills, "shown": self.shown.to_record()}
         atomic_write(folder / FILE, json.dumps(record, indent=1) + "\n")
         return folder / FILE
 
@@ -104,7 +107,7 @@ class Agent:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             model, shown = ModelRef.from_record(record["model"]), Condition.from_record(record["shown"])
-            skills = str(record["skills"])
+            skills = SkillsConfig.model_validate(record["skills"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"holds no agent: {error!r}", where=path, hint="check the path") from error
         return cls(model, load_library(skills), shown, skills)

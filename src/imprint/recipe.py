@@ -22,6 +22,7 @@ from imprint.learning.config import LearnerConfig
 from imprint.learning.rewards import RewardConfig
 from imprint.models.served.config import EndpointConfig
 from imprint.security.vetting import TrustConfig
+from imprint.skills.config import SkillsConfig
 from imprint.support import plugins
 from imprint.support.packaged import recipe_file
 from imprint.support.yaml import read_yaml_mapping
@@ -108,10 +109,7 @@ class Recipe(_Section):
         description="`imprint-tiny`, a local folder, or a hub name; with an endpoint, the served model's name.",
     )
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
-    skills: str = Field(
-        default="household",
-        description="A folder of SKILL.md folders, or a library registered under `imprint.skills`, as `household` is.",
-    )
+    skills: SkillsConfig = SkillsConfig(path="household")
     lenient: bool = Field(default=False, description="Read the skills as real clients do, not by the specification.")
     trust: TrustConfig = TrustConfig()
     seed: int = 0
@@ -341,7 +339,8 @@ def override(values: dict[str, Any], change: str) -> None:
     *sections, last = key.split(".")
     place = values
     for section in sections:
-        inner = place[section] = {} if place.get(section) is None else place[section]
+        inner = {} if place.get(section) is None else place[section]
+        inner = place[section] = {"path": inner} if key.startswith("skills.") and isinstance(inner, str) else inner
         if not isinstance(inner, dict):
             raise RecipeError(f"{section!r} is not a section", key=key, hint="`imprint train --keys` lists the keys")
         place = inner

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.console import say
-from imprint.errors import LibraryError, SkillError
+from imprint.errors import ImprintError, LibraryError, RecipeError, SkillError
 
 if TYPE_CHECKING:
+    from imprint.skills.skill import Skill
     from imprint.skills.validate.issue import Issue, ValidationReport
 
 OURS = "household"
@@ -48,6 +49,12 @@ def validate(
             show_default=False,
         ),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check the skills of this recipe, with its world, and what it maps and leaves out.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Check skills against the agentskills.io specification: its reference library's verdict, and more as warnings.
 
@@ -59,12 +66,16 @@ def validate(
     from imprint.skills.validate.spec import validate as report_on
     from imprint.support.files import atomic_write
 
-    roots = [_root(path) for path in paths or [OURS]]
-    folders = _folders(roots)
+    if recipe is None:
+        roots = [_root(path) for path in paths or [OURS]]
+        folders = _folders(roots)
+        unfit = [] if env is None else _unfit(folders, roots[0], env, lenient=lenient)
+    elif paths or env:
+        raise RecipeError("gives skills and world too", key="--recipe", hint="leave out PATH and --env, or --recipe")
+    else:
+        folders, unfit, lenient = _of_recipe(recipe, lenient=lenient)
     reports = same_names([report_on(folder, lenient=lenient) for folder in folders])
-    issues = [issue for report in reports for issue in report.issues]
-    if env is not None and all(report.valid for report in reports):
-        issues += _unfit(folders, roots, env)
+    issues = [*(issue for report in reports for issue in report.issues), *unfit]
     text = {
         Format.TEXT: lambda: _text(reports, issues),
         Format.JSON: lambda: json.dumps(_json(reports, issues, lenient=lenient), indent=1) + "\n",
@@ -108,19 +119,56 @@ def _folders(roots: Sequence[Path]) -> list[Path]:
     return list(folders.values())
 
 
-def _unfit(folders: Sequence[Path], roots: Sequence[Path], env: str) -> list[Issue]:
-    """What does not fit between the skills, as one library, and the tasks of a world."""
+def _unfit(folders: Sequence[Path], root: Path, env: str, *, lenient: bool) -> list[Issue]:
+    """What does not fit between the skills that can be read, as one library, and the tasks of a world."""
     from imprint.envs.base import make_world
-    from imprint.skills.library import SkillLibrary
-    from imprint.skills.skill import Skill
+    from imprint.skills.group_file import with_groups
+    from imprint.skills.reading import examine, unfit
+
+    found = [skill for folder in folders if (skill := examine(folder, lenient=lenient)[0]) is not None]
+    problems: list[ImprintError] = []
+    try:
+        found = with_groups(found, root, [folder.name for folder in folders])
+    except LibraryError as error:
+        problems.append(error)
+    problems += unfit(found, make_world(env).categories, unread=len(folders) - len(found))
+    return [*_issues(problems, root), *_silent(found, root)]
+
+
+def _of_recipe(path: Path, *, lenient: bool) -> tuple[list[Path], list[Issue], bool]:
+    """The skill folders that a recipe does not leave out, what does not fit in all, and whether it reads leniently."""
+    from imprint.envs.base import make_world
+    from imprint.recipe import load_recipe
+    from imprint.skills.reading import read_skills
+
+    recipe = load_recipe(path)
+    lenient = lenient or recipe.lenient
+    categories = make_world(recipe.env.name, **recipe.env.options).categories
+    found = read_skills(recipe.skills, lenient=lenient, categories=categories)
+    root = Path(found.where or path)
+    problems = [problem for problem in found.problems if not isinstance(problem, SkillError)]  # these are validated
+    return found.read, [*_issues(problems, root), *_silent(found.skills, root)], lenient
+
+
+def _issues(problems: Sequence[ImprintError], root: Path) -> list[Issue]:
     from imprint.skills.validate.issue import issue
 
-    categories = make_world(env).categories
-    try:
-        SkillLibrary((Skill.read(folder) for folder in folders), roots[0]).check(categories)
-    except (LibraryError, SkillError) as error:
-        return [issue("env-tasks", error.problem, roots[0], None, error.key, error.hint)]
-    return []
+    return [
+        issue("env-tasks", error.problem, Path(error.where or root), error.line, error.key, error.hint)
+        for error in problems
+    ]
+
+
+def _silent(skills: Sequence[Skill], root: Path) -> list[Issue]:
+    """A note about the skills that do not say which tasks they serve."""
+    from imprint.skills.validate.issue import issue
+
+    silent = [skill.name for skill in skills if not skill.named_tasks]
+    if not silent:
+        return []
+    problem = f"{_count(len(silent), 'skill')} of {len(skills)} serve every task, for no tasks are named: "
+    hint = "name them in metadata.tasks, or in the recipe: `skills: {path: ..., tasks: {NAME: [FAMILY, ...]}}`"
+    return [issue("tasks-unnamed", problem + ", ".join(silent[:5]) + ", ..." * (len(silent) > 5), root, hint=hint)]
 
 
 def _text(reports: Sequence[ValidationReport], issues: Sequence[Issue]) -> str:

@@ -59,8 +59,11 @@ class Engine:
         self.recipe = recipe
         check_pictures(recipe.context, served=recipe.endpoint is not None)
         self.world: World = make_ready_world(recipe.env.name, **recipe.env.options)
-        self.library = load_library(recipe.skills, lenient=recipe.lenient) if library is None else library
-        self.library.check(self.world.categories)
+        if library is None:
+            self.library = load_library(recipe.skills, lenient=recipe.lenient, categories=self.world.categories)
+        else:
+            self.library = library
+            library.check(self.world.categories, unserved=recipe.skills.unserved == "play")
         self.verdicts = vet(self.library, recipe.trust, trust)
         endpoint = None if recipe.endpoint is None else recipe.endpoint.base_url
         self.agent = Agent(ModelRef(str(model or recipe.model), endpoint=endpoint), self.library, WITH, recipe.skills)

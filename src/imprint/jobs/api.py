@@ -18,10 +18,11 @@ from imprint.engine import make_engine
 from imprint.jobs.train import run_name, train_run
 from imprint.measurement.conditions import WITH, WITHOUT, Condition
 from imprint.measurement.trials import trials_of
-from imprint.recipe import Recipe, load_recipe, parse_recipe
+from imprint.recipe import Recipe, load_recipe, parse_recipe, validated
 from imprint.report.records import run_trials
 from imprint.runs.run import Run
 from imprint.security.vetting import Override, TrustConfig, vet
+from imprint.skills.config import SkillsConfig
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
 from imprint.types import Trial
@@ -31,7 +32,7 @@ __all__ = ["load_agent", "measure", "read_trials", "run_method"]
 
 def load_agent(
     model: str | Path = "imprint-tiny",
-    skills: str | Path = "household",
+    skills: str | Path | Mapping[str, Any] | SkillsConfig = "household",
     *,
     endpoint: str | None = None,
     lenient: bool = False,
@@ -41,7 +42,7 @@ def load_agent(
 
     Args:
         model: `imprint-tiny`, a folder (a checkpoint, say), a hub name, or with `endpoint` a served model's name.
-        skills: a folder of SKILL.md folders, or an installed library.
+        skills: a folder of SKILL.md folders, an installed library, or a recipe's section `skills`.
         endpoint: the address of an OpenAI-compatible server that has the model.
         lenient: read the skills as real clients do, not by the specification.
         trust: skills that are used whatever a scan finds in them.
@@ -50,9 +51,12 @@ def load_agent(
         LibraryError, SkillError: the skills cannot be read.
         TrustError: a skill is refused.
     """
+    if isinstance(skills, Mapping):
+        skills = validated(SkillsConfig, skills, None, "skills")
     library = load_library(skills, lenient=lenient)
     vet(library, TrustConfig(), Override(tuple(trust)))
-    return Agent(ModelRef(str(model), endpoint=endpoint), library, WITH, str(skills))
+    source = str(skills) if isinstance(skills, Path) else skills
+    return Agent(ModelRef(str(model), endpoint=endpoint), library, WITH, source)
 
 
 def run_method(
@@ -114,6 +118,7 @@ def measure(
     """
     values: dict[str, Any] = {"name": "measure"} if recipe is None else recipe.model_dump(mode="json")
     values |= {"method": None, "model": agent.model.base, "seed": seed}
+    values |= {"skills": agent.skills} if agent.skills else {}
     values |= {} if env is None else {"env": dict(env)}
     if agent.model.endpoint is not None:
         values["endpoint"] = {**(values.get("endpoint") or {}), "base_url": agent.model.endpoint}

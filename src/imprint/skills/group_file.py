@@ -9,7 +9,7 @@ the file is then not to name it; so skills of other people can be grouped withou
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ def write_groups(library: Path, groups: Mapping[str, Sequence[str]]) -> Path:
     return path
 
 
-def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
-    """The skills, those that the file names with its groups as their tasks.
+def with_groups(skills: Sequence[Skill], library: Path, others: Collection[str] = ()) -> list[Skill]:
+    """The skills, those that the file names with its groups as their tasks; it may name the `others` too.
 
     Raises:
         LibraryError: the file is broken, or names a skill that is not here or names its own tasks.
@@ -72,9 +72,11 @@ def with_groups(skills: Sequence[Skill], library: Path) -> list[Skill]:
             tasks.setdefault(name, []).append(group)
     known = {skill.name: skill for skill in skills}
     for name in tasks:
+        if name in others and name not in known:
+            continue
         if name not in known:
             problem, hint = f"no skill is called {printable(name)!r}", "take the name out"
-        elif known[name].tasks:
+        elif known[name].named_tasks:
             problem, hint = (
                 f"{name!r} names its tasks in its own front matter",
                 "take the name out here, or `tasks` there",

@@ -35,7 +35,7 @@ def given_groups(skills: Sequence[Skill]) -> tuple[list[Group], list[Skill]]:
     silent = []
     for skill in skills:
         category = skill.metadata.get("category", "").strip()
-        names = skill.tasks or ((category,) if category else ())
+        names = skill.named_tasks or ((category,) if category else ())
         for name in names:
             groups.setdefault(name, []).append(skill.name)
         if not names:

@@ -18,7 +18,7 @@ def read_lenient(folder: str | Path) -> Skill:
     """What `imprint skills validate --lenient` accepts, as a skill; one that is valid is read as always.
 
     A name that is missing or of another form is put into the specification's (`PDF Tools` is `pdf-tools`), or else the
-    folder's is; unknown keys and metadata that is no text are left out; a list is its items with spaces between.
+    folder's is; unknown keys are left out; a list is its items with spaces between, in metadata with commas.
 
     Raises:
         SkillError: the first error of the lenient validation, a page that is empty or over `MAX_BYTES`, or no name.
@@ -29,7 +29,7 @@ def read_lenient(folder: str | Path) -> Skill:
     except SkillError:
         pass
     for found in validate(folder, lenient=True).errors:
-        raise SkillError(found.problem, where=found.file, line=found.line, key=found.key, hint=found.hint)
+        raise found.error()
     page, front, body = page_parts(folder)
     body = _clean(body).strip()
     if not body:
@@ -72,7 +72,8 @@ def _text(value: Any) -> str | None:
 
 def _texts(value: Any) -> dict[str, str]:
     entries = value.items() if isinstance(value, dict) else ()
-    return {_clean(key): _clean(text) for key, text in entries if isinstance(text, str)}
+    texts = {key: ", ".join(map(str, one)) if isinstance(one, list) else one for key, one in entries}
+    return {_clean(key): _clean(text) for key, text in texts.items() if isinstance(text, str)}
 
 
 def _clean(text: str) -> str:

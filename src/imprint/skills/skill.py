@@ -31,7 +31,7 @@ class Skill:
         name: lowercase letters (of any script), digits and single hyphens; the folder has the same name.
         description: what it does and when to use it.
         body: the page itself, Markdown.
-        metadata: strings by string; `tasks` names the task categories it serves (`*`: all of them).
+        metadata: strings by string; `tasks` names the task categories it serves, with commas between.
         path: the folder it was read from; None for text that no file holds, such as what a model wrote.
     """
 
@@ -46,8 +46,13 @@ class Skill:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The task categories this skill serves: `("*",)` for all, `()` when it names none."""
-        return tuple(part.strip() for part in self.metadata.get("tasks", "").split(",") if part.strip())
+        """The task categories this skill serves: `("*",)` for all, and where it names none."""
+        return self.named_tasks or (EVERY_TASK,)
+
+    @property
+    def named_tasks(self) -> tuple[str, ...]:
+        """The task categories that its own metadata names; `()` if it names none."""
+        return tuple(split_tasks(self.metadata.get("tasks", "")))
 
     @property
     def general(self) -> bool:
@@ -120,6 +125,11 @@ class Skill:
         }
         given = {key: value for key, value in optional.items() if value not in (None, {})}
         return {"name": self.name, "description": self.description, **given}
+
+
+def split_tasks(text: str) -> list[str]:
+    """The task categories of a text, which has commas between them."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def normal_name(name: str, *, strip: bool = True) -> str:
@@ -307,7 +317,8 @@ def _metadata_rules(metadata: Any) -> list[tuple[str, str, str]]:
         if not isinstance(key, str):
             broken.append((place, f"the key is not text but {type(key).__name__}", "put it in quotes"))
         if not isinstance(value, str):
-            broken.append((place, f"is not text but {type(value).__name__}", "put it in quotes, and nest nothing"))
+            hint = "put it in quotes, and nest nothing" + ('; commas between names: "a, b"' if key == "tasks" else "")
+            broken.append((place, f"is not text but {type(value).__name__}", hint))
         else:
             broken += _character_rules(place, value)
     return broken

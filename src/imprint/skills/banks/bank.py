@@ -284,7 +284,7 @@ def _record_of(library: SkillLibrary) -> Record | None:
 
 def _entries(skill: Skill, key: str, world_tasks: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], list[Item]]:
     """Where a skill that comes from no bank goes, and what it becomes there."""
-    place = (GENERAL,) if skill.general else (key, _category(skill, world_tasks))
+    place = (GENERAL,) if EVERY_TASK in skill.named_tasks else (key, _category(skill, world_tasks))
     if has_rules(skill.body):
         return place, [new_item(fields, SKILLS) for fields in split(skill.body, SKILLS)[1]]
     title = skill.name.replace("-", " ").capitalize()
@@ -299,8 +299,9 @@ def _category(skill: Skill, world_tasks: Mapping[str, Sequence[str]]) -> str:
     """The category whose tasks the skill serves, else its only task, else its name."""
     if skill.metadata.get("category"):
         return skill.metadata["category"]
-    fitting = [name for name, tasks in world_tasks.items() if skill.tasks and set(skill.tasks) <= set(tasks)]
-    return fitting[0] if fitting else skill.tasks[0] if len(skill.tasks) == 1 else skill.name.replace("-", "_")
+    served = skill.named_tasks
+    fitting = [name for name, tasks in world_tasks.items() if served and set(served) <= set(tasks)]
+    return fitting[0] if fitting else served[0] if len(served) == 1 else skill.name.replace("-", "_")
 
 
 def _get(bank: Mapping[str, Any], place: tuple[str, ...]) -> list[Item]:

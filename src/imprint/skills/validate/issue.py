@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from imprint.errors import ImprintError
+from imprint.errors import ImprintError, SkillError
 from imprint.skills.front import printable
 from imprint.skills.validate.rules import RULES
 from imprint.support.sarif import Level
@@ -32,6 +32,10 @@ class Issue:
     line: int | None = None
     key: str | None = None
     hint: str | None = None
+
+    def error(self) -> SkillError:
+        """As the error that a reader of the skill raises."""
+        return SkillError(self.problem, where=self.file, line=self.line, key=self.key, hint=self.hint)
 
     def describe(self) -> str:
         """As errors are described: `level[rule] file:line: key: problem`, and below it the hint."""

@@ -68,7 +68,16 @@ RULES: dict[str, Rule] = dict(
             "warning", "imprint-refuses", "Imprint does not train on it.", "Its reader is stricter: see the message."
         ),
         _rule(
-            "error", "env-tasks", "The skills do not fit the world's tasks.", "`metadata.tasks` names task families."
+            "error",
+            "env-tasks",
+            "The skills do not fit the world's tasks.",
+            "`metadata.tasks` names task families, with commas between, or `*` for all.",
+        ),
+        _rule(
+            "warning",
+            "tasks-unnamed",
+            "Skills serve every task.",
+            "They name no tasks: `metadata.tasks`, or a recipe's `skills.tasks`, says which they serve.",
         ),
     ]
 )
