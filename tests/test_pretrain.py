@@ -148,7 +148,7 @@ def test_the_hint_at_the_end_plays_the_world_it_was_made_for(values, tmp_path):
     assert changes[::2] == ["--set"] * len(changes[::2])
     found = Subject("imprint-tiny", None, changes[1::2]).recipe
     assert found.env == recipe.env
-    assert found.skills == values.get("skills", recipe.env.name)
+    assert str(found.skills) == values.get("skills", recipe.env.name)
     assert found.context.image == recipe.context.image
     assert found.context.skills == recipe.context.skills
 
