@@ -117,7 +117,9 @@ def test_a_world_without_solutions_or_with_too_few_is_named():
 def test_exemplars_stand_between_the_skills_and_the_task_and_are_shared(style):
     policy = tiny_policy()
     if style == "chat":
-        policy.tokenizer.chat_template = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
+        policy.tokenizer.chat_template = (
+            "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}<assistant>"
+        )
     context = Context(policy, ContextConfig(style=style))
     world = TeachingDoors()
     exemplars = draw_exemplars(world, LIBRARY, world.tasks("train"), "red", 2, 0)

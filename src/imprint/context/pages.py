@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +19,12 @@ def load_templates(style: str, own: Path | None = None) -> Environment:
     return Environment(
         loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False
     )
+
+
+def sources(templates: Environment, names: Iterable[str]) -> list[str]:
+    """The texts of templates."""
+    assert templates.loader is not None
+    return [templates.loader.get_source(templates, name)[0] for name in names]
 
 
 def render_pages(templates: Environment, skills: Sequence[Skill]) -> str:

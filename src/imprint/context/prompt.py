@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
+from jinja2 import Environment
 
+from imprint.context.chat_template import Frame, read_frame
 from imprint.context.config import ContextConfig
-from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
+from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result, sources
 from imprint.context.shown import Shown
 from imprint.envs.answers import parse_tags
 from imprint.envs.base import ParseAnswer
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.sampling import Prompt
+from imprint.models.thoughts import TAG, quiet, spoken
 from imprint.skills.skill import Skill
 from imprint.types import Episode, Exemplar, StepResult
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # it brings PyTorch along, which an endpoint does not need
     from imprint.models.local.policy import Policy
 
 CUE = "\n>"  # what a plain transcript shows before each command
+_TRANSCRIPT = Frame("", CUE, "", "\n", "\n", "", opens=True)
 
 
 class Context:
@@ -56,9 +59,8 @@ class Context:
             )
         self._templates = load_templates(self.style, templates)
         self._page_tokens = lru_cache(maxsize=256)(self._encode_pages)
-        self._glue = self._chat_glue() if self.style == "chat" else ("", "")
-        self._end = "\n" if self.style == "plain" else self._end_of_turn()
-        end = self.policy.encode(self._end, special=True) if self._end else []
+        self._frame = read_frame(policy.tokenizer, policy.name) if self.style == "chat" else _TRANSCRIPT
+        end = self.policy.encode(self._frame.stop, special=True)
         if self.style == "plain" and len(end) != 1:
             raise PolicyError(
                 "the tokenizer has no single token for the end of a line",
@@ -67,7 +69,9 @@ class Context:
                 hint="set context.style: chat",
             )
         self._ends = {*end, *_eos_ids(policy)}
-        self._newline = end[0] if self.style == "plain" else None
+        self._kept = self._format_tokens(self._templates)
+        # Those after which an answer needs no end of the template's own.
+        self._ended = {*end} if self._frame.opens else self._ends
 
     @property
     def stop_ids(self) -> set[int]:
@@ -81,10 +85,9 @@ class Context:
             shared = self._page_tokens(pages)
             rest = self.policy.encode(self._render("first.j2", first) + CUE)
             return Prompt((*shared, *rest), len(shared))
-        opening = self._render("first.j2", first)
-        before, after = self._chat_text(pages + opening)
-        read = [*self.policy.encode(before, special=True), *self.policy.encode(pages)]
-        rest = [*self.policy.encode(opening), *self.policy.encode(after, special=True)]
+        frame, encode = self._frame, self.policy.encode
+        read = [*encode(frame.opening, special=True), *encode(pages)]
+        rest = [*encode(self._render("first.j2", first)), *encode(frame.cue, special=True)]
         return Prompt((*read, *rest), len(read) if pages else 0)
 
     def follow(self, result: StepResult, last: int) -> list[int]:
@@ -93,12 +96,14 @@ class Context:
         Args:
             last: the response's last token; if the response did not end itself, its end is supplied here.
         """
-        text = self._render("first.j2" if self.style == "plain" else "next.j2", result)
+        frame, encode = self._frame, self.policy.encode
+        text, end = (
+            self._render("first.j2" if self.style == "plain" else "next.j2", result),
+            "" if last in self._ended else frame.end,
+        )
         if self.style == "plain":
-            return self.policy.encode(("" if last == self._newline else self._end) + text + CUE)
-        before, after = self._glue
-        glue = self.policy.encode(("" if last in self._ends else self._end) + before, special=True)
-        return [*glue, *self.policy.encode(text), *self.policy.encode(after, special=True)]
+            return encode(end + text + CUE)
+        return [*encode(end + frame.glue, special=True), *encode(text), *encode(frame.cue, special=True)]
 
     def render(self, episode: Episode, shown: Shown) -> list[Prompt]:
         """The prompts that an episode would have been played with under another condition.
@@ -118,7 +123,14 @@ class Context:
         if self.style == "plain":
             command = response.strip().split("\n", 1)[0].rstrip()  # some tokens hold a line's end and more
             return command, bool(command)
+        opened = self._frame.thought
+        if opened and not (spoken(opened + ".") and TAG.search(response)):  # it answers within what the prompt opened
+            response = quiet(opened + response)
         return self._parse(response)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a sampled response."""
+        return self.policy.decode(tokens, keep=self._kept)
 
     def _encode_pages(self, text: str) -> tuple[int, ...]:
         bos = self.policy.tokenizer.bos_token_id
@@ -127,50 +139,12 @@ class Context:
     def _render(self, template: str, result: StepResult) -> str:
         return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)
 
-    def _chat_text(self, content: str) -> tuple[str, str]:
-        """A conversation's opening around `content`: everything before it, and everything after."""
-        text = self._apply([{"role": "user", "content": content}])
-        before, found, after = text.partition(content)
-        if not found:  # many templates strip what a message holds
-            before, _, after = text.partition(content.strip())
-        return before, after
-
-    def _chat_glue(self) -> tuple[str, str]:
-        """What the chat template puts between an answer's end and the next user text, and after that text."""
-        text = self._apply(
-            [
-                {"role": "user", "content": "\u2402first\u2402"},
-                {"role": "assistant", "content": "\u2402answer\u2402"},
-                {"role": "user", "content": "\u2402next\u2402"},
-            ]
-        )
-        between = text.partition("\u2402answer\u2402")[2]
-        before, _, after = between.partition("\u2402next\u2402")
-        return before, after
-
-    def _apply(self, messages: list[dict[str, Any]]) -> str:
-        try:
-            text: str = self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except (TemplateError, TypeError, ValueError) as error:  # a template is free to refuse what it does not like
-            raise PolicyError(
-                f"the chat template cannot be used for several turns: {str(error).splitlines()[0]}",
-                where=self.policy.name,
-                key="context.style",
-                hint="set context.style: plain, or use a model with another template",
-            ) from error
-        return text
-
-    def _end_of_turn(self) -> str:
-        """The special token that closes an answer in the template, taken out of the glue: the policy generates it
-        itself.
-
-        Not always the tokenizer's end of sequence, which ends a document and not a turn (Phi, base models of Qwen).
-        """
-        before, after = self._glue
-        specials = {*self.policy.tokenizer.all_special_tokens, *self.policy.tokenizer.get_added_vocab()}
-        end = max((token for token in specials if token and before.startswith(token)), key=len, default="")
-        self._glue = (before.removeprefix(end), after)
-        return end or self.policy.tokenizer.eos_token or ""
+    def _format_tokens(self, templates: Environment) -> set[int]:
+        """The special tokens that belong to an answer: the tags of thoughts, and those that `templates` ask for."""
+        asked = "".join(sources(templates, templates.list_templates()))
+        added = self.policy.tokenizer.added_tokens_decoder.items()
+        kept = {index for index, token in added if token.special and (str(token) in asked or TAG.fullmatch(str(token)))}
+        return kept - self._ends
 
 
 def seen_before(episode: Episode, turn: int) -> StepResult:

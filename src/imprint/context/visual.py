@@ -54,6 +54,7 @@ class VisualContext(Context):
     ) -> None:
         super().__init__(policy, config, templates, parse)
         self._visual = load_templates("visual", templates)
+        self._kept |= self._format_tokens(self._visual)
         self._goal = goal or (lambda first: first)
         self.renderer = Renderer(config.image)
         # Of one picture, which a group shares and whose tokens are counted at every turn.
@@ -146,9 +147,8 @@ class VisualContext(Context):
         if self.style == "plain":
             bos = self.policy.tokenizer.bos_token_id
             return [] if bos is None else [int(bos)], self.policy.encode(text + CUE), []
-        before, after = self._chat_text(text)
-        encode = self.policy.encode
-        return encode(before, special=True), encode(text), encode(after, special=True)
+        frame, encode = self._frame, self.policy.encode
+        return encode(frame.opening, special=True), encode(text), encode(frame.cue, special=True)
 
 
 def _flat(text: str) -> str:

@@ -67,10 +67,6 @@ class Sampler(Protocol):
         """Begin a batch: a prompt and a seed per row. A row's draws depend on its own seed and on nothing else."""
         ...
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of sampled tokens."""
-        ...
-
     def sync(self, learner: object) -> None:
         """The learner has changed the weights."""
         ...

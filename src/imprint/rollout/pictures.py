@@ -78,7 +78,7 @@ class PictureRollout(TokenRollout):
 
     def _read_turn(self, sampled: Sampled) -> tuple[str, str, bool, float]:
         """A response, the command in it, whether it keeps the format, and the factor for the next picture."""
-        response = self.sampler.decode(sampled.tokens)
+        response = self.context.decode(sampled.tokens)
         return response, *self.context.read(response)
 
     def _turn_taken(

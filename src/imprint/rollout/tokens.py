@@ -127,7 +127,7 @@ class TokenRollout:
 
     def _read(self, sampled: Sampled) -> tuple[str, str, bool]:
         """A response, the command in it, and whether it keeps the format."""
-        response = self.sampler.decode(sampled.tokens)
+        response = self.context.decode(sampled.tokens)
         return response, *self.context.parse(response)
 
     def _take_turn(

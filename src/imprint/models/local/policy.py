@@ -4,7 +4,7 @@ processor or for its text alone, or `imprint-tiny`."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -50,8 +50,12 @@ class Policy(LoadedModel):
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special)
         return ids
 
-    def decode(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    def decode(self, ids: Sequence[int], *, keep: Collection[int] = ()) -> str:
+        """The text of tokens, without the special ones except those to `keep`."""
+        if keep:
+            special = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+            ids = [index for index in ids if index in keep or index not in special]
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=not keep, clean_up_tokenization_spaces=False)
         return text
 
     def freeze_vision(self) -> None:

@@ -54,9 +54,6 @@ class LocalSampler:
     def max_context(self) -> int:
         return self.policy.max_context
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self.policy.decode(list(tokens))
-
     def open(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], stop: Iterable[int], sampling: Sampling
     ) -> LocalSession:
