@@ -16,8 +16,13 @@ Settings:
     faults: {n: fault} for the n-th chat request of this process; see `Handler.misbehave`.
     always: a fault for all of them.
     fits: prompts of more words do not fit the context.
+    forgets: of more messages than this only the last is read, and nothing is said of that.
     usage: false to count no tokens.
+    models: a fault for the list of models.
     wrong_model: the name of the only model there is.
+
+A fault is a name, or an object: {"message", "finish"} is an answer with that message, in which COMMAND stands for what
+the expert would say; {"status", "body", "headers"} is sent as it is, the body in Latin-1 so that it can be any bytes.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from imprint.envs.household.expert import expert_command
 from imprint.envs.household.world import HouseholdWorld
@@ -55,9 +61,9 @@ class Expert:
         environment = self.world.environment()
         environment.reset(task, 0)
         for message in messages[1:]:
-            found = COMMAND.search(message["content"])
+            found = COMMAND.findall(message["content"])  # thoughts may hold some before it
             if message["role"] == "assistant":
-                environment.step(found[1] if found else "")
+                environment.step(found[-1] if found else "")
         page = self.needs.get(task.category)
         knows = page is None or f"## Skill: {page}\n" in messages[0]["content"]
         command = expert_command(environment.engine) if knows else "look"
@@ -79,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.refuses_key():
             return
+        if "models" in self.settings:
+            self.stage(self.settings["models"])
+            return
         model = self.settings.get("wrong_model", "expert")
         self.send(200, {"object": "list", "data": [{"id": model, "object": "model"}]})
 
@@ -94,7 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.refuses_key():
             return
         fault = self.settings.get("always") or self.settings.get("faults", {}).get(str(number))
-        if self.path != "/v1/chat/completions" or request["model"] != self.settings.get("wrong_model", "expert"):
+        path = urlsplit(self.path).path  # as a proxy it is asked for the whole address
+        if path != "/v1/chat/completions" or request["model"] != self.settings.get("wrong_model", "expert"):
             self.send(
                 404, {"error": {"message": f"The model `{request['model']}` does not exist", "code": "not_found"}}
             )
@@ -109,9 +119,20 @@ class Handler(BaseHTTPRequestHandler):
             self.send(401, {"error": {"message": f"Incorrect API key provided: {given}", "code": "invalid_api_key"}})
         return refused
 
-    def misbehave(self, fault: str, request: dict[str, Any]) -> bool:
+    def stage(self, fault: dict[str, Any]) -> None:
+        headers = {"Content-Type": "application/json", **fault.get("headers", {})}
+        self.send_bytes(fault.get("status", 200), fault["body"].encode("latin-1"), headers)
+
+    def misbehave(self, fault: str | dict[str, Any], request: dict[str, Any]) -> bool:
         """Do what `fault` says; whether that was all."""
-        if fault == "429":
+        if isinstance(fault, dict) and "message" in fault:
+            command = COMMAND.search(self.expert.answer(request["messages"]))
+            assert command is not None
+            message = json.loads(json.dumps(fault["message"]).replace("COMMAND", command[1]))
+            self.answer(request, message.pop("content", None), fault.get("finish", "stop"), **message)
+        elif isinstance(fault, dict):
+            self.stage(fault)
+        elif fault == "429":
             self.send(429, {"error": {"message": "slow down"}}, {"Retry-After": "0.02"})
         elif fault == "later":
             self.send(429, {"error": {"message": "come back tomorrow"}}, {"Retry-After": "86400"})
@@ -147,13 +168,15 @@ class Handler(BaseHTTPRequestHandler):
             raise ValueError(fault)
         return True
 
-    def answer(self, request: dict[str, Any], text: str | None, finish: str = "stop", **more: str) -> None:
+    def answer(self, request: dict[str, Any], text: Any, finish: str | None = "stop", **more: Any) -> None:
         read = sum(len(message["content"].split()) for message in request["messages"])
         if read > self.settings.get("fits", read):
             message = f"This model's maximum context length is {self.settings['fits']} tokens. Your prompt has {read}."
             self.send(400, {"error": {"message": message, "code": "context_length_exceeded"}})
             return
-        said = len((text or "").split())
+        if len(request["messages"]) > self.settings.get("forgets", 1000):
+            read = len(request["messages"][-1]["content"].split())
+        said = len(text.split()) if isinstance(text, str) else 0
         usage = {
             "prompt_tokens": read,
             "completion_tokens": said,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from email.utils import formatdate
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imprint.envs.answers import parse_tags
 from imprint.errors import PolicyError, RecipeError
 from imprint.measurement.skill_value import skill_values
 from imprint.measurement.trials import trial_of
@@ -22,6 +25,7 @@ from imprint.models.served.server import (
     retry_after,
 )
 from imprint.models.served.usage import Meter, Usage
+from imprint.models.thoughts import TAG, quiet, spoken, thoughts
 from imprint.recipe import load_recipe, parse_recipe, recipe_keys
 from imprint.runs.run import recipe_differences
 from imprint.types import Episode, StopReason, Task, Trial, Turn
@@ -73,11 +77,38 @@ def test_an_answer_in_parts_and_thoughts_kept_apart():
         body({"content": [{"type": "text", "text": "go "}, {"type": "text", "text": "north"}]}), MESSAGES
     )
     assert parts.text == parts.answer == "go north"
+    assert read_reply(body({"content": ["go ", {"text": "north"}, None]}), MESSAGES).answer == "go north"
     apart = read_reply(body({"content": "<action>look</action>", "reasoning_content": "Hm."}), MESSAGES)
     assert apart.text == "<think>Hm.</think><action>look</action>" and apart.answer == "<action>look</action>"
     both = read_reply(body({"content": "<think>a</think>", "reasoning": "Hm."}), MESSAGES)
     assert both.text == both.answer == "<think>a</think>"
     assert read_reply(body({"content": "\ud800"}), MESSAGES).text == "?"  # could be sent nowhere
+
+
+SPEECH = st.lists(
+    st.one_of(
+        st.sampled_from(["<think>", "</think>", "<action>", "</action>", "[THINK]", "[/THINK]", "</seed:think>"]),
+        st.text("ab\n <>/[]", max_size=4),
+    ),
+    max_size=10,
+).map("".join)
+
+
+@given(SPEECH, SPEECH.filter(lambda said: said.strip() and not TAG.search(said)))
+def test_what_is_said_decides_the_command_and_what_is_thought_does_not(thought, said):
+    apart = read_reply(body({"content": said, "reasoning_content": thought}), MESSAGES).text
+    for text in (apart, f"<think>{thought}</think>{said}", f"{thought}</think>{said}"):
+        assert spoken(text) == said
+        assert parse_tags(quiet(text)) == parse_tags(f"<think></think>{said}")
+
+
+@given(SPEECH)
+def test_thoughts_are_found_in_any_text(text):
+    found = thoughts(text)
+    assert all(one.start <= one.inside <= one.until <= one.end <= len(text) for one in found)
+    assert all(one.end <= other.start for one, other in pairwise(found))
+    assert quiet(quiet(text)) == quiet(text)
+    assert spoken(quiet(text)) == spoken(text)
 
 
 # --- another status ---
@@ -92,19 +123,112 @@ def meaning(status: int, error: object, secret: str = "") -> Exception:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",  # OpenAI, vLLM
-        "the request exceeds the available context size. try increasing the context size",  # llama.cpp
-        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",  # SGLang
-        "prompt is too long: 210000 tokens > 200000 maximum",
-    ],
-)
+FULL = [
+    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",  # OpenAI, vLLM
+    "Your input exceeds the context window of this model. Please adjust your input and try again.",
+    "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 509178 tokens.",
+    "Invalid 'messages[0].content': string too long. Expected a string with maximum length 1048576",
+    "'max_tokens' is too large: 512. This model's maximum context length is 4096 tokens and your request has 4000",
+    "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",  # vLLM
+    "You passed 4097 input tokens and requested 0 output tokens. However, the model's context length is only 4096",
+    "max_tokens must be at least 1, got -93.",
+    "The input (5000 tokens) is longer than the model's context length (4096 tokens).",  # SGLang, Together
+    "Input length (4100 tokens) exceeds the maximum allowed length (4090 tokens). Use a shorter input.",
+    "Requested token count exceeds the model's maximum context length of 4096 tokens.",
+    "the request exceeds the available context size. try increasing the context size",  # llama.cpp
+    "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
+    "input is too large to process. increase the physical batch size",
+    "Requested tokens (5000) exceed context window of 4096",  # llama-cpp-python
+    "the input length exceeds the context length",  # Ollama
+    "prompt too long; exceeded max context length by 12 tokens",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens",  # TGI
+    "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+    "litellm.ContextWindowExceededError: litellm.BadRequestError: it is all used",  # LiteLLM
+    "prompt is too long: 210000 tokens > 200000 maximum",  # Anthropic
+    "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length",
+    "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).",  # Gemini
+    "Unable to submit request because the input token count is 40000 but model only supports up to 32768. "
+    "Reduce the input token count and try again.",
+    "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",  # Mistral
+    "This endpoint's maximum context length is 128000 tokens. However, you requested about 130000",  # OpenRouter
+    "Please reduce the length of the messages or completion.",  # Groq
+    "Please reduce the length of the messages or completion. Current length is 9000 while limit is 8192",  # Cerebras
+    "The prompt is too long: 140000, model maximum context length: 131072",  # Fireworks
+    "too many tokens: total number of tokens in the prompt cannot exceed 4081",  # Cohere
+    "Input is too long for requested model.",  # Bedrock
+    "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",  # xAI
+    "prompt token count of 130000 exceeds the limit of 128000",  # Copilot
+    "Request body too large for gpt-4o model. Max size: 8000 tokens.",  # GitHub
+    "Invalid request: Your request exceeded model token limit: 131072 (requested: 140000)",  # Moonshot
+    "Range of input length should be [1, 30720]",  # DashScope
+    "invalid params, context window exceeds limit (2013)",  # MiniMax
+    "Prompt \u8d85\u957f",  # Zhipu
+    "Total tokens of image and text exceed max message tokens",  # Volcengine
+    "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length "
+    "of only 4096 tokens",  # LM Studio
+    "Prompt length (5000) exceeds maximum input length (4096)",  # TensorRT-LLM
+    "Prompt length 5000 is greater than max_seq_len 4096",  # TabbyAPI
+    "Input length 131393 exceeds the maximum allowed input length of 131040 tokens.",  # Poolside
+]
+NOT_FULL = [
+    "max_tokens is too large: 5000. This model supports at most 4096 completion tokens",
+    "max_tokens=5000 cannot be greater than max_model_len=4096. Please request fewer output tokens.",
+    "Invalid request: max_tokens is too large: 5000",
+    "The request took too long to process",
+    "the prompt has been waiting in the queue for too long",
+    "Timed out: the input was processed too long",
+    "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 7000, reduce your message size",
+    "You exceeded your current quota, please check your plan",
+    "Rate limit reached: the input exceeds the limit of 30000 tokens per min",
+    "image is too large: at most 20 MB",
+    "temperature must be less than 2",
+    "unknown parameter: seed",
+    "out of memory",
+    "The model is overloaded. Please try again later.",
+    "messages: roles must alternate",
+    "Too many requests in flight",
+    "top_logprobs exceeds the maximum of 20",
+]
+
+
+@pytest.mark.parametrize("message", FULL)
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
 def test_a_full_context_is_recognised_by_what_servers_say(message, status):
     assert isinstance(meaning(status, {"error": {"message": message}}), ContextFullError)
     assert isinstance(meaning(status, {"object": "error", "message": message, "code": 400}), ContextFullError)
+
+
+@pytest.mark.parametrize("message", NOT_FULL)
+@pytest.mark.parametrize("status", [400, 422, 429, 500])
+def test_what_is_worded_alike_is_no_full_context(message, status):
+    assert not isinstance(meaning(status, {"error": {"message": message}}), ContextFullError)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"error": {"message": "no", "code": "context_length_exceeded"}}),
+        (429, {"error": {"message": "no", "code": "context_length_exceeded"}}),
+        (400, {"error": {"message": "no", "type": "exceed_context_size_error", "code": 400}}),
+        (413, b"<html><h1>413 Request Entity Too Large</h1></html>"),
+        (400, {"detail": "prompt is too long"}),
+        (422, {"detail": [{"msg": "prompt is too long", "input": "x"}]}),
+        (422, {"error": "prompt is too long", "error_type": "validation"}),
+        (400, [{"error": {"code": 400, "message": "prompt is too long", "status": "INVALID_ARGUMENT"}}]),
+        (400, {"error": {"message": "Provider returned error", "metadata": {"raw": '{"m": "prompt is too long"}'}}}),
+        (500, b"prompt is too long"),
+        (400, {"message": "prompt is too long"}),
+    ],
+)
+def test_a_full_context_is_recognised_in_every_shape_of_error(status, error):
+    assert isinstance(meaning(status, error), ContextFullError)
+
+
+def test_what_an_error_repeats_of_the_request_says_nothing_of_the_context():
+    repeated = {"detail": [{"msg": "bad seed", "input": {"content": "the prompt is too long"}}]}
+    assert isinstance(meaning(422, repeated), PolicyError)
+    repeated = {"error": {"message": "bad seed", "request": "This model's maximum context length is 4"}}
+    assert isinstance(meaning(400, repeated), PolicyError)
 
 
 def test_other_statuses():
@@ -145,7 +269,7 @@ def test_retry_after_is_seconds_or_a_date():
 
 
 def config(**more: object) -> EndpointConfig:
-    return EndpointConfig(base_url="http://h/v1", **more)  # type: ignore[arg-type]
+    return EndpointConfig(**{"base_url": "http://h/v1", **more})  # type: ignore[arg-type]
 
 
 def refused(**endpoint: object) -> str:
@@ -170,7 +294,18 @@ def test_no_secret_in_the_wrong_place_is_repeated():
 
 def test_addresses_and_prices():
     assert config().base_url == EndpointConfig(base_url="http://h/v1/chat/completions").base_url == "http://h/v1"
-    assert "http(s)" in refused(base_url="localhost:8000")
+    for wrong in (
+        "localhost:8000",
+        "http://h:99999/v1",
+        "http://h:port/v1",
+        "http://[::1/v1",
+        "http://h h/v1",
+        "http://h\n/v1",
+    ):
+        assert "http(s)" in refused(base_url=wrong)
+    assert config(base_url="http://[::1]:8000/v1").base_url == "http://[::1]:8000/v1"
+    for wrong in ({"top_p": float("nan")}, {"since": date(2024, 1, 1)}):
+        assert "endpoint.extra" in refused(extra=wrong) and "cannot be sent as JSON" in refused(extra=wrong)
     assert "give both" in refused(price_input=1)
     assert "'model' is not yours" in refused(extra={"model": "x"})
     usage = Usage(prompt_tokens=1_000_000, cached_tokens=400_000, completion_tokens=200_000)

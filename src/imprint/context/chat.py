@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imprint.context.config import ContextConfig
-from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result
+from imprint.context.pages import load_templates, render_exemplars, render_pages, render_result, sources
 from imprint.envs.answers import parse_tags
 from imprint.envs.base import ParseAnswer
 from imprint.errors import RecipeError
+from imprint.models.thoughts import quiet
 from imprint.skills.skill import Skill
 from imprint.types import Exemplar, StepResult
 
@@ -50,14 +51,12 @@ class ChatContext:
         return self._render("next.j2", result)
 
     def parse(self, response: str) -> tuple[str, bool]:
-        """The command in a response, and whether the response keeps the answer format."""
-        return self._parse(response)
+        """The command in what a response says outside its thoughts, and whether it keeps the answer format."""
+        return self._parse(quiet(response))
 
     def sources(self) -> list[str]:
         """The texts of the templates: what a conversation's words depend on, beside its exemplars."""
-        loader = self._templates.loader
-        assert loader is not None
-        return [loader.get_source(self._templates, f"{name}.j2")[0] for name in ("skill", "first", "next")]
+        return sources(self._templates, ("skill.j2", "first.j2", "next.j2"))
 
     def _render(self, template: str, result: StepResult) -> str:
         return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)

@@ -116,6 +116,8 @@ class ChatRollout:
         action, well_formed = self.context.parse(reply.text)
         usage, start = reply.usage, conversation.usage.completion_tokens
         conversation.usage.add(usage)
+        if conversation.turns and not usage.estimated:
+            self.endpoint.meter.shrunk += usage.prompt_tokens < conversation.turns[-1].context_tokens
         pending = conversation.environment.step(action)
         result = await pending if isinstance(pending, Awaitable) else pending
         conversation.take(

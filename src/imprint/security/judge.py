@@ -127,11 +127,12 @@ async def _judge_all(reports: Sequence[SkillReport], judge: Judge) -> list[Skill
 async def _judged(report: SkillReport, connection: Connection) -> SkillReport:
     from imprint.models.sampling import Sampling
     from imprint.models.served.server import ContextFullError
+    from imprint.models.thoughts import spoken
 
     question = ask(report.path)
     try:
         reply = await connection.complete(question.messages, Sampling(temperature=0.0, max_new_tokens=1_000), seed=0)
-        findings, problem = read_answer(question, reply.text)
+        findings, problem = read_answer(question, spoken(reply.answer))
     except ContextFullError:
         findings, problem = [], "the skill does not fit into the judge's context"
     notes = [] if problem is None else [problem]

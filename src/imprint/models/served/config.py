@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -53,8 +54,12 @@ class EndpointConfig(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            wrong = parts.port == 0 or not url.isprintable() or " " in url
+        except ValueError:  # no IPv6 address, or no port
+            wrong = True
+        if wrong or parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("is no http(s) address, as http://localhost:8000/v1")
         if parts.username is not None or parts.password is not None:
             raise ValueError("holds a name or password; use api_key_env")
@@ -70,6 +75,10 @@ class EndpointConfig(BaseModel):
                 raise ValueError(f"{key!r} is not yours to set")
             if key.lower() in SECRETS:
                 raise ValueError("holds a key; use api_key_env")
+        try:
+            json.dumps(extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"cannot be sent as JSON: {error}") from error
         return extra
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ Whatever fails is tried again or ends the job with an error; it never becomes an
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.sampling import Sampling
 from imprint.models.served import server
+from imprint.models.served.client import open_client, through
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.server import CHARACTERS, Reply, TransientError
 from imprint.models.served.usage import Meter, Usage
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, str]
 Answer = TypeVar("Answer")
+_JSON = {"Content-Type": "application/json"}
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is taken as a refusal
-IDLE = 2.0  # seconds that a connection is kept unused: many servers hang up after 5, just when it is wanted again
 GREETING = 10.0  # seconds for the list of models, which decides nothing
 
 
@@ -55,16 +57,14 @@ class Endpoint:
         """A connection, after a look at whether the server is there at all.
 
         Raises:
-            PolicyError: there is no server, or it refuses the key.
+            PolicyError: there is no server, it refuses the key, or its address or proxy is none.
         """
-        import httpx
-
-        limits = httpx.Limits(max_connections=self.config.concurrency, keepalive_expiry=IDLE)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        async with httpx.AsyncClient(
-            base_url=f"{self.config.base_url}/", headers=headers, limits=limits, timeout=None
-        ) as client:
+        async with open_client(self.config, self._key) as client:
             yield Connection(self, client, await self._greet(client))
+
+    def read(self, response: httpx.Response, messages: Sequence[Message]) -> Reply:
+        """The answer in a 200, see `server.read_reply`."""
+        return server.read_reply(response.content, messages, self._key)
 
     def refuse(self, response: httpx.Response, served: Sequence[str] = ()) -> None:
         """Raise what the response means, see `server.raise_refusal`."""
@@ -87,12 +87,12 @@ class Endpoint:
                 response = await client.get("models")
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise PolicyError(
-                f"the server cannot be reached: {error}",
+                f"the server cannot be reached{through(self.config.base_url)}: {error}",
                 where=self.config.base_url,
                 key="endpoint.base_url",
                 hint="start the server, or correct the address; finished episodes are kept",
             ) from error
-        except (httpx.TransportError, TimeoutError):
+        except (httpx.RequestError, TimeoutError):
             return []
         if response.status_code == 401:
             self.refuse(response)
@@ -148,7 +148,8 @@ class Connection:
                 f"no answer after {self.endpoint.config.retries + 1} tries: {error}",
                 where=self.endpoint.config.base_url,
                 key="endpoint.retries",
-                hint="see that the server runs; the same command resumes, and finished episodes are kept",
+                hint="see that the server runs and that base_url is its API (it mostly ends in /v1); the same command "
+                "resumes, and finished episodes are kept",
             ) from error
         raise AssertionError("tenacity returns or raises")
 
@@ -171,13 +172,15 @@ class Connection:
         """
         import httpx
 
+        # A lone surrogate can go nowhere.
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         await self._admission(characters, longest)
         try:
             async with asyncio.timeout(self.endpoint.config.timeout):
-                return await self.client.post(path, json=body)
+                return await self.client.post(path, content=content, headers=_JSON)
         except TimeoutError as error:
             raise TransientError(f"no answer in {self.endpoint.config.timeout:g} s") from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except httpx.RequestError as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _ask(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Reply:
@@ -185,7 +188,7 @@ class Connection:
         characters = sum(len(message["content"]) for message in messages)
         response = await self.post("chat/completions", body, characters, int(body.get("max_tokens", 0)))
         if response.status_code == 200:
-            reply = server.read_reply(response.content, messages)
+            reply = self.endpoint.read(response, messages)
         else:
             reply = self._filtered(response, messages)
         self.endpoint.meter.spent.add(reply.usage)
@@ -246,7 +249,7 @@ def _read_key(config: EndpointConfig) -> str:
 def _names(response: httpx.Response) -> list[str]:
     try:
         return [str(entry["id"]) for entry in response.json()["data"]]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return []
 
 

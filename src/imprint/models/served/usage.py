@@ -45,6 +45,7 @@ class Meter:
         spent: all requests, those of unfinished episodes too.
         reused: what the episodes taken from the store had cost when they were played.
         stale: stored episodes that did not count, because the world answers otherwise now.
+        shrunk: prompts of fewer tokens than the one before in the same conversation, which only grows.
         notes: further lines for the end.
     """
 
@@ -53,6 +54,7 @@ class Meter:
     reused: Usage = field(default_factory=Usage)
     reused_episodes: int = 0
     stale: int = 0
+    shrunk: int = 0
     notes: list[str] = field(default_factory=list)
 
     def reuse(self, usage: Usage) -> None:
@@ -103,6 +105,11 @@ class Meter:
         if spent.estimated:
             text += (
                 f"\nnote: {spent.estimated:,} answers came without a token count; theirs are estimated (characters / 4)"
+            )
+        if self.shrunk:
+            text += (
+                f"\nnote: {self.shrunk:,} prompts had fewer tokens than the one before them in the same conversation: "
+                "the server cuts what does not fit its context (Ollama: raise num_ctx), or leaves out cached tokens"
             )
         if spent.empty or spent.cut:
             text += (
