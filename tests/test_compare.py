@@ -279,6 +279,9 @@ def test_real_games_are_played_once_by_every_final_policy_and_reported_apart(tmp
     for _ in range(2):  # the second time there is nothing left to do
         assert run_all(jobs, FakeGames, steps=lambda job: (games_played(job), 1), pause=0) == []
     assert played == ["a-s0", "b-s0"]
+    (jobs[0].folder / "trials.jsonl").write_text("not read at every look\n")
+    assert games_played(jobs[0]) == 1
+    (jobs[0].folder / "trials.jsonl").unlink()
     tables = write_results(tmp_path, jobs)
     rows = json.loads((tmp_path / "compare.json").read_text())
     assert [(row["method"], row["split"]) for row in rows if row["arm"] == "with"] == [

@@ -36,6 +36,7 @@ from imprint.types import Episode, StopReason, Task, Turn
 GOLDEN = Path(__file__).with_name("golden")
 RUNS = ["run", "run-grpo"]
 RESULTS: tuple[Record, ...] = ("metrics", "evaluations", "curriculum")
+YOUNGER = ("train/zero_advantage_groups",)
 
 
 def begun(folder: Path, name: str) -> Path:
@@ -74,6 +75,11 @@ def rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def shape(rows: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
     """Keys in their order, and all that is no float: steps, splits, arms, families, skills, decisions, counts."""
     return [[(key, "a float" if isinstance(value, float) else value) for key, value in row.items()] for row in rows]
+
+
+def older(row: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+    """A row without the metrics that are younger than the golden files; those of `like` keep their names and values."""
+    return {key: value for key, value in row.items() if key in like or key not in YOUNGER}
 
 
 # --- runs ---
@@ -124,8 +130,9 @@ def test_it_is_resumed_to_the_end_it_would_have_had(name: str, tmp_path: Path) -
     assert status == {"state": "finished", "step": 6, "env_steps": last["env_steps"]}
     for record in RESULTS:
         expected = written(f"{name}-finished", record)
-        assert shape(run.rows(record)) == shape(expected)
-        assert run.rows(record) == rounded(expected)
+        rows = [older(row, like) for row, like in zip(run.rows(record), expected, strict=True)]
+        assert shape(rows) == shape(expected)
+        assert rows == rounded(expected)
     kept = (GOLDEN / f"{name}-finished" / "files.txt").read_text(encoding="utf-8").splitlines()
     assert {file for file in kept if not (path / file).is_file()} == set()
     assert not train_run(recipe, path, quiet=True)

@@ -11,7 +11,9 @@ import pytest
 from bench import LIBRARY, Bench
 from imprint.errors import RecipeError
 from imprint.learning import losses
+from imprint.learning.sample import group_samples
 from imprint.measurement.conditions import WITH, WITHOUT
+from imprint.measurement.training_metrics import zero_advantage_groups
 from imprint.methods.loop import Clock, Loop, TaskOrder
 from imprint.types import Trial
 from tiny import DoorWorld
@@ -157,6 +159,34 @@ def test_every_measured_episode_is_a_trial_and_the_evaluations_follow_from_them(
         pairs.setdefault((trial.step, trial.split, trial.task, trial.seed), []).append(trial.condition)
     assert all(sorted(names) == ["with", "without"] for names in pairs.values())
     assert {trial.condition for trial in trials if trial.split == "evidence"} >= {"active", "active-red"}
+
+
+def test_a_group_without_any_advantage_is_counted_whatever_a_method_adds(tmp_path):
+    bench, loop = begun("imprint", tmp_path / "run")
+    groups = gathered(bench, loop)
+    scores = [[[float(index) for _ in episode.turns] for index, episode in enumerate(groups[0])]]
+    scores += [[[1.0] * len(episode.turns) for episode in group] for group in groups[1:]]
+    samples = group_samples(groups, scores, loop.advantage)
+    assert zero_advantage_groups(groups, samples) == 0.5
+    replayed = [replace(sample, token_ids=(*sample.token_ids, 1)) for sample in samples]  # of other episodes
+    assert zero_advantage_groups(groups, replayed) == 1.0
+    # The readers of each group all did as well as each other, and so did the rest: nothing within either.
+    apart = [[1.0 if episode.skills else 0.0 for _ in episode.turns] for group in groups for episode in group]
+    halves = [[e for e in group if bool(e.skills) is reads] for group in groups for reads in (True, False)]
+    by_episode = {id(e): score for e, score in zip((e for g in groups for e in g), apart, strict=True)}
+    samples = group_samples(halves, [[by_episode[id(e)] for e in half] for half in halves], loop.advantage)
+    assert zero_advantage_groups(groups, samples) == 1.0
+
+
+@pytest.mark.parametrize("method", ["grpo", "closed_book"])
+def test_the_time_of_a_step_is_split_into_rollout_and_update(method, tmp_path):
+    bench = start(method, tmp_path / "run", won=every_second)
+    bench.go()
+    rows = bench.rows("timings")
+    assert all(row["seconds"] >= row.get("rollout", 0) + row.get("update", 0) for row in rows)
+    assert any(row.get("rollout", 0) > 0 for row in rows) and any(row.get("update", 0) > 0 for row in rows)
+    logged = [row["train/zero_advantage_groups"] for row in bench.rows("metrics") if "loss/policy" in row]
+    assert logged or method == "closed_book"
 
 
 def test_a_budget_of_environment_steps_ends_training_and_sets_the_pace(tmp_path):

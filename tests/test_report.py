@@ -14,10 +14,13 @@ import pytest
 
 from imprint.envs.base import goal_text, make_world
 from imprint.errors import CheckpointError, ImprintError
+from imprint.report.charts import context_chart, gap_chart
 from imprint.report.compare_figure import interval_over_seeds
 from imprint.report.page import MAX_TASKS, compare_plot, embed_json, render_report, write_report
+from imprint.report.panels import Line, Panel, stacked_panels, training_panels
 from imprint.report.summary import Summary
-from imprint.runs.run import Run
+from imprint.runs.machine import record_machine
+from imprint.runs.run import Record, Run
 from imprint.types import Episode, StopReason, Task, Turn
 
 RECIPE = "name: {name}\nmethod: skill0\nmodel: tiny\nseed: 0\nsteps: 20\nenv: {{name: household}}\n"
@@ -195,7 +198,7 @@ def test_the_headline_prefers_a_test_that_was_played_last(tmp_path: Path) -> Non
         run.append("evaluations", [evaluation(20, "without", 5, split="test")])
         head = Summary.of(run).headline("without")
         assert head and head.start
-        assert (head.end.split, head.end.rate.successes, head.start.split, head.start.rate.successes) == (
+        assert (head.end.split, head.end.successes, head.start.split, head.start.successes) == (
             "test",
             5,
             "test",
@@ -215,7 +218,7 @@ def test_a_repeated_evaluation_counts_once_and_the_last_one_counts(tmp_path: Pat
     with Run.create(path, (path / "recipe.yaml").read_text(), resume=True) as run:
         run.append("evaluations", [evaluation(20, "without", 1)])
         curve = Summary.of(run).curve("validation", "without")
-    assert [(e.step, e.rate.successes) for e in curve] == [(0, 2), (10, 8), (20, 1)]
+    assert [(e.step, e.successes) for e in curve] == [(0, 2), (10, 8), (20, 1)]
 
 
 def test_the_skill_map_shows_decisions_and_what_stayed(tmp_path: Path) -> None:
@@ -244,15 +247,84 @@ def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
     assert render_report(Run.open(path)) == render_report(Run.open(path))
 
 
+# Training metrics
+
+
+def log(path: Path, rows: list[dict[str, object]], record: Record = "metrics") -> Path:
+    with Run.create(path, RECIPE.format(name="a")) as run:
+        run.append(record, rows)
+    return path
+
+
+@pytest.mark.parametrize("name", ["loss/clip_fraction", "grad_norm", "train/invalid", "another/metric", "a</b>"])
+def test_every_metric_that_is_logged_has_a_panel(tmp_path: Path, name: str) -> None:
+    path = log(tmp_path / "run", [{"step": 1, name: 0.25}, {"step": 2, name: 0.75}])
+    (panel,) = training_panels({"a": Summary.of(Run.open(path))}, ["without"])
+    assert [(line.steps, line.values) for line in panel.lines] == [([1, 2], [0.25, 0.75])]
+    text = Page(report(path)).text
+    assert panel.title in text and panel.note in text
+    assert panel.form == "{:.3g}" or "75%" in text
+
+
+def test_the_policy_loss_and_what_cannot_be_learned_from_are_explained(tmp_path: Path) -> None:
+    row = {"step": 1, "loss/policy": -0.01, "train/flat_groups": 0.5, "train/zero_advantage_groups": 0.25}
+    text = Page(report(log(tmp_path / "run", [row]))).text
+    assert "It does not measure progress" in text and "−advantage × ratio" in text
+    assert "groups without advantage · 25%" in text and "flat groups · 50%" in text
+
+
+def test_a_panels_axes_by_hand() -> None:
+    line = Line("a", "without", [0, 10], [0.5, 1.0])
+    panel = Panel("loss", (line,))
+    assert panel.bounds == (0.5, 1.0) and panel.ends == ("1", "0.5") and panel.last_step == 10
+    assert 'd="M0.0 90.0 L300.0 0.0"' in panel.svg()
+    assert Panel("share", (line,), form="{:.0%}", top=1.0).bounds == (0.0, 1.0)
+    assert Panel("constant", (Line("a", "b", [1, 2], [3.0, 3.0]),)).bounds == (0.0, 3.0)
+    assert Panel("nothing", (Line("a", "b", [1], [0.0]),)).bounds == (0.0, 1.0)
+    stacked = Panel("s", (line, Line("b", "with", [0, 10], [0.5, 0.0])), stacked=True, top=1.0)
+    assert [path.split('"')[3] for path in re.findall(r"<path[^>]*>", stacked.svg())] == [
+        "M0.0 45.0 L300.0 0.0 L300.0 90.0 L0.0 90.0Z",
+        "M0.0 0.0 L300.0 0.0 L300.0 0.0 L0.0 45.0Z",
+    ]
+
+
+def test_stop_reasons_and_the_split_of_time_are_stacked(tmp_path: Path) -> None:
+    path = log(tmp_path / "run", [{"step": 1, "stop/success": 0.25, "stop/turn_limit": 0.75, "stop/failure": 0.0}])
+    with Run.create(path, RECIPE.format(name="a"), resume=True) as run:
+        run.append("timings", [{"step": 1, "rollout": 3.0, "update": 2.0, "seconds": 6.0}, {"step": 2, "seconds": 1.0}])
+    why, when = stacked_panels(Summary.of(Run.open(path)))
+    assert [(line.name, line.values) for line in why.lines] == [("success", [0.25]), ("turn limit", [0.75])]
+    parts = [("rollout", [3.0]), ("update", [2.0]), ("evaluation and the rest", [1.0])]
+    assert [(line.name, line.values) for line in when.lines] == parts
+
+
+def test_an_axis_of_steps_has_whole_numbers(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", RECIPE.format(name="a")) as run:
+        for step in (0, 1, 2):
+            run.append("evaluations", [evaluation(step, "without", 4)])
+    for chart in (gap_chart, context_chart):
+        svg = chart(Summary.of(Run.open(tmp_path / "run")))
+        assert svg and not re.search(r">\d+\.\d+</text>", svg)
+        assert re.search(r">2</text>", svg)
+
+
+def test_the_machine_is_told(tmp_path: Path) -> None:
+    path = log(tmp_path / "run", [])
+    record_machine(path, "cpu", 0)
+    text = Page(report(path)).text
+    assert "device cpu" in text and "torch " in text and "cores " in text
+
+
 # Runs that are not whole
 
 
 def test_a_run_without_any_record(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", RECIPE.format(name="a")) as run:
         run.set_status("running", 0)
+        assert "this run is not finished, it is training now" in Page(render_report(Run.open(run.path))).text
     text = Page(report(tmp_path / "run")).text
     assert "Nothing has been evaluated yet." in text
-    assert "step 0, 0% of the training: this run is not finished" in text
+    assert "step 0, 0% of the training: this run is not finished, it was interrupted" in text
     assert "No episodes were kept." in text
 
 
@@ -275,13 +347,13 @@ def test_a_run_with_one_arm_and_one_evaluation(tmp_path: Path) -> None:
     [
         ({"successes": 21}, "21 successes of 20 episodes"),
         ({"arm": "../both"}, "arm is '../both'"),
-        ({"episodes": "20"}, "no whole number 'episodes'"),
+        ({"episodes": "20"}, "episodes is '20', which is no int"),
     ],
 )
 def test_an_impossible_row_is_named(tmp_path: Path, row: dict[str, object], message: str) -> None:
     with Run.create(tmp_path / "run", RECIPE.format(name="a")) as run:
         run.append("evaluations", [{**evaluation(0, "with", 3), **row}])
-    with pytest.raises(CheckpointError, match=rf"evaluations\.jsonl: \w+: .*{message}"):
+    with pytest.raises(CheckpointError, match=rf"evaluations\.jsonl:1: a row is no evaluation: .*{message}"):
         write_report(tmp_path / "run")
 
 
@@ -363,7 +435,7 @@ def test_compare_plot_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_evaluations_are_made_of_trials_and_a_damaged_trial_is_named(tmp_path: Path) -> None:
-    from imprint.report.records import evaluation_rows
+    from imprint.report.records import run_evaluations
     from imprint.types import StopReason, Trial
 
     def trial(number: int, success: bool, condition: str = "without", split: str = "test") -> dict[str, Any]:
@@ -390,14 +462,15 @@ def test_evaluations_are_made_of_trials_and_a_damaged_trial_is_named(tmp_path: P
 
     with Run.create(tmp_path / "run", "name: t\n") as run:
         run.append("trials", [trial(1, True), trial(2, False), trial(3, True, "active", "evidence")])
-        run.append("evaluations", [{"step": 0, "split": "test", "arm": "with", "family": "all", "episodes": 1}])
-        rows = evaluation_rows(run)
-        assert [(row["step"], row["arm"], row["family"]) for row in rows] == [
+        old = {"step": 0, "split": "test", "arm": "with", "family": "all", "episodes": 1, "successes": 1}
+        run.append("evaluations", [old])
+        rows = run_evaluations(run)
+        assert [(row.step, row.arm, row.family) for row in rows] == [
             (0, "with", "all"),  # an older version wrote it: it has no trials
             (2, "without", "all"),
             (2, "without", "heat"),
         ]
-        assert (rows[1]["successes"], rows[1]["episodes"], rows[1]["context_tokens"]) == (1, 2, 5.0)
+        assert (rows[1].successes, rows[1].episodes, rows[1].context_tokens) == (1, 2, 5.0)
         run.append("trials", [{"step": 3}])
         with pytest.raises(CheckpointError, match=r"trials\.jsonl:4: a row is no trial"):
-            evaluation_rows(run)
+            run_evaluations(run)

@@ -354,6 +354,50 @@ def test_status_is_what_was_said_last(tmp_path: Path) -> None:
         assert run.status() == {"state": "finished", "step": 8, "env_steps": 10}
 
 
+def test_a_run_says_whether_it_is_training(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", RECIPE) as run:
+        assert run.state == ""
+        run.set_status("running", 3)
+        assert Run.open(tmp_path / "run").state == "training"
+    assert Run.open(tmp_path / "run").state == "interrupted"  # killed: the status stayed, the lock did not
+    with Run.create(tmp_path / "run", RECIPE, resume=True) as run:
+        run.set_status("finished", 8)
+        assert run.state == "finished"  # whatever holds the lock now
+
+
+def test_a_look_at_the_lock_keeps_no_writer_out(tmp_path: Path) -> None:
+    import fcntl
+    import threading
+
+    Run.create(tmp_path / "run", RECIPE).close()
+    with (tmp_path / "run" / ".lock").open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        threading.Timer(0.03, fcntl.flock, (reader, fcntl.LOCK_UN)).start()
+        Run.create(tmp_path / "run", RECIPE, resume=True).close()
+
+
+def test_every_other_machine_is_recorded_without_names_and_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platform
+
+    from imprint.runs import machine as recorded
+
+    assert recorded.machines(tmp_path) == []
+    recorded.record_machine(tmp_path, "cpu", 0)
+    recorded.record_machine(tmp_path, "cpu", 4)  # resumed on the same one
+    monkeypatch.setattr(recorded, "machine", lambda device: {"cores": 96, "device": "cuda:0 (H200)"})
+    recorded.record_machine(tmp_path, "cuda:0", 6)
+    first, second = recorded.machines(tmp_path)
+    assert first["cores"] == os.cpu_count() and first["device"] == "cpu" and first["torch"]
+    assert (first["from_step"], second) == (0, {"from_step": 6, "cores": 96, "device": "cuda:0 (H200)"})
+    text = (tmp_path / "machine.json").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text and str(Path.home()) not in text and platform.node() not in text
+    (tmp_path / "machine.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"machine\.json"):
+        recorded.machines(tmp_path)
+
+
 # Metrics
 
 

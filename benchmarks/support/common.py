@@ -6,14 +6,13 @@ import argparse
 import gc
 import json
 import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from imprint.support.machine import machine
 
 Clock = Callable[[], float]
 
@@ -24,25 +23,6 @@ def parser(text: str) -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="a second or two, to see that it runs; no figures to keep")
     made.add_argument("--json", type=Path, metavar="FILE", help="also write every figure and the machine's facts here")
     return made
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads() if (torch := sys.modules.get("torch")) else 1,
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": version("torch"),
-    }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def seconds(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:
@@ -75,7 +55,7 @@ def table(rows: Sequence[Sequence[object]]) -> None:
 
 def report(name: str, figures: dict[str, Any], options: argparse.Namespace) -> None:
     """Print the machine's facts and, if asked, write everything as JSON."""
-    facts = machine()
+    facts = machine() | {"load": round(os.getloadavg()[0], 1)}
     print("machine  " + ", ".join(f"{key} {value}" for key, value in facts.items()))
     if options.json is not None:
         content = {"benchmark": name, "quick": options.quick, "machine": facts, "figures": figures}

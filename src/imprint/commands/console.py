@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    pass
+from imprint.measurement.naming import HIDDEN, SHOWN, ordered, spelled
 
 Folder = Annotated[
     str,
@@ -56,6 +55,7 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
 )
 ALL = "all"
+COLUMNS = (HIDDEN, SHOWN)  # in the order of a table's columns
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -102,7 +102,7 @@ def success_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """Success and context tokens by family and condition, from `Evaluation` records (the last of each counts)."""
     cells = {(row["family"], row["arm"]): row for row in rows}
     families = sorted({family for family, _ in cells}, key=lambda family: (family == ALL, family))
-    arms = column_order(arm for _, arm in cells)
+    arms = ordered((arm for _, arm in cells), first=COLUMNS)
     body = [
         [
             family.replace("_", " "),
@@ -115,17 +115,6 @@ def success_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     counts = sorted({int(row["episodes"]) for row in rows if row["family"] == ALL})
     caption = f"[...]: 95% (Wilson); {' or '.join(map(str, counts))} episodes a condition" if counts else ""
     return grid(title, header, body, caption)
-
-
-def column_order(names: Iterable[str]) -> list[str]:
-    """Distinct conditions as tables show them: `without`, `with`, then others as they come."""
-    first = {"without": 0, "with": 1}
-    return sorted(dict.fromkeys(names), key=lambda name: first.get(name, len(first)))
-
-
-def spelled(condition: str) -> str:
-    """A condition in a table's header."""
-    return f"{condition} skills" if condition in ("with", "without") else condition
 
 
 def _success(row: Mapping[str, Any] | None) -> str:

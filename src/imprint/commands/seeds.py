@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.console import ALL, column_order, console, grid, say, spelled
+from imprint.commands.console import ALL, COLUMNS, console, grid, say
 from imprint.commands.playing import parse_seeds, play_conditions
 from imprint.commands.subject import Subject, write_figures
 from imprint.errors import RecipeError
+from imprint.measurement.naming import ordered, spelled
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -72,7 +73,7 @@ def evaluate_seeds(
 def seeds_table(rows: Sequence[Row], title: str) -> Table:
     """Success by family: the mean over seeds with its 95% interval; `all` is over tasks, not over families."""
     families = sorted({row["family"] for row in rows}, key=lambda family: (family == ALL, family))
-    names = column_order(row["arm"] for row in rows)
+    names = ordered((row["arm"] for row in rows), first=COLUMNS)
     body = [
         [
             family.replace("_", " "),

@@ -68,15 +68,14 @@ def train(
 
 def print_result(run: Run) -> None:
     """The last test of a run, or its last validation if it has no test."""
-    from imprint.report.records import evaluation_rows
+    from imprint.report.records import run_evaluations
 
-    rows = evaluation_rows(run)
-    splits = {row["split"] for row in rows}
-    split = "test" if "test" in splits else "validation"
-    rows = [row for row in rows if row["split"] == split]
+    rows = run_evaluations(run)
+    split = "test" if any(row.split == "test" for row in rows) else "validation"
+    rows = [row for row in rows if row.split == split]
     if not rows:
         say("nothing was evaluated")
         return
-    step = max(row["step"] for row in rows)
+    step = max(row.step for row in rows)
     title = f"{run.recipe.get('name')}: {split} after {step} steps"
-    console().print(success_table([row for row in rows if row["step"] == step], title))
+    console().print(success_table([row.to_record() for row in rows if row.step == step], title))

@@ -38,6 +38,7 @@ class Engine:
 
     Attributes:
         rollout: what plays; given by the engine's kind.
+        device: where the model's weights are; "" behind an endpoint.
         meter: what the model was asked and what that costs, where it is counted.
         verdicts: what was decided about each skill, before a model sees any of them.
         agent: the recipe's model with its library, which shows all skills.
@@ -46,6 +47,7 @@ class Engine:
     rollout: Rollout
     sampling: Sampling
     evaluator: Evaluator
+    device: str = ""
     meter: Meter | None = None
     draw: Draw | None = None
 

@@ -52,6 +52,7 @@ class LocalEngine(Engine):
             pictures=draws,
             max_context=recipe.max_context,
         )
+        self.device = str(self.policy.device)
         rollout = rollout_for(self.policy, self.world, recipe.context, recipe.rollout.batch)
         self.sampler, self.context = rollout.sampler, rollout.context
         if isinstance(self.context, VisualContext):

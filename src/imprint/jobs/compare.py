@@ -21,12 +21,12 @@ from imprint.envs.base import make_ready_world
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.jobs.processes import REAL, Failure, Job, is_finished
 from imprint.jobs.train import run_name, stored_text
-from imprint.measurement.conditions import ordered
+from imprint.measurement.naming import ordered
 from imprint.methods.base import check_method
 from imprint.recipe import EnvConfig, Recipe, load_recipe
 from imprint.report.compare_figure import compare_plot
 from imprint.report.compare_table import Grid, Row, comparison_tables
-from imprint.report.records import evaluation_rows
+from imprint.report.records import run_evaluations
 from imprint.runs.run import Run, recipe_differences
 from imprint.runs.trust import overridden
 from imprint.security.vetting import Override, vet
@@ -144,11 +144,9 @@ def collect(jobs: Sequence[Job], split: str = TEST) -> list[Row]:
 
 
 def _rows_of(job: Job, split: str) -> list[Row]:
-    last: dict[tuple[str, str], Row] = {}
     run = Run.open(job.folder)
-    for row in evaluation_rows(run):
-        if row.get("split") == split:
-            last[row["family"], row["arm"]] = row  # a test that was played again counts once
+    # A test that was played again counts once.
+    last = {(row.family, row.arm): row.to_record() for row in run_evaluations(run) if row.split == split}
     if split == TEST and not any(family == ALL for family, _ in last):
         raise CheckpointError(
             f"the run is finished but lacks its {split} figures",
@@ -162,7 +160,7 @@ def _rows_of(job: Job, split: str) -> list[Row]:
             "method": job.method,
             "seed": job.seed,
             **{key: last[place][key] for key in KEYS},
-            **{key: last[place][key] for key in OPTIONAL if key in last[place]},
+            **{key: last[place][key] for key in OPTIONAL if last[place][key] is not None},
         }
         for place in order
     ]

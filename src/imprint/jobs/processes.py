@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 from imprint.measurement.conditions import WITH, WITHOUT
-from imprint.report.records import evaluation_rows
 from imprint.runs.folder import is_run
 from imprint.runs.run import Run
 from imprint.support.files import read_jsonl
@@ -91,8 +90,11 @@ def steps_done(job: Job) -> int:
 
 
 def games_played(job: Job) -> int:
-    """1 if the job's final policy has played real games in both arms (`imprint eval --games --record`), else 0."""
-    arms = {row["arm"] for row in evaluation_rows(Run.open(job.folder)) if row.get("split") == REAL}
+    """1 if the job's final policy has played real games in both arms (`imprint eval --games --record`), else 0.
+
+    What is recorded ends with the evaluations: the trials, thousands of rows, need not be read at every look.
+    """
+    arms = {row.get("arm") for row in Run.open(job.folder).rows("evaluations") if row.get("split") == REAL}
     return int({WITH.name, WITHOUT.name} <= arms)
 
 

@@ -13,6 +13,7 @@ from imprint.methods.base import check_method, check_world, make_method
 from imprint.recipe import Recipe, parse_recipe
 from imprint.report.page import write_report
 from imprint.runs.folder import is_run, refuse_mixed
+from imprint.runs.machine import record_machine
 from imprint.runs.run import Run, refuse_differences
 from imprint.runs.trackers import Trackers, check_trackers
 from imprint.runs.trust import overridden, record_trust
@@ -62,6 +63,7 @@ def train_run(
             progress.note(f"note: the skill {name} has changed since this run began")
         for note in recipe.notes:
             progress.note(f"note: {note}")
+        record_machine(run.path, engine.device, _last_checkpoint(run))
         try:
             run.set_status("running", _last_checkpoint(run))
             with Trackers(run, recipe.loggers) as trackers:

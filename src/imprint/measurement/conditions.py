@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from imprint.context.shown import Shown
 from imprint.errors import ImprintError
+from imprint.measurement.naming import HIDDEN, SHOWN, ordered
 from imprint.skills.library import SkillLibrary
 from imprint.support import plugins
 from imprint.types import Exemplar, Task
@@ -26,7 +27,6 @@ __all__ = ["GROUP", "WITH", "WITHOUT", "Condition", "exemplars", "only", "ordere
 
 GROUP = "imprint.conditions"
 NAME = re.compile(r"[a-z0-9_+-]+")  # it also names files
-Item = TypeVar("Item")
 
 
 class Kind(Protocol):
@@ -111,7 +111,7 @@ KINDS: dict[str, Kind] = {
     "exemplars": _exemplars,  # every skill that serves the task, then the solved tasks of its category
 }
 
-WITH, WITHOUT = Condition("with", "all"), Condition("without", "none")
+WITH, WITHOUT = Condition(SHOWN, "all"), Condition(HIDDEN, "none")
 
 
 def only(name: str, skills: Iterable[str]) -> Condition:
@@ -134,9 +134,3 @@ def safe_name(text: str) -> str:
     """`text` as (part of) a condition's name; texts that differ give names that differ."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", text.lower())
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-def ordered(names: Iterable[Item], name_of: Callable[[Item], str] = str) -> list[Item]:
-    """Distinct condition names (or what has one) in the order of tables: `with`, `without`, then as they come."""
-    first = {WITH.name: 0, WITHOUT.name: 1}
-    return sorted(dict.fromkeys(names), key=lambda item: first.get(name_of(item), len(first)))

@@ -1,4 +1,4 @@
-"""What the training episodes of a step were like, as metrics."""
+"""What the training episodes of a step were like, and what could be learned from them, as metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imprint.learning.rewards import RewardConfig, outcome
+from imprint.learning.sample import Sample
 from imprint.types import Episode, StopReason
+
+__all__ = ["rollout_metrics", "taught_nothing", "zero_advantage_groups"]
 
 
 def rollout_metrics(
@@ -15,7 +18,8 @@ def rollout_metrics(
 ) -> dict[str, float]:
     """Success in all and by family, turns, tokens read, invalid turns, flat groups and stop reasons.
 
-    A group is flat when all its episodes have the same outcome, so that none is better than another.
+    A group is flat (`train/flat_groups`) when all its episodes have the same outcome, so that none is better than
+    another. Penalties may still tell them apart: see `zero_advantage_groups`.
 
     Args:
         active: skills in force, as `curriculum/active`.
@@ -46,6 +50,16 @@ def taught_nothing(row: Mapping[str, Any]) -> bool:
     The loss kept no sample, or no episode succeeded and every group was flat: what is left then are penalties.
     """
     return row.get("loss/samples") == 0 or (row.get("train/success") == 0 and row.get("train/flat_groups") == 1)
+
+
+def zero_advantage_groups(groups: Sequence[Sequence[Episode]], samples: Sequence[Sample]) -> float:
+    """The share of the groups from which nothing is learned: every advantage of every sample of theirs is 0.
+
+    A sample is of an episode whose very tokens it has; replayed ones are of none.
+    """
+    learned = {id(sample.token_ids) for sample in samples if sample.advantages_T.any()}
+    tokens_G = [[part.token_ids for episode in group for part in (episode.views or (episode,))] for group in groups]
+    return _mean([not any(id(tokens) in learned for tokens in group) for group in tokens_G])
 
 
 def _mean(values: Sequence[float]) -> float:

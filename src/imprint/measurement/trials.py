@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from imprint.errors import ImprintError
-from imprint.support.stats import Interval, paired_difference
+from imprint.support.stats import Interval, paired_difference, wilson
 from imprint.types import Episode, Trial
 
 __all__ = ["ALL", "Evaluation", "evaluations", "paired", "paired_rows", "trial_of", "trials_of"]
@@ -19,7 +19,8 @@ ALL = "all"
 class Evaluation:
     """One condition's results on one family of tasks ("all" for the whole split): a row of `evaluations.jsonl`.
 
-    Its key for the condition is `arm`, as in all files that were written before there were more than two.
+    Its key for the condition is `arm`, as in all files that were written before there were more than two. What such
+    files do not have is None.
     """
 
     step: int
@@ -28,14 +29,19 @@ class Evaluation:
     family: str
     episodes: int
     successes: int
-    context_tokens: float  # mean over turns: every turn of every episode counts once
-    turns: float  # mean per episode
-    env_steps: int  # environment steps trained on before this evaluation
+    context_tokens: float | None = None  # mean over turns: every turn of every episode counts once
+    turns: float | None = None  # mean per episode
+    env_steps: int | None = None  # environment steps trained on before this evaluation
     text_tokens: float | None = None  # as context_tokens, with every picture counted as the text that it shows
 
     @property
     def success(self) -> float:
         return self.successes / max(1, self.episodes)
+
+    @property
+    def interval(self) -> Interval:
+        """Of the success rate: Wilson's, 95%."""
+        return wilson(self.successes, self.episodes)
 
     def to_record(self) -> dict[str, Any]:
         return asdict(self)

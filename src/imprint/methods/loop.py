@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -27,9 +28,10 @@ from imprint.context.shown import Shown
 from imprint.envs.base import goal_text
 from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import AdvantageOptions, Sample
-from imprint.measurement.conditions import Condition, ordered
+from imprint.measurement.conditions import Condition
 from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
-from imprint.measurement.training_metrics import rollout_metrics, taught_nothing
+from imprint.measurement.naming import ordered
+from imprint.measurement.training_metrics import rollout_metrics, taught_nothing, zero_advantage_groups
 from imprint.measurement.trials import Evaluation, evaluations, trials_of
 from imprint.methods.base import Workbench
 from imprint.rollout.base import Request, derive_seed
@@ -180,6 +182,7 @@ class Loop(Clock):
         self.before: int | None = None  # where the clock was when the current step began; None before the first
         self._headline = ""
         self._idle = 0  # steps in a row that taught nothing
+        self._seconds: dict[str, float] = {}  # of the step, by what they went into
 
     @property
     def advantage(self) -> AdvantageOptions:
@@ -214,9 +217,10 @@ class Loop(Clock):
     def each(self) -> Iterator[int]:
         """The training steps that are left, counted from 0; what is recorded is complete when one ends."""
         while not self.done:
-            began, self.before = time.perf_counter(), self.now
-            yield self.updates
-            self.bench.run.append("timings", [{"step": self.updates, "seconds": time.perf_counter() - began}])
+            self.before = self.now
+            with self._timed("seconds"):
+                yield self.updates
+            self._write_timings()
             if self.due(self.recipe.checkpoint_interval):
                 self._checkpoint()  # last: what a resumed run finds is complete up to its checkpoint
             self.bench.progress.advance(self._headline, by=self.now - self.before)
@@ -224,11 +228,21 @@ class Loop(Clock):
     def extra(self, done: int = 0) -> Iterator[int]:
         """The steps after the clock has run out, `done` of which are: each has a row, and a checkpoint at its end."""
         for index in range(done, self.extra_steps):
-            began = time.perf_counter()
-            yield index
-            self.bench.run.append("timings", [{"step": self.updates, "seconds": time.perf_counter() - began}])
+            with self._timed("seconds"), self._timed("update"):
+                yield index
+            self._write_timings()
             self._checkpoint()
             self.bench.progress.advance(self._headline)
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - began
+
+    def _write_timings(self) -> None:
+        self.bench.run.append("timings", [{"step": self.updates, **self._seconds}])
+        self._seconds = {}
 
     def play(self, show: Show) -> list[Group]:
         """Play a group of episodes of each of this step's tasks."""
@@ -243,7 +257,8 @@ class Loop(Clock):
             for place, task in enumerate(self.order.at(step))  # a small split can come twice in a step
             for index in range(size)
         ]
-        episodes = self.bench.rollout.play(requests, self.bench.sampling)
+        with self._timed("rollout"):
+            episodes = self.bench.rollout.play(requests, self.bench.sampling)
         return [episodes[place : place + size] for place in range(0, len(episodes), size)]
 
     def scores(self, groups: Sequence[Group]) -> list[list[list[float]]]:
@@ -254,7 +269,10 @@ class Loop(Clock):
 
     def learn(self, groups: Sequence[Group], samples: Sequence[Sample], loss: Loss, *, active: int = 0) -> None:
         """One update on `samples`, counted and logged; `active` skills are in force."""
-        self.log(groups, self.learner.step(samples, loss, done=self.share), active=active)
+        with self._timed("update"):
+            numbers = self.learner.step(samples, loss, done=self.share)
+        flat = zero_advantage_groups(groups, samples)
+        self.log(groups, {**numbers, "train/zero_advantage_groups": flat}, active=active)
 
     def log(self, groups: Sequence[Group], numbers: Mapping[str, float], *, active: int = 0) -> None:
         """Count the step that is done, and log its numbers with what its episodes were like."""

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from imprint.errors import ImprintError
+from imprint.measurement.naming import spelled
 from imprint.report import charts
 from imprint.support.stats import mean_interval, wilson
 
@@ -126,7 +127,7 @@ def _finish(success: Axes, tokens: Axes, methods: Sequence[str], split: str, see
     success.set_title(f"success on {split} ({seeds})")
     for arm, x in (("with", 0.0), ("without", 0.2)):
         success.annotate(
-            f"● {charts.NAMES[arm]}",
+            f"● {spelled(arm)}",
             (x, 0),
             xycoords="axes fraction",
             xytext=(0, -34),

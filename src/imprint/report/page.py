@@ -1,35 +1,28 @@
-"""One HTML page per run, made to be looked at: no network, no other files, only the run's records.
-
-Everything in those records is untrusted text. It reaches the page in three ways: through Jinja's autoescape,
-through the SVG writer's escaping, and as JSON without any `<`, which the script shows by `textContent` alone.
-A Content-Security-Policy lets only the page's own script run, by its hash.
-"""
+"""One HTML page per run, made to be looked at: no network, no other files, only the run's records (`html.py`)."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from imprint import __version__
+from imprint.measurement.trials import Evaluation
 from imprint.report import charts
 from imprint.report.compare_figure import compare_plot
+from imprint.report.html import between, duration, percent, points, render, thousands
+from imprint.report.panels import stacked_panels, training_panels
 from imprint.report.pictures import Gallery
-from imprint.report.summary import DecisionRow, EvaluationRow, Headline, Rate, Summary, pretty
+from imprint.report.records import DecisionRow
+from imprint.report.summary import Headline, Summary, families_of, pretty
 from imprint.runs.run import Run
 from imprint.runs.trust import trust_rows
 from imprint.support import files
 
 __all__ = ["compare_plot", "embed_json", "render_report", "write_report"]
 
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 MAX_TASKS = 40  # shown per evaluation
 MAX_TEXT = 2000  # characters shown of one observation or response
 MAX_GOAL = 200  # of the line that a task is called by
@@ -37,59 +30,51 @@ MAX_TURNS = 60
 ROLES = ("with", "without")  # of the two conditions that are set against each other, see `Summary.condition`
 
 
-def write_report(run_path: str | Path) -> Path:
+def write_report(run_path: str | Path, refresh: int | None = None) -> Path:
     """Write `report.html` into the run's folder; the run may still be going on.
+
+    Args:
+        refresh: the page is to load itself anew every so many seconds.
 
     Raises:
         CheckpointError: no run is there, or a record is damaged.
     """
     run = Run.open(run_path)
     path = run.path / "report.html"
-    files.atomic_write(path, render_report(run).encode("utf-8", "replace"))
+    files.atomic_write(path, render_report(run, refresh).encode("utf-8", "replace"))
     return path
 
 
-def render_report(run: Run) -> str:
+def render_report(run: Run, refresh: int | None = None) -> str:
     """The page of `run` as HTML; the same records give the same page.
 
     Raises:
         CheckpointError: a record is damaged.
     """
     summary = Summary.of(run)
-    script, style = _template("report.js"), _template("report.css")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     heads = {arm: summary.headline(arm) for arm in ROLES}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "percent": _percent,
-        "thousands": _thousands,
-        "pretty": pretty,
-        "points": _points,
-    }
-    return environment.from_string(_template("report.html.j2")).render(
-        version=__version__,
-        script=Markup(script),
-        style=Markup(_palette_css() + style),
-        policy=f"{POLICY}; script-src 'sha256-{digest}'",
+    names = {role: summary.condition(role) for role in ROLES}
+    return render(
+        "report.html.j2",
+        refresh=refresh,
+        title=summary.name,
         run=summary,
         facts=_facts(summary),
-        unfinished=summary.share_done < 1,
         arms=[(arm, summary.label(arm)) for arm in ROLES if heads[arm]],
         sentence=_sentence(heads, summary.curve("real", "without"), summary.condition("with")),
         warning=_warning(summary),
         cards=_cards(summary, heads),
         gap=_markup(charts.gap_chart(summary)),
         context=_markup(charts.context_chart(summary)),
-        family=_markup(charts.family_chart(summary)),
-        training=_markup(charts.training_chart(summary)),
+        families=_families(summary, heads),
+        training=training_panels({summary.name: summary}, ["without"]),
+        stacked=stacked_panels(summary),
         skill_map=_skill_map(summary),
         ends=_ends_text(heads),
         gap_text=_gap_text(summary),
         overall=[e for e in summary.evaluations if e.family == "all"],
         by_family=_last_by_family(summary),
-        episodes=Markup(
-            embed_json(episode_data(run, summary.episode_steps, {role: summary.condition(role) for role in ROLES}))
-        ),
+        episodes=Markup(embed_json(episode_data(run, summary.episode_steps, names))),
         has_episodes=bool(summary.episode_steps),
         max_tasks=MAX_TASKS,
         trust=trust_rows(run.path),
@@ -173,23 +158,23 @@ def _spread(pairs: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [pairs[index] for index in sorted(index for _, index in ranked[:most])]
 
 
-def _sentence(heads: Mapping[str, Headline | None], real: Sequence[EvaluationRow], shown: str) -> str:
+def _sentence(heads: Mapping[str, Headline | None], real: Sequence[Evaluation], shown: str) -> str:
     """The result in a few plain sentences."""
     without, with_ = heads["without"], heads["with"]
     parts = []
     if without:
         first = without.start
         where = "" if first is None or first.split == without.end.split else f" of {_split(first)} tasks"
-        start = f" ({_percent(first.rate.value)}{where} at step {first.step})" if first else ""
+        start = f" ({percent(first.success)}{where} at step {first.step})" if first else ""
         parts.append(
-            f"Without any skill in its context the policy solves {_percent(without.end.rate.value)}"
+            f"Without any skill in its context the policy solves {percent(without.end.success)}"
             f" of {_split(without.end)} tasks{start}."
         )
     if with_:
         how = "With its skills" if shown == "with" else f"Under the condition {shown!r}"
-        parts.append(f"{how} it solves {_percent(with_.end.rate.value)}.")
+        parts.append(f"{how} it solves {percent(with_.end.success)}.")
     if real and without and without.end.split != "real":
-        parts.append(f"On {real[-1].rate.episodes} real games, without skills: {_percent(real[-1].rate.value)}.")
+        parts.append(f"On {real[-1].episodes} real games, without skills: {percent(real[-1].success)}.")
     saved = _tokens_saved(heads)
     if saved:
         before, after = saved
@@ -211,7 +196,7 @@ def _warning(summary: Summary) -> str:
 
 def _tokens_saved(heads: Mapping[str, Headline | None]) -> tuple[float, float] | None:
     """Tokens per turn (with skills, without them), both at the end of the same split; None if nothing is solved."""
-    if not any(head.end.rate.successes for head in heads.values() if head):
+    if not any(head.end.successes for head in heads.values() if head):
         return None
     ends = [head.end.context_tokens for arm in ("with", "without") if (head := heads[arm])]
     if len(ends) < 2 or ends[0] is None or ends[1] is None or ends[0] <= 0:
@@ -224,31 +209,28 @@ def _cards(summary: Summary, heads: Mapping[str, Headline | None]) -> list[dict[
     for arm in ("without", "with"):
         head = heads[arm]
         if head is not None:
-            rate = head.end.rate
             cards.append(
                 {
                     "kind": arm,
                     "label": summary.label(arm),
-                    "value": _percent(rate.value),
-                    "note": f"95%: {_between(rate)} · {rate.episodes} {_split(head.end)} tasks",
+                    "value": percent(head.end.success),
+                    "note": f"95%: {between(head.end)} · {head.end.episodes} {_split(head.end)} tasks",
                 }
             )
     if rise := summary.rise("without"):
         start, end = rise
-        gain = end.rate.value - start.rate.value
-        note = (
-            f"{_percent(start.rate.value)} to {_percent(end.rate.value)} of {start.rate.episodes} {_split(start)} tasks"
-        )
-        cards.append({"kind": "", "label": "gain without skills", "value": f"{_points(gain)} pts", "note": note})
+        gain = end.success - start.success
+        note = f"{percent(start.success)} to {percent(end.success)} of {start.episodes} {_split(start)} tasks"
+        cards.append({"kind": "", "label": "gain without skills", "value": f"{points(gain)} pts", "note": note})
     if saved := _tokens_saved(heads):
         note = f"{saved[0]:,.0f} to {saved[1]:,.0f} tokens per turn"
         value = f"{(saved[1] - saved[0]) / saved[0]:+.0%}".replace("-", "−")
         cards.append({"kind": "", "label": "context", "value": value, "note": note})
     if summary.env_steps is not None:
         note = f"{summary.last_step:,} training steps"
-        cards.append({"kind": "", "label": "environment steps", "value": _thousands(summary.env_steps), "note": note})
+        cards.append({"kind": "", "label": "environment steps", "value": thousands(summary.env_steps), "note": note})
     if summary.seconds is not None:
-        cards.append({"kind": "", "label": "time", "value": _duration(summary.seconds), "note": "of training"})
+        cards.append({"kind": "", "label": "time", "value": duration(summary.seconds), "note": "of training"})
     return cards
 
 
@@ -285,8 +267,8 @@ def _cell(d: DecisionRow, scale: float) -> dict[str, Any]:
     value = d.helpfulness or 0.0
     lines = [f"{d.skill} · step {d.step}" + ("" if d.stage is None else f" · stage {d.stage}")]
     if measured:
-        interval = "" if d.low is None or d.high is None else f" (95%: {_points(d.low)} to {_points(d.high)})"
-        lines.append(f"helpfulness {_points(value)} points{interval}")
+        interval = "" if d.low is None or d.high is None else f" (95%: {points(d.low)} to {points(d.high)})"
+        lines.append(f"helpfulness {points(value)} points{interval}")
     else:
         lines.append("helpfulness not measured")
     lines.append((f"{d.action}: {d.reason}" if d.reason else d.action).replace("_", " ", 1))
@@ -295,7 +277,7 @@ def _cell(d: DecisionRow, scale: float) -> dict[str, Any]:
         "sign": ("plus" if value >= 0 else "minus") if measured else "unknown",
         "level": f"{0.12 + 0.88 * min(1.0, abs(value) / scale):.2f}",
         "strong": measured and abs(value) / scale > 0.55,
-        "text": _points(value) if measured else "?",
+        "text": points(value) if measured else "?",
         "mark": {"withdraw": "left", "admit": "back", "readmit": "back"}.get(d.action, ""),
         "tip": "\n".join(lines),
     }
@@ -309,7 +291,26 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in values.items() if isinstance(value, str | int)]
 
 
-def _last_by_family(summary: Summary) -> list[EvaluationRow]:
+def _families(summary: Summary, heads: Mapping[str, Headline | None]) -> list[dict[str, Any]]:
+    """For each task family a track for each condition: its success at the start, if that was measured, and the end."""
+    split = next((head.end.split for head in heads.values() if head), None)
+    families = families_of(e for e in summary.evaluations if e.split == split)
+    return [
+        {"name": pretty(family), "tracks": [_track(summary, head, family) for head in heads.values() if head]}
+        for family in families
+    ]
+
+
+def _track(summary: Summary, head: Headline, family: str) -> dict[str, Any]:
+    ends = [] if head.start is None else summary.curve(head.start.split, head.arm, family)[:1]
+    ends += [e for e in summary.curve(head.end.split, head.arm, family) if e.step == head.end.step]
+    return {
+        "arm": head.arm,
+        "dots": [{"at": e.success, "last": e.step == head.end.step, "tip": charts.tip(e)} for e in ends],
+    }
+
+
+def _last_by_family(summary: Summary) -> list[Evaluation]:
     last = {(e.split, e.arm): e.step for e in summary.evaluations}
     rows = [e for e in summary.evaluations if e.family != "all" and e.step == last[(e.split, e.arm)]]
     return sorted(rows, key=lambda e: (e.split, e.family, e.arm))
@@ -326,24 +327,12 @@ def _ends_text(heads: Mapping[str, Headline | None]) -> str:
 def _gap_text(summary: Summary) -> str:
     """With minus without at the first and last step that has both arms, on the split of the chart."""
     split = summary.curve_split or ""
-    with_, without = ({e.step: e.rate.value for e in summary.curve(split, arm)} for arm in ROLES)
+    with_, without = ({e.step: e.success for e in summary.curve(split, arm)} for arm in ROLES)
     steps = sorted(with_.keys() & without.keys())
     if not steps:
         return ""
-    gaps = [f"{_points(with_[step] - without[step])} points at step {step}" for step in (steps[0], steps[-1])]
+    gaps = [f"{points(with_[step] - without[step])} points at step {step}" for step in (steps[0], steps[-1])]
     return "With minus without: " + " and ".join(dict.fromkeys(gaps))
-
-
-def _palette_css() -> str:
-    def block(palette: Mapping[str, str]) -> str:
-        return "".join(f"--{name}:{colour};" for name, colour in palette.items())
-
-    dark = f"@media(prefers-color-scheme:dark){{:root{{{block(charts.DARK)}}}}}"
-    return f":root{{{block(charts.LIGHT)}}}\n{dark}\n"
-
-
-def _template(name: str) -> str:
-    return (resources("imprint.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _markup(svg: str | None) -> Markup | None:
@@ -359,31 +348,5 @@ def _clip(value: object, most: int = MAX_TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"
 
 
-def _split(e: EvaluationRow) -> str:
+def _split(e: Evaluation) -> str:
     return "real test" if e.split == "real" else e.split
-
-
-def _points(value: float) -> str:
-    """A difference of rates in whole points, with its sign: "+12", "−3", "0"."""
-    points = round(value * 100)
-    return f"{points:+d}".replace("-", "−") if points else "0"
-
-
-def _between(rate: Rate) -> str:
-    return f"{_percent(rate.low)} to {_percent(rate.high)}"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}"
-
-
-def _thousands(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {rest} s" if minutes else f"{rest} s"

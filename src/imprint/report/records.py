@@ -1,50 +1,117 @@
-"""The evaluations of a run, made from its trials: what tables, charts and comparisons are made of."""
+"""A run's rows as typed records: what tables, charts and comparisons are made of."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from imprint.errors import CheckpointError
+from imprint.measurement.conditions import NAME
 from imprint.measurement.evaluate import EVIDENCE
-from imprint.measurement.trials import evaluations
-from imprint.runs.run import Run
+from imprint.measurement.trials import Evaluation, evaluations
+from imprint.runs.run import Record, Run
 from imprint.types import Trial
+
+__all__ = ["DecisionRow", "run_decisions", "run_evaluations", "run_trials"]
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One row of curriculum.jsonl: what became of one skill at one step, and why.
+
+    A method may leave out what it has no figure for; `active` is whether the skill is shown after the decision.
+    """
+
+    step: int
+    skill: str
+    action: str = ""
+    active: bool = False
+    stage: int | None = None
+    budget: int | None = None
+    helpfulness: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
 
 
 def run_trials(run: Run) -> list[Trial]:
     """Every measured episode of a run, oldest first.
 
     Raises:
-        CheckpointError: a row is damaged, or lacks a key.
+        CheckpointError: a row is damaged, or lacks a key (the line is named).
     """
-    trials = []
-    for number, row in enumerate(run.rows("trials"), start=1):
+    return _rows(run, "trials", "trial", Trial.from_record)
+
+
+def run_evaluations(run: Run) -> list[Evaluation]:
+    """The evaluation of each (step, split, condition, family) that had episodes, oldest first; of equals, the last.
+
+    They are made of the trials. Runs of older versions have none: their rows are read from `evaluations.jsonl`.
+
+    Raises:
+        CheckpointError: a row is damaged, or contradicts itself (the line is named).
+    """
+    derived = evaluations(trial for trial in run_trials(run) if trial.split != EVIDENCE)
+    known = {(row.step, row.split, row.arm) for row in derived}
+    stored = _rows(run, "evaluations", "evaluation", _evaluation)
+    rows = [*(row for row in stored if (row.step, row.split, row.arm) not in known), *derived]
+    last = {(row.step, row.split, row.arm, row.family): row for row in rows if row.episodes}
+    return sorted(last.values(), key=lambda row: row.step)
+
+
+def run_decisions(run: Run) -> list[DecisionRow]:
+    """Every decision about a skill, oldest first; one a step and skill, the last.
+
+    Raises:
+        CheckpointError: a row is damaged (the line is named).
+    """
+    last = {(row.step, row.skill): row for row in _rows(run, "curriculum", "decision", _decision)}
+    return sorted(last.values(), key=lambda row: row.step)
+
+
+def _rows(run: Run, record: Record, noun: str, read: Callable[[dict[str, Any]], Row]) -> list[Row]:
+    found = []
+    for number, row in enumerate(run.rows(record), start=1):
         try:
-            trials.append(Trial.from_record(row))
+            found.append(read(row))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"a row is no trial: {error!r}",
-                where=run.record_path("trials"),
+                f"a row is no {noun}: {error!r}",
+                where=run.record_path(record),
                 line=number,
                 hint="fix the row, or remove it",
             ) from error
-    return trials
+    return found
 
 
-def evaluation_rows(run: Run) -> list[dict[str, Any]]:
-    """Rows of (step, split, condition, family), oldest first.
-
-    What older versions wrote has no trials: its rows are read from `evaluations.jsonl`, which keeps the same figures.
-
-    Raises:
-        CheckpointError: a line is damaged.
-    """
-    trials = run_trials(run)
-    derived = [row.to_record() for row in evaluations(trial for trial in trials if trial.split != EVIDENCE)]
-    known = {(row["step"], row["split"], row["arm"]) for row in derived}
-    stored = [row for row in run.rows("evaluations") if _place(row) not in known]
-    return sorted([*stored, *derived], key=lambda row: row["step"] if isinstance(row.get("step"), int) else -1)
+def _evaluation(row: Mapping[str, Any]) -> Evaluation:
+    found = _typed(Evaluation, {"family": "all", **row})
+    if not NAME.fullmatch(found.arm):
+        raise ValueError(f"arm is {found.arm!r}, which cannot name a condition")
+    if not 0 <= found.successes <= found.episodes:
+        raise ValueError(f"{found.successes} successes of {found.episodes} episodes")
+    return found
 
 
-def _place(row: dict[str, Any]) -> tuple[Any, Any, Any]:
-    return row.get("step"), row.get("split"), row.get("arm")
+def _decision(row: Mapping[str, Any]) -> DecisionRow:
+    shown = row.get("action") in ("keep", "admit", "readmit", "pinned")  # for rows older than the key
+    return _typed(DecisionRow, {"active": shown, **row})
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+
+
+def _typed(kind: type[Row], row: Mapping[str, Any]) -> Row:
+    """A row as the dataclass `kind`, whose fields are of the types above or None; other keys are left out."""
+    values = {}
+    for one in fields(kind):  # type: ignore[arg-type]
+        if one.name in row:
+            value, (name, _, optional) = row[one.name], str(one.type).partition(" | ")
+            fits = isinstance(value, _TYPES[name]) and (name == "bool" or not isinstance(value, bool))
+            if not fits and not (optional and value is None):
+                raise TypeError(f"{one.name} is {value!r}, which is no {name}")
+            values[one.name] = value
+    return kind(**values)

@@ -5,72 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from imprint.errors import CheckpointError
-from imprint.measurement.conditions import NAME, WITH, WITHOUT, ordered
+from imprint.measurement.conditions import WITH, WITHOUT
+from imprint.measurement.naming import ordered, spelled
 from imprint.measurement.training_metrics import taught_nothing
+from imprint.measurement.trials import Evaluation
 from imprint.methods.weights.curriculum import CurriculumConfig, budget_at, stage_at
-from imprint.report.records import evaluation_rows
+from imprint.report.records import DecisionRow, run_decisions, run_evaluations
+from imprint.runs.machine import machines
 from imprint.runs.run import Run
-from imprint.support.stats import wilson
 
-__all__ = ["DecisionRow", "EvaluationRow", "Headline", "Rate", "Summary", "families_of"]
+__all__ = ["Headline", "Summary", "families_of", "pretty"]
 
 SPLITS = ("test", "validation", "real")  # in the order in which a headline prefers them
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A success rate, what it was counted on, and the ends of its 95% Wilson interval."""
-
-    successes: int
-    episodes: int
-
-    @property
-    def value(self) -> float:
-        return self.successes / self.episodes
-
-    @property
-    def low(self) -> float:
-        return wilson(self.successes, self.episodes).low
-
-    @property
-    def high(self) -> float:
-        return wilson(self.successes, self.episodes).high
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationRow:
-    """One row of evaluations.jsonl; `arm` is the condition, `context_tokens` the mean per turn (None: not recorded)."""
-
-    step: int
-    split: str
-    arm: str
-    family: str
-    rate: Rate
-    context_tokens: float | None = None
-    turns: float | None = None
-    env_steps: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """One row of curriculum.jsonl: what became of one skill at one step, and why."""
-
-    step: int
-    stage: int | None
-    budget: int | None
-    skill: str
-    action: str
-    active: bool
-    helpfulness: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +28,8 @@ class Headline:
     """Start and end of one condition; `start` is of another split than `end` where that one has no earlier step."""
 
     arm: str
-    start: EvaluationRow | None
-    end: EvaluationRow
+    start: Evaluation | None
+    end: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +40,38 @@ class Summary:
     recipe: Mapping[str, Any]
     recipe_text: str
     metrics: tuple[Mapping[str, Any], ...] = ()
-    evaluations: tuple[EvaluationRow, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     decisions: tuple[DecisionRow, ...] = ()
-    seconds: float | None = None
+    timings: tuple[Mapping[str, Any], ...] = ()
     episode_steps: tuple[int, ...] = field(default=())
-    state: str = ""  # of the run: running, finished, interrupted, failed; empty if unknown
+    state: str = ""  # of the run, see `Run.state`
+    machines: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, run: Run) -> Summary:
         """Read the records of `run`.
 
         Raises:
-            CheckpointError: a line is damaged, or a row lacks what it must have (the file and key are named).
+            CheckpointError: a row is damaged, or lacks what it must have (the line is named).
         """
-        timings = [_number(row, "seconds") for row in run.rows("timings")]
-        evaluations = {
-            (e.step, e.split, e.arm, e.family): e
-            for row in evaluation_rows(run)
-            if (e := _evaluation(row, run.record_path("evaluations"))) is not None
-        }
-        decisions = {
-            (d.step, d.skill): d
-            for d in (_decision(row, run.record_path("curriculum")) for row in run.rows("curriculum"))
-        }
         return cls(
             name=str(run.recipe.get("name") or run.path.resolve().name),
             recipe=run.recipe,
             recipe_text=run.recipe_text,
             metrics=tuple(row for row in run.rows("metrics") if isinstance(row.get("step"), int)),
-            evaluations=tuple(sorted(evaluations.values(), key=lambda e: e.step)),
-            decisions=tuple(sorted(decisions.values(), key=lambda d: d.step)),
-            seconds=sum(t for t in timings if t is not None) if timings else None,
+            evaluations=tuple(run_evaluations(run)),
+            decisions=tuple(run_decisions(run)),
+            timings=tuple(run.rows("timings")),
             episode_steps=tuple(run.episode_steps()),
-            state=str(run.status().get("state", "")),
+            state=run.state,
+            machines=tuple(machines(run.path)),
         )
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all training steps; None where they were not recorded."""
+        found = [seconds for row in self.timings if (seconds := _number(row, "seconds")) is not None]
+        return sum(found) if found else None
 
     @property
     def conditions(self) -> list[str]:
@@ -137,10 +85,9 @@ class Summary:
 
     def label(self, role: str) -> str:
         """What charts and cards call the condition in a role."""
-        name = self.condition(role)
-        return f"{name} skills" if name in (WITH.name, WITHOUT.name) else name
+        return spelled(self.condition(role))
 
-    def curve(self, split: str, role: str, family: str = "all") -> list[EvaluationRow]:
+    def curve(self, split: str, role: str, family: str = "all") -> list[Evaluation]:
         """The evaluations of one condition over the steps, oldest first."""
         name = self.condition(role)
         return [e for e in self.evaluations if (e.split, e.arm, e.family) == (split, name, family)]
@@ -166,7 +113,7 @@ class Summary:
         firsts = [c[0] for c in (chosen, *curves) if c[0].step < chosen[-1].step]
         return Headline(arm, firsts[0] if firsts else None, chosen[-1])
 
-    def rise(self, arm: str) -> tuple[EvaluationRow, EvaluationRow] | None:
+    def rise(self, arm: str) -> tuple[Evaluation, Evaluation] | None:
         """The first and the last evaluation of `arm` on one split, the headline's if it was measured twice."""
         curves = [curve for split in SPLITS if len(curve := self.curve(split, arm)) > 1]
         best = max(curves, key=lambda curve: curve[-1].step, default=None)
@@ -247,51 +194,9 @@ def pretty(family: str) -> str:
     return family.replace("_", " ")
 
 
-def families_of(evaluations: Iterable[EvaluationRow]) -> list[str]:
+def families_of(evaluations: Iterable[Evaluation]) -> list[str]:
     """The task families in `evaluations`, without "all", by name."""
     return sorted({e.family for e in evaluations} - {"all"})
-
-
-def _evaluation(row: Mapping[str, Any], where: Path) -> EvaluationRow | None:
-    """None for a row of a family that had no episodes: it has no rate."""
-    episodes, successes = _whole(row, "episodes", where), _whole(row, "successes", where)
-    arm = _text(row, "arm", where)
-    if not NAME.fullmatch(arm):
-        raise CheckpointError(f"arm is {arm!r}", where=where, key="arm", hint="it is a condition's name: a-z, 0-9, _+-")
-    if not 0 <= successes <= episodes:
-        raise CheckpointError(
-            f"{successes} successes of {episodes} episodes", where=where, key="successes", hint="fix the row"
-        )
-    if episodes == 0:
-        return None
-    env_steps = _number(row, "env_steps")
-    return EvaluationRow(
-        step=_whole(row, "step", where),
-        split=_text(row, "split", where),
-        arm=arm,
-        family=str(row.get("family", "all")),
-        rate=Rate(successes, episodes),
-        context_tokens=_number(row, "context_tokens"),
-        turns=_number(row, "turns"),
-        env_steps=None if env_steps is None else int(env_steps),
-    )
-
-
-def _decision(row: Mapping[str, Any], where: Path) -> DecisionRow:
-    stage, budget = _number(row, "stage"), _number(row, "budget")
-    action = str(row.get("action", ""))
-    return DecisionRow(
-        step=_whole(row, "step", where),
-        stage=None if stage is None else int(stage),
-        budget=None if budget is None else int(budget),
-        skill=_text(row, "skill", where),
-        action=action,
-        active=bool(row.get("active", action in ("keep", "admit", "readmit", "pinned"))),
-        helpfulness=_number(row, "helpfulness"),
-        low=_number(row, "low"),
-        high=_number(row, "high"),
-        reason=str(row.get("reason", "")),
-    )
 
 
 def _number(row: Mapping[str, Any], key: str) -> float | None:
@@ -299,24 +204,3 @@ def _number(row: Mapping[str, Any], key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def _whole(row: Mapping[str, Any], key: str, where: Path) -> int:
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise CheckpointError(
-            f"a row has no whole number {key!r}: {str(dict(row))[:80]}",
-            where=where,
-            key=key,
-            hint="fix the row",
-        )
-    return value
-
-
-def _text(row: Mapping[str, Any], key: str, where: Path) -> str:
-    value = row.get(key)
-    if not isinstance(value, str):
-        raise CheckpointError(
-            f"a row has no text {key!r}: {str(dict(row))[:80]}", where=where, key=key, hint="fix the row"
-        )
-    return value

@@ -19,7 +19,10 @@ RECORDS = ("metrics", "trials", "evaluations", "curriculum", "timings")
 EPISODES = re.compile(r"step-(\d{6,})\.([a-z0-9_+-]+)\.jsonl")
 CHECKPOINT = re.compile(r"step-(\d{6,})")
 FILES = frozenset(
-    {RECIPE, STATUS, MARKER, LOCK, "trust.json", "report.html", *(f"{record}.jsonl" for record in RECORDS)}
+    {
+        *(RECIPE, STATUS, MARKER, LOCK, "trust.json", "machine.json", "report.html"),
+        *(f"{record}.jsonl" for record in RECORDS),
+    }
 )
 FOLDERS = {
     "episodes": EPISODES,

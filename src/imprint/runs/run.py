@@ -6,7 +6,8 @@
       status.json                       state and step; a run that is "finished" is not trained further
       metrics.jsonl                     one row per training step, no wall-clock: equal runs have equal files
       trust.json                        what was found in the skills and decided, see `trust.py`
-      timings.jsonl                     seconds per step, kept apart for that reason
+      timings.jsonl                     seconds per step (of them rollout and update), kept apart for that reason
+      machine.json                      what it was trained on: cores, device, versions
       trials.jsonl                      one row per measured episode: all other figures can be made of these
       evaluations.jsonl                 one row per (step, split, condition, family), derived from the trials
       curriculum.jsonl                  one row per (step, skill): every decision and its reason
@@ -25,7 +26,9 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -42,6 +45,7 @@ __all__ = ["RECORDS", "Record", "Run", "recipe_differences", "refuse_differences
 
 Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
 RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
+PATIENCE = 5  # tries to get the lock
 _CONDITION = re.compile(r"[a-z0-9_+-]+")
 
 
@@ -245,6 +249,17 @@ class Run:
             raise CheckpointError(f"not JSON: {error}", where=path, hint="remove the file") from error
         return status if isinstance(status, dict) else {}
 
+    @property
+    def state(self) -> str:
+        """`training`, or how it ended: `finished`, `interrupted`, `failed`; empty before it began.
+
+        A process that was killed leaves the status `running` behind, but not the lock.
+        """
+        said = str(self.status().get("state", ""))
+        if said != "running":
+            return said
+        return "training" if _is_locked(self.path / folders.LOCK) else "interrupted"
+
     def _episode_files(self) -> list[tuple[int, Path]]:
         paths = self._episode_paths()
         return [(int(match[1]), path) for path in paths if (match := EPISODES.fullmatch(path.name))]
@@ -328,7 +343,13 @@ def refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
 def _lock(path: Path) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for _ in range(PATIENCE):  # a reader that looks whether it is locked (`_is_locked`) has it for an instant
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.02)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
         os.close(handle)
@@ -340,6 +361,20 @@ def _lock(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"pid {os.getpid()}\n".encode("ascii"), 0)
     return handle
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _step_of(row: Mapping[str, Any], path: Path) -> int:
