@@ -187,7 +187,7 @@ def test_text_is_scored_as_the_whole_model_scores_it(model: Path) -> None:
 @pytest.mark.usefixtures("at_home")
 def test_eval_over_seeds_is_a_table_by_family(model: Path, tmp_path: Path) -> None:
     recipe, file = ROOT / "recipes" / "alfworld" / "zero_shot-3b.yaml", tmp_path / "figures.json"
-    quick = ["--set", "env.max_turns=1", "--set", "rollout.max_new_tokens=2", "--quiet", "--json", str(file)]
+    quick = ["--set", "env.max_turns=1", "--set", "rollout.max_new_tokens=2", "--quiet", "--out", str(file)]
     options = ["eval", str(model), "--recipe", str(recipe), "--tasks", "6"]
     runner = CliRunner(env={"COLUMNS": "160"})
     result = runner.invoke(app, [*options, "--seeds", "0-2", *quick])

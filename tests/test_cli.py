@@ -236,10 +236,39 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 # --- eval, report, play ---
 
 
+def test_json_is_one_document_on_stdout_and_nothing_else(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    _, run, _ = trained
+
+    def document(*arguments: object) -> dict[str, Any]:
+        result = call(*arguments, "--json")
+        found: dict[str, Any] = json.loads(result.stdout)  # notes and progress are on stderr
+        assert found["version"] == 1
+        return found
+
+    worlds = document("envs", "list")
+    assert worlds["format"] == "imprint.envs"
+    (household,) = [one for one in worlds["envs"] if one["name"] == "household"]
+    assert household["tasks"]["test"] > 0 and FAMILY in household["families"] and household["max_turns"] > 0
+    assert all(one["problem"] or one["tasks"] for one in worlds["envs"])
+    skills = document("skills", "list")
+    general = {one["name"]: one for one in skills["skills"]}["household-general"]
+    assert (skills["format"], skills["library"], general["tasks"]) == ("imprint.skills", "household", ["*"])
+    assert general["tokens"] > general["words"] > 0 and general["description"]
+    for more in ([], ["--seeds", "0,1"]):
+        figures = document("eval", run, "--tasks", 4, *more, "--out", tmp_path / "file.json")
+        assert figures["format"] == "imprint.eval" and figures["step"] == 2 and figures["recipe"]["name"] == "quick"
+        assert {row["arm"]: row["episodes"] for row in figures["outcomes"] if row["family"] == "all"} == {
+            "with": 4,
+            "without": 4,
+        }
+        assert figures == json.loads((tmp_path / "file.json").read_text())
+    assert [one["path"] for one in document("runs", run)["runs"]] == [str(run)]
+
+
 def test_eval_measures_a_runs_newest_checkpoint(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
     _, run, _ = trained
     file = tmp_path / "figures.json"
-    result = call("eval", run, "--json", file, "--quiet")
+    result = call("eval", run, "--out", file, "--quiet")
     assert "quick at step 2 on test" in result.output and "McNemar" in result.output
     figures = json.loads(file.read_text())
     kept = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
@@ -250,7 +279,7 @@ def test_eval_measures_a_runs_newest_checkpoint(trained: tuple[Path, Path, str],
 
 def test_eval_takes_skills_as_conditions_and_sets_them_against_none(model: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, model, method="zero_shot")
-    options = ["--recipe", recipe, "--tasks", 6, "--quiet", "--json", tmp_path / "found.json"]
+    options = ["--recipe", recipe, "--tasks", 6, "--quiet", "--out", tmp_path / "found.json"]
     printed = call("eval", model, "--condition", "without, household-heat", *options).stdout
     assert "household-heat - without: " in printed
     found = json.loads((tmp_path / "found.json").read_text())
@@ -269,7 +298,7 @@ def test_eval_through_the_gate_shows_all_ways_side_by_side(
     options = ["--recipe", recipe, "--gate", "--tasks", 2, "--seeds", "0,1", "--quiet", "--set"]
     assert "no gated+" in call("eval", model, *options, "env.max_turns=2").stderr  # which is not enough to solve any
     options += ["env.max_turns=12"]
-    result = call("eval", model, *options, "--withdrawn", run, "--json", file)
+    result = call("eval", model, *options, "--withdrawn", run, "--out", file)
     ways = ("never", "always", "gated by confidence", "gated+ by confidence", "oracle gate", "withdrawn")
     assert all(way in result.output for way in ways) and "drawn at random" in result.output
     rows = [row for row in json.loads(file.read_text())["outcomes"] if row["family"] == "all"]
@@ -288,7 +317,7 @@ def test_eval_of_a_model_folder_on_a_folder_of_games(model: Path, tmp_path: Path
     call("envs", "make", "household", tmp_path / "games", "--split", "validation", "--games", 3)
     file = tmp_path / "figures.json"
     options = ["--games", tmp_path / "games", "--split", "validation", "--arm", "without"]
-    more = ["--set", "env.max_turns=2", "--set", "rollout.max_new_tokens=4", "--json", file, "--quiet"]
+    more = ["--set", "env.max_turns=2", "--set", "rollout.max_new_tokens=4", "--out", file, "--quiet"]
     result = call("eval", model, *options, *more)
     assert "3 episodes a condition" in result.output and "McNemar" not in result.output
     rows = json.loads(file.read_text())["outcomes"]
@@ -299,7 +328,7 @@ def test_some_of_a_folders_games_are_of_all_families(model: Path, tmp_path: Path
     """A folder's games are sorted by family, so its first six would be of two or three."""
     call("envs", "make", "household", tmp_path / "games", "--split", "test", "--games", 12)
     file = tmp_path / "figures.json"
-    options = ["--games", tmp_path / "games", "--split", "test", "--arm", "without", "--json", file, "--quiet"]
+    options = ["--games", tmp_path / "games", "--split", "test", "--arm", "without", "--out", file, "--quiet"]
     quick = ["--set", "env.max_turns=1", "--set", "rollout.max_new_tokens=2"]
     call("eval", model, *options, *quick, "--tasks", 6)
     families = [row for row in json.loads(file.read_text())["outcomes"] if row["family"] != "all"]

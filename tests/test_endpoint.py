@@ -432,7 +432,7 @@ def test_ctrl_c_loses_only_what_was_not_finished(server, tmp_path):
         openings.add(context.start([LIBRARY[name] for name in episode.skills], first))
     server.set()
     output = tmp_path / "figures.json"
-    call("eval", "expert", "--recipe", path, "--arm", "with", "--json", output)
+    call("eval", "expert", "--recipe", path, "--arm", "with", "--out", output)
     asked = server.asked()
     assert asked and not openings & {row["messages"][0]["content"] for row in asked}
     assert max(Counter(row["id"] for row in asked).values()) == 1
@@ -469,7 +469,7 @@ def test_eval_at_an_endpoint_prints_and_writes_success_and_use(server, tmp_path,
     server.set(needs=NEEDS)
     options = [part for key, value in OPTIONS.items() for part in ("--set", f"env.{key}={value}")]
     prices = ["--set", "endpoint.price_input=1", "--set", "endpoint.price_output=2"]
-    result = call("eval", "expert", "--endpoint", server.url, *options, *prices, "--tasks", 12, "--json", "f.json")
+    result = call("eval", "expert", "--endpoint", server.url, *options, *prices, "--tasks", 12, "--out", "f.json")
     content = json.loads(Path("f.json").read_text())
     cells = {(row["family"], row["arm"]): row["successes"] for row in content["outcomes"]}
     assert cells["all", "with"] == 12 and cells["all", "without"] == 10 and cells[HEAT, "without"] == 0
@@ -479,7 +479,7 @@ def test_eval_at_an_endpoint_prints_and_writes_success_and_use(server, tmp_path,
     assert content["usage"]["requests"] == len(billed) and content["usage"]["cost"] == pytest.approx(cost)
     assert f"asked: {len(billed)} requests" in result.stderr and "100.0%" in result.stdout
     assert list((tmp_path / "runs" / "episodes").glob("expert-*.jsonl"))
-    more = ["--tasks", 12, "--arm", "with", "--seeds", "0,1", "--json", "s.json", "--quiet"]
+    more = ["--tasks", 12, "--arm", "with", "--seeds", "0,1", "--out", "s.json", "--quiet"]
     call("eval", "expert", "--endpoint", server.url, *options, *prices, *more)
     usage = json.loads(Path("s.json").read_text())["usage"]
     assert usage["requests"] == len(server.asked()) - len(billed) and usage["reused_episodes"] == 12  # those of seed 0
@@ -523,7 +523,7 @@ def test_helpfulness_finds_the_page_without_which_the_model_fails(server, tmp_pa
         content["skills"] = str(two_skills(tmp_path / "skills"))
         path.write_text(yaml.safe_dump(content))
         output = tmp_path / "worth.json"
-        options = ["--recipe", path, "--split", "test", "--tasks", 12, "--seeds", "0-1", "--json", output]
+        options = ["--recipe", path, "--split", "test", "--tasks", 12, "--seeds", "0-1", "--out", output]
         printed = call("skills", "helpfulness", "expert", *options).stdout
         asked = two.asked()
         found = json.loads(output.read_text())

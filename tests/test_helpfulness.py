@@ -51,7 +51,7 @@ def test_every_skill_is_measured_and_no_episode_is_played_twice(
 
     monkeypatch.setattr(TokenRollout, "play", counted)
     output = tmp_path / "worth.json"
-    options = ["--recipe", tmp_path / "local.yaml", "--kind", kind, "--seeds", "0,5", "--json", output, "--quiet"]
+    options = ["--recipe", tmp_path / "local.yaml", "--kind", kind, "--seeds", "0,5", "--out", output, "--quiet"]
     arguments = ["skills", "helpfulness", tmp_path / "model", *options]
     result = CliRunner(env={"COLUMNS": "140"}).invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, (result.output, result.exception)

@@ -7,11 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imprint.report.overlay import write_overlay
 from imprint.report.page import write_report
 from test_report import make_run
 
@@ -66,3 +69,43 @@ def test_a_run_can_be_read_on_a_phone(tmp_path: Path) -> None:
     assert {one["text"].strip() for one in seen["ends"]} >= {"75%", "80%"}
     assert all(one["width"] <= 120 for one in seen["skills"])  # the map's tiles have the room
     assert seen["script"] == 4  # the script runs under the page's policy
+
+
+def test_several_runs_can_be_read_on_a_phone(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, "pick_two_obj_and_place") for name in ("first", "second")]
+    seen = look(write_overlay(runs, tmp_path / "both.html"), tmp_path)
+    assert seen["overflow"] <= 360 and len(seen["panels"]) >= 4
+    assert all(one["right"] <= 360 and one["size"] >= 12 for one in seen["titles"])
+
+
+def test_a_live_page_loads_itself_anew_and_a_still_one_does_not(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    for refresh in (1, None):
+        page, asked = write_report(path, refresh).read_bytes(), list[str]()
+
+        class Server(BaseHTTPRequestHandler):
+            def do_GET(self, page: bytes = page, asked: list[str] = asked) -> None:
+                if "favicon" not in self.path:
+                    asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            assert BROWSER is not None
+            command = [
+                BROWSER,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                f"--user-data-dir={tmp_path / 'profile'}",
+            ]
+            command += ["--virtual-time-budget=4500", "--dump-dom", f"http://127.0.0.1:{server.server_port}/"]
+            subprocess.run(command, capture_output=True, timeout=120, check=True)
+            server.shutdown()
+        assert len(asked) >= 3 if refresh else len(asked) == 1

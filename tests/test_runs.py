@@ -356,10 +356,12 @@ def test_status_is_what_was_said_last(tmp_path: Path) -> None:
 
 def test_a_run_says_whether_it_is_training(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", RECIPE) as run:
-        assert run.state == ""
+        assert run.state == "training"
         run.set_status("running", 3)
         assert Run.open(tmp_path / "run").state == "training"
     assert Run.open(tmp_path / "run").state == "interrupted"  # killed: the status stayed, the lock did not
+    Run.create(tmp_path / "other", RECIPE).close()
+    assert Run.open(tmp_path / "other").state == ""
     with Run.create(tmp_path / "run", RECIPE, resume=True) as run:
         run.set_status("finished", 8)
         assert run.state == "finished"  # whatever holds the lock now

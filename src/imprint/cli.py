@@ -1,4 +1,4 @@
-"""The command line: `imprint train | eval | compare | report | play | skills | envs | search | pretrain`."""
+"""The command line: `imprint train | eval | compare | report | runs | play | skills | envs | search | pretrain`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from imprint.commands import (
     pretrain,
     recipes,
     report,
+    runs,
     search,
     serve_world,
     skills,
@@ -95,6 +96,7 @@ app.command("train", rich_help_panel=TRAIN)(train.train)
 app.command("eval", rich_help_panel=TRAIN)(evaluate.evaluate)
 app.command("compare", rich_help_panel=TRAIN)(compare.compare)
 app.command("report", rich_help_panel=TRAIN)(report.report)
+app.command("runs", rich_help_panel=LOOK)(runs.runs)
 app.command("play", rich_help_panel=LOOK)(play.play)
 app.add_typer(skills.app, name="skills", rich_help_panel=LOOK)
 worlds.app.command("verify")(verify.verify)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.console import ALL, console, grid, say
+from imprint.commands.console import ALL, grid, say
 from imprint.commands.playing import play_conditions, playing
-from imprint.commands.subject import Subject, write_figures
+from imprint.commands.subject import Output, Subject
 from imprint.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def evaluate_adaptive(
     *,
     split: str,
     trained_run: Path | None,
-    output: Path | None,
+    output: Output,
     quiet: bool,
 ) -> None:
-    """Play every way with every seed on the same tasks; print the table, and write the figures if asked for."""
+    """Play every way with every seed on the same tasks, and publish the figures."""
     from imprint.measurement.conditions import WITHOUT
     from imprint.measurement.trials import evaluations, trials_of
 
@@ -73,11 +73,12 @@ def evaluate_adaptive(
             }
             for row in evaluations(trials_of(ways, split=split, step=subject.step, env_steps=subject.env_steps))
         ]
-    console().print(adaptive_table(rows, f"{subject.title} on {split}"))
-    for name, values in chances.items():
-        say(f"{name}: as many second attempts at tasks drawn at random would give {100 * fmean(values):.1f}%")
-    if output is not None:
-        write_figures(output, subject, split, rows, None, engine.meter, seeds=seeds)
+    lines = [
+        f"{name}: as many second attempts at tasks drawn at random would give {100 * fmean(values):.1f}%"
+        for name, values in chances.items()
+    ]
+    table = adaptive_table(rows, f"{subject.title} on {split}")
+    output.publish(subject, split, rows, table=table, lines=lines, meter=engine.meter, seeds=seeds)
 
 
 def make_deciders(engine: Engine) -> dict[str, SecondAttempt]:

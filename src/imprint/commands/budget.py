@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.console import ALL, Folder, Lenient, console, grid, say
-from imprint.commands.find import Json
+from imprint.commands.console import ALL, Folder, Json, Lenient, console, grid, say
 from imprint.errors import CheckpointError, PolicyError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def budget(
     helpfulness: Annotated[
         Path | None,
         typer.Option(
-            help="Most helpful first, by this file from `imprint skills helpfulness --json`; skills that it does not "
+            help="Most helpful first, by this file from `imprint skills helpfulness --out`; skills that it does not "
             "measure come last.  [default: the library's order]",
             show_default=False,
         ),
@@ -88,7 +87,7 @@ def ordered(skills: Sequence[Skill], helpfulness: Path | None) -> list[Skill]:
         raise CheckpointError(
             "holds no figures of skills",
             where=helpfulness,
-            hint="make it with `imprint skills helpfulness ... --json FILE`",
+            hint="make it with `imprint skills helpfulness ... --out FILE`",
         ) from error
     lowest = float("-inf")
     return sorted(skills, key=lambda skill: (-points.get(skill.name, lowest), skill.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,9 @@ Trusted = Annotated[
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
 )
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document in place of the table (docs/manual/reports.md).")
+]
 ALL = "all"
 COLUMNS = (HIDDEN, SHOWN)  # in the order of a table's columns
 
@@ -74,6 +78,16 @@ def plain(text: object) -> str:
 def say(text: object = "", *, stderr: bool = False) -> None:
     """Print text as it is: no markup, no wrapping, no control characters."""
     console(stderr=stderr).print(plain(text), markup=False, soft_wrap=True)
+
+
+def document(kind: str, content: Mapping[str, Any]) -> str:
+    """A command's result as a JSON document. Keys may be added in later versions; those that are there stay."""
+    return json.dumps({"format": f"imprint.{kind}", "version": 1, **content}, indent=1, allow_nan=False) + "\n"
+
+
+def emit(kind: str, content: Mapping[str, Any]) -> None:
+    """Print a document, and nothing else, to standard output."""
+    typer.echo(document(kind, content), nl=False)
 
 
 def grid(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imprint.commands.adaptive import check_adaptive, evaluate_adaptive
-from imprint.commands.console import EndpointUrl, Sets, Trusted, console, say, success_table
+from imprint.commands.console import EndpointUrl, Json, Sets, Trusted, say, success_table
 from imprint.commands.playing import BOTH, REAL_SPLIT, conditions_of, on_games, play_conditions, spread
 from imprint.commands.seeds import check_seeds, evaluate_seeds
-from imprint.commands.subject import Subject, write_figures
+from imprint.commands.subject import Output, Subject
 
 if TYPE_CHECKING:
     from imprint.types import Trial
@@ -64,7 +64,13 @@ def evaluate(
     ] = None,
     changes: Sets = None,
     trust: Trusted = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write the document of --json to this file too.", show_default=False
+        ),
+    ] = None,
     record: Annotated[
         bool,
         typer.Option("--record", help="Keep the figures of --games in the run, as the split `real`, for its report."),
@@ -101,6 +107,7 @@ def evaluate(
     A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe demo --tasks 60`;
     stopped, the same command resumes, and no finished episode is asked for twice.
     """
+    output = Output(as_json, out)
     several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
     subject = Subject(model, recipe, on_games(games, overrides), endpoint, trust)
@@ -135,12 +142,16 @@ def evaluate(
     episodes = play_conditions(engine, played, conditions, subject.title, quiet)
     trials = trials_of(episodes, split=chosen_split, step=subject.step, env_steps=subject.env_steps)
     rows = [row.to_record() for row in evaluations(trials)]
-    console().print(success_table(rows, f"{subject.title} on {chosen_split}"))
     difference = _difference(trials, [one.name for one in conditions])
-    if difference:
-        say(difference["text"])
-    if output is not None:
-        write_figures(output, subject, chosen_split, rows, difference, engine.meter)
+    output.publish(
+        subject,
+        chosen_split,
+        rows,
+        table=success_table(rows, f"{subject.title} on {chosen_split}"),
+        lines=[difference["text"]] if difference else [],
+        difference=difference,
+        meter=engine.meter,
+    )
     if record:
         _record(subject, trials)
 
@@ -194,4 +205,4 @@ def _record(subject: Subject, trials: Sequence[Trial]) -> None:
         run.drop("evaluations", lambda row: row.get("split") == "real" and row.get("arm") in names)
         run.append("trials", [trial.to_record() for trial in real])
         run.append("evaluations", [row.to_record() for row in evaluations(real)])
-    say(f"recorded in {subject.run.path}; `imprint report {subject.run.path}` shows it")
+    say(f"recorded in {subject.run.path}; `imprint report {subject.run.path}` shows it", stderr=True)

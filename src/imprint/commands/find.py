@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.console import Folder, Lenient, console, grid, say
+from imprint.commands.console import Folder, Json, Lenient, console, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.find import Embedder
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
 
 
 def find(

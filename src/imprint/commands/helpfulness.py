@@ -80,7 +80,10 @@ def helpfulness(
     ] = None,
     changes: Sets = None,
     trust: Trusted = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the figures to this file too.", show_default=False),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Measure what each skill does for a model: success with it and without, and the tokens it costs.

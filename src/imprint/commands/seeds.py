@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.console import ALL, COLUMNS, console, grid, say
+from imprint.commands.console import ALL, COLUMNS, grid
 from imprint.commands.playing import parse_seeds, play_conditions
-from imprint.commands.subject import Subject, write_figures
+from imprint.commands.subject import Output, Subject
 from imprint.errors import RecipeError
 from imprint.measurement.naming import ordered, spelled
 
@@ -48,10 +47,10 @@ def evaluate_seeds(
     *,
     split: str,
     conditions: Sequence[Condition],
-    output: Path | None,
+    output: Output,
     quiet: bool,
 ) -> None:
-    """Play every condition with every seed; print the table, and write the figures to `output` if given."""
+    """Play every condition with every seed, and publish the figures."""
 
     from imprint.measurement.trials import evaluations, trials_of
 
@@ -62,12 +61,17 @@ def evaluate_seeds(
         episodes = play_conditions(engine, tasks, conditions, f"{subject.title}, seed {seed}", quiet)
         trials = trials_of(episodes, split=split, step=subject.step, env_steps=subject.env_steps)
         rows += [{"seed": seed, **row.to_record()} for row in evaluations(trials)]
-    console().print(seeds_table(rows, f"{subject.title} on {split}"))
     difference = seeds_difference(rows, [one.name for one in conditions])
-    if difference:
-        say(difference["text"])
-    if output is not None:
-        write_figures(output, subject, split, rows, difference, engine.meter, seeds=seeds)
+    output.publish(
+        subject,
+        split,
+        rows,
+        table=seeds_table(rows, f"{subject.title} on {split}"),
+        lines=[difference["text"]] if difference else [],
+        difference=difference,
+        meter=engine.meter,
+        seeds=seeds,
+    )
 
 
 def seeds_table(rows: Sequence[Row], title: str) -> Table:

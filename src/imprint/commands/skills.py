@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imprint.commands import banks, budget, find, groups, trust
-from imprint.commands.console import Folder, Lenient, console, grid, say
+from imprint.commands.console import Folder, Json, Lenient, console, emit, grid, say
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
 from imprint.commands.validate import OURS, validate
@@ -31,7 +31,7 @@ app.command("scan")(scan)
 
 
 @app.command("list")
-def list_skills(folder: Folder = OURS, lenient: Lenient = False) -> None:
+def list_skills(folder: Folder = OURS, lenient: Lenient = False, as_json: Json = False) -> None:
     """What a library holds: each skill, the tasks it serves, and how long it is.
 
     Example: `imprint skills list my-skills`
@@ -42,9 +42,22 @@ def list_skills(folder: Folder = OURS, lenient: Lenient = False) -> None:
 
     library = load_library(folder, lenient=lenient)
     count, templates = token_counter(TINY).count, load_templates("plain")
-    rows = [
-        [skill.name, served(skill), skill.words, f"{count(render_pages(templates, [skill])):,}"]
+    found = [
+        {
+            "name": skill.name,
+            "description": skill.description,
+            "tasks": ["*"] if skill.general else list(skill.tasks),
+            "words": skill.words,
+            "tokens": count(render_pages(templates, [skill])),
+        }
         for skill in library.skills
+    ]
+    if as_json:
+        emit("skills", {"library": folder, "tokenizer": TINY, "skills": found})
+        return
+    rows = [
+        [skill.name, served(skill), one["words"], f"{one['tokens']:,}"]
+        for skill, one in zip(library.skills, found, strict=True)
     ]
     header = ["skill", "tasks", "words", f"tokens ({TINY})"]
     console().print(grid(f"{len(rows)} skills in {folder}", header, rows, words=2))

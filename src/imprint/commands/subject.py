@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imprint.commands.console import say
+from rich.table import Table
+
+from imprint.commands.console import console, document, emit, say
 
 if TYPE_CHECKING:
     from imprint.models.served.usage import Meter
@@ -102,31 +105,52 @@ class Subject:
         return f"{self.model}" if self.run is None else f"{self.recipe.name} at step {self.step}"
 
 
-def write_figures(
-    path: Path,
-    subject: Subject,
-    split: str,
-    rows: Sequence[Mapping[str, Any]],
-    difference: Mapping[str, Any] | None,
-    meter: Meter | None,
-    *,
-    seeds: Sequence[int] | None = None,
-) -> None:
-    """What an evaluation found, as JSON; with `seeds`, of several."""
-    from imprint.support.files import atomic_write
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the figures of an evaluation go: a table or JSON to standard output, and a file if one is named."""
 
-    content = {
-        "model": subject.model,
-        "step": subject.step,
-        "split": split,
-        **({} if seeds is None else {"seeds": sorted(seeds)}),
-        "recipe": subject.recipe.model_dump(mode="json"),
-        "outcomes": rows,
-        "difference": difference,
-        "usage": None if meter is None else meter.to_record(),
-    }
-    atomic_write(path, json.dumps(content, indent=1) + "\n")
-    say(f"figures: {path}")
+    as_json: bool = False
+    file: Path | None = None
+
+    def publish(
+        self,
+        subject: Subject,
+        split: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        table: Table,
+        lines: Sequence[str] = (),
+        difference: Mapping[str, Any] | None = None,
+        meter: Meter | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
+        """Print the table and the lines under it, or everything as JSON.
+
+        Args:
+            rows: `Evaluation` records, with a `seed` each where there are several `seeds`.
+            difference: of two conditions.
+        """
+        content = {
+            "model": subject.model,
+            "step": subject.step,
+            "split": split,
+            **({} if seeds is None else {"seeds": sorted(seeds)}),
+            "recipe": subject.recipe.model_dump(mode="json"),
+            "outcomes": rows,
+            "difference": difference,
+            "usage": None if meter is None else meter.to_record(),
+        }
+        if self.as_json:
+            emit("eval", content)
+        else:
+            console().print(table)
+            for line in lines:
+                say(line)
+        if self.file is not None:
+            from imprint.support.files import atomic_write
+
+            atomic_write(self.file, document("eval", content))
+            say(f"figures: {self.file}", stderr=True)
 
 
 def _newest(run: Run) -> tuple[str, int]:

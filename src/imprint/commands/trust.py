@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.console import Folder, Lenient, console, grid, say
-from imprint.commands.find import Json
+from imprint.commands.console import Folder, Json, Lenient, console, grid, say
 from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
 from imprint.errors import TrustError
 from imprint.security.trust import NEEDED, Gate, GateStatus, Tier, permissions, promote, revoke

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from imprint.commands import doctor
-from imprint.commands.console import console, grid, say
+from imprint.commands.console import Json, console, emit, grid, say
 from imprint.errors import ImprintError, RecipeError
 
 app = typer.Typer(
@@ -32,24 +32,31 @@ class Size(StrEnum):
 
 
 @app.command("list")
-def list_worlds() -> None:
+def list_worlds(as_json: Json = False) -> None:
     """The worlds that are installed, with their splits and numbers of tasks.
 
     Example: `imprint envs list`
     """
     from imprint.envs.base import SPLITS, make_world, world_names
 
-    rows: list[list[object]] = []
+    found: list[dict[str, Any]] = []
     for name in world_names():
         try:
             world = make_world(name)
-            rows.append([name, *(len(world.tasks(split)) for split in SPLITS), len(world.categories), world.max_turns])
-        except (
-            ImprintError,
-            ImportError,
-            TypeError,
-        ) as error:  # one that needs options or a package still is a row
-            rows.append([f"{name} ({str(error).splitlines()[0]})", *["–"] * (len(SPLITS) + 2)])
+            tasks = {split: len(world.tasks(split)) for split in SPLITS}
+            facts = {"tasks": tasks, "families": list(world.categories), "max_turns": world.max_turns}
+            found.append({"name": name, **facts, "problem": None})
+        except (ImprintError, ImportError, TypeError) as error:  # one that needs options or a package still is a row
+            found.append({"name": name, "problem": str(error).splitlines()[0]})
+    if as_json:
+        emit("envs", {"envs": found})
+        return
+    rows = [
+        [f"{one['name']} ({one['problem']})", *["–"] * (len(SPLITS) + 2)]
+        if one["problem"]
+        else [one["name"], *one["tasks"].values(), len(one["families"]), one["max_turns"]]
+        for one in found
+    ]
     console().print(grid("worlds, as they are by default", ["world", *SPLITS, "families", "turns at most"], rows))
 
 

@@ -30,17 +30,18 @@ MAX_TURNS = 60
 ROLES = ("with", "without")  # of the two conditions that are set against each other, see `Summary.condition`
 
 
-def write_report(run_path: str | Path, refresh: int | None = None) -> Path:
+def write_report(run_path: str | Path, refresh: int | None = None, out: Path | None = None) -> Path:
     """Write `report.html` into the run's folder; the run may still be going on.
 
     Args:
         refresh: the page is to load itself anew every so many seconds.
+        out: another place for it.
 
     Raises:
         CheckpointError: no run is there, or a record is damaged.
     """
     run = Run.open(run_path)
-    path = run.path / "report.html"
+    path = out or run.path / "report.html"
     files.atomic_write(path, render_report(run, refresh).encode("utf-8", "replace"))
     return path
 
@@ -284,11 +285,9 @@ def _cell(d: DecisionRow, scale: float) -> dict[str, Any]:
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
-    env = summary.recipe.get("env")
-    world = env.get("name") if isinstance(env, dict) else env
-    values = {"method": summary.recipe.get("method"), "model": summary.recipe.get("model"), "world": world}
-    values["seed"] = summary.recipe.get("seed")
-    return [(key, str(value)) for key, value in values.items() if isinstance(value, str | int)]
+    model = summary.recipe.get("model")
+    values = {"method": summary.method, "model": model, "world": summary.world, "seed": summary.seed}
+    return [(key, str(value)) for key, value in values.items() if value not in (None, "")]
 
 
 def _families(summary: Summary, heads: Mapping[str, Headline | None]) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ METRICS = (
     Metric("train/success", "success in training", "Of the training episodes, with what the method shows them.", SHARE),
     Metric("train/turns", "turns per episode", "Mean over the training episodes."),
     Metric("train/invalid", "invalid actions", "Turns whose action was not understood or not possible.", SHARE),
-    Metric("train/flat_groups", "flat groups", "Groups whose episodes all succeeded, or all failed.", SHARE),
+    Metric("train/flat_groups", "flat groups", "Groups whose episodes all have the same outcome.", SHARE),
     Metric(
         "train/zero_advantage_groups",
         "groups without advantage",
@@ -86,6 +86,7 @@ class Panel:
     stacked: bool = False
     points: bool = False  # mark every value: they are few
     top: float | None = None  # of the axis; the greatest value if None
+    metric: str = ""  # what it was logged as
 
     @property
     def last(self) -> str:
@@ -174,6 +175,7 @@ def training_panels(runs: Mapping[str, Summary], colours: Sequence[str]) -> list
             one.note,
             one.form,
             top=1.0 if one.form == SHARE and one.name.startswith("train/") else None,
+            metric=one.name,
         )
         for one in shared
     ]

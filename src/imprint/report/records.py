@@ -46,15 +46,19 @@ def run_trials(run: Run) -> list[Trial]:
     return _rows(run, "trials", "trial", Trial.from_record)
 
 
-def run_evaluations(run: Run) -> list[Evaluation]:
+def run_evaluations(run: Run, *, from_trials: bool = True) -> list[Evaluation]:
     """The evaluation of each (step, split, condition, family) that had episodes, oldest first; of equals, the last.
 
     They are made of the trials. Runs of older versions have none: their rows are read from `evaluations.jsonl`.
 
+    Args:
+        from_trials: read the trials; without, `evaluations.jsonl` is taken as it is (a thousandth of the size).
+
     Raises:
         CheckpointError: a row is damaged, or contradicts itself (the line is named).
     """
-    derived = evaluations(trial for trial in run_trials(run) if trial.split != EVIDENCE)
+    trials = run_trials(run) if from_trials else []
+    derived = evaluations(trial for trial in trials if trial.split != EVIDENCE)
     known = {(row.step, row.split, row.arm) for row in derived}
     stored = _rows(run, "evaluations", "evaluation", _evaluation)
     rows = [*(row for row in stored if (row.step, row.split, row.arm) not in known), *derived]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -54,18 +54,45 @@ class Summary:
         Raises:
             CheckpointError: a row is damaged, or lacks what it must have (the line is named).
         """
+        return replace(
+            cls.brief(run),
+            evaluations=tuple(run_evaluations(run)),
+            decisions=tuple(run_decisions(run)),
+            timings=tuple(run.rows("timings")),
+            episode_steps=tuple(run.episode_steps()),
+            machines=tuple(machines(run.path)),
+        )
+
+    @classmethod
+    def brief(cls, run: Run) -> Summary:
+        """What a list of runs needs: state, metrics and evaluations, without reading the trials.
+
+        Raises:
+            CheckpointError: as `of`.
+        """
         return cls(
             name=str(run.recipe.get("name") or run.path.resolve().name),
             recipe=run.recipe,
             recipe_text=run.recipe_text,
             metrics=tuple(row for row in run.rows("metrics") if isinstance(row.get("step"), int)),
-            evaluations=tuple(run_evaluations(run)),
-            decisions=tuple(run_decisions(run)),
-            timings=tuple(run.rows("timings")),
-            episode_steps=tuple(run.episode_steps()),
+            evaluations=tuple(run_evaluations(run, from_trials=False)),
             state=run.state,
-            machines=tuple(machines(run.path)),
         )
+
+    @property
+    def method(self) -> str:
+        return str(self.recipe.get("method", ""))
+
+    @property
+    def world(self) -> str:
+        """Its name, as the recipe has it."""
+        env = self.recipe.get("env")
+        return str(env.get("name", "") if isinstance(env, dict) else env or "")
+
+    @property
+    def seed(self) -> int | None:
+        seed = self.recipe.get("seed")
+        return seed if isinstance(seed, int) else None
 
     @property
     def seconds(self) -> float | None:

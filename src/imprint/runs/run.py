@@ -41,7 +41,7 @@ from imprint.runs.folder import CHECKPOINT, EPISODES
 from imprint.support import files
 from imprint.types import Episode
 
-__all__ = ["RECORDS", "Record", "Run", "recipe_differences", "refuse_differences"]
+__all__ = ["RECORDS", "Record", "Run", "flat_recipe", "recipe_differences", "refuse_differences"]
 
 Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
 RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
@@ -256,9 +256,9 @@ class Run:
         A process that was killed leaves the status `running` behind, but not the lock.
         """
         said = str(self.status().get("state", ""))
-        if said != "running":
-            return said
-        return "training" if _is_locked(self.path / folders.LOCK) else "interrupted"
+        if said in ("", "running") and _is_locked(self.path / folders.LOCK):
+            return "training"
+        return "interrupted" if said == "running" else said
 
     def _episode_files(self) -> list[tuple[int, Path]]:
         paths = self._episode_paths()
@@ -283,7 +283,9 @@ def recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     A key that is null is as good as absent: recipes older than an optional key or section stay as they are. Whom the
     user trusts changes no number; it is judged anew at every start, and recorded in `trust.json`.
     """
-    flat_old, flat_new = ({k: v for k, v in _flatten(one).items() if not k.startswith("trust.")} for one in (old, new))
+    flat_old, flat_new = (
+        {k: v for k, v in flat_recipe(one).items() if not k.startswith("trust.")} for one in (old, new)
+    )
 
     def show(value: object) -> str:
         text = "absent" if value is None else repr(value)
@@ -296,11 +298,12 @@ def recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     ]
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_recipe(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A recipe by dotted keys, e.g. `env.max_turns`."""
     flat: dict[str, Any] = {}
     for key, inner in value.items():
         name = f"{prefix}{key}"
-        flat |= _flatten(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
+        flat |= flat_recipe(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
     return flat
 
 

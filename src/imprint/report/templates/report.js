@@ -27,6 +27,19 @@
   document.addEventListener("focusout", () => { tip.hidden = true; });
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
+  // A live page loads itself anew, with the same tables open.
+  const every = Number(document.body.dataset.refresh);
+  if (every) {
+    const tables = [...document.querySelectorAll("details")];
+    const text = (table) => table.querySelector("summary").textContent.replace(/ \(\d+\)$/, "");
+    const opened = JSON.parse(sessionStorage.getItem("opened") || "[]");
+    for (const table of tables) table.open = opened.includes(text(table));
+    setTimeout(() => {
+      sessionStorage.setItem("opened", JSON.stringify(tables.filter((table) => table.open).map(text)));
+      location.reload();
+    }, 1000 * every);
+  }
+
   // Episodes, with and without skills.
   const data = JSON.parse(byId("episodes").textContent);
   if (!data.length || !byId("browser")) return;
