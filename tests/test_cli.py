@@ -236,7 +236,11 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 # --- eval, report, play ---
 
 
-def test_json_is_one_document_on_stdout_and_nothing_else(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_json_is_one_document_on_stdout_and_nothing_else(
+    trained: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imprint.envs.household.world import HouseholdWorld
+
     _, run, _ = trained
 
     def document(*arguments: object) -> dict[str, Any]:
@@ -263,6 +267,14 @@ def test_json_is_one_document_on_stdout_and_nothing_else(trained: tuple[Path, Pa
         }
         assert figures == json.loads((tmp_path / "file.json").read_text())
     assert [one["path"] for one in document("runs", run)["runs"]] == [str(run)]
+    make = HouseholdWorld.__init__
+
+    def noisy(self: HouseholdWorld, *arguments: Any, **options: Any) -> None:
+        print("pygame says hello")  # as libraries of other worlds do
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(HouseholdWorld, "__init__", noisy)
+    assert "hello" in call("envs", "list").stdout and "envs" in document("envs", "list")
 
 
 def test_eval_measures_a_runs_newest_checkpoint(trained: tuple[Path, Path, str], tmp_path: Path) -> None:

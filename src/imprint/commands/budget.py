@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.console import ALL, Folder, Json, Lenient, console, grid, say
+from imprint.commands.console import ALL, Folder, Json, Lenient, console, emit, grid, say
 from imprint.errors import CheckpointError, PolicyError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def budget(
     if as_json:
         content: dict[str, Any] = {"model": model, "style": counter.style, "context": size, "limit": limit}
         content |= {"pages_that_fit": fit_pages, "descriptions_that_fit": fit_lines}
-        say(json.dumps({**content, "skills": [cost.to_record() for cost in found]}, indent=1))
+        emit(json.dumps({**content, "skills": [cost.to_record() for cost in found]}, indent=1) + "\n")
         return
     rows: list[list[object]] = [
         [cost.skill, *_figures(cost.description, cost.page, cost.pages_so_far), "yes" if place < fit_pages else "no"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from contextlib import redirect_stdout
+from contextvars import ContextVar
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -55,8 +58,23 @@ Trusted = Annotated[
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
 )
+
+
+def _only_json(context: typer.Context, wanted: bool) -> bool:
+    """Keep standard output for the document: what worlds and libraries print there goes to standard error."""
+    if wanted:
+        token = _document.set(sys.stdout)
+        context.call_on_close(lambda: _document.reset(token))
+        context.with_resource(redirect_stdout(sys.stderr))
+    return wanted
+
+
+_document: ContextVar[TextIO | None] = ContextVar("document", default=None)  # the standard output that --json keeps
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document in place of the table (docs/manual/reports.md).")
+    bool,
+    typer.Option(
+        "--json", callback=_only_json, help="Print one JSON document in place of the table (docs/manual/reports.md)."
+    ),
 ]
 ALL = "all"
 COLUMNS = (HIDDEN, SHOWN)  # in the order of a table's columns
@@ -85,9 +103,9 @@ def document(kind: str, content: Mapping[str, Any]) -> str:
     return json.dumps({"format": f"imprint.{kind}", "version": 1, **content}, indent=1, allow_nan=False) + "\n"
 
 
-def emit(kind: str, content: Mapping[str, Any]) -> None:
-    """Print a document, and nothing else, to standard output."""
-    typer.echo(document(kind, content), nl=False)
+def emit(text: str) -> None:
+    """Print a command's JSON where `--json` has kept everything else away."""
+    typer.echo(text, file=_document.get(), nl=False)
 
 
 def grid(

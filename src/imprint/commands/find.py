@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.console import Folder, Json, Lenient, console, grid, say
+from imprint.commands.console import Folder, Json, Lenient, console, emit, grid, say
 
 if TYPE_CHECKING:
     from imprint.skills.find import Embedder
@@ -50,7 +50,7 @@ def find(
     hits = SkillIndex(library.skills, _embedder(rerank, endpoint, key_env)).find(query, k)
     if as_json:
         rows = [{"skill": hit.skill.name, "score": hit.score, "description": hit.skill.description} for hit in hits]
-        say(json.dumps(rows, indent=1))
+        emit(json.dumps(rows, indent=1) + "\n")
     elif not hits:
         say(f"none of the {len(library)} skills shares a word with this question")
     else:

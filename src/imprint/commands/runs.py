@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.console import Json, console, emit, grid, say
+from imprint.commands.console import Json, console, document, emit, grid, say
 from imprint.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def runs(
         if one.problem:
             say(f"note: {one.problem}", stderr=True)
     if as_json:
-        emit("runs", {"folder": str(folder), "runs": [one.to_record() for one in found]})
+        emit(document("runs", {"folder": str(folder), "runs": [one.to_record() for one in found]}))
         return
     if not found:
         say(f"no run is in {folder}")
@@ -47,7 +47,7 @@ def runs(
         rows.append([name, *facts[:2], one.state, *facts[2:], *(_success(one.end(role)) for role in ROLES), when])
     header = ["run", "method", "world", "status", "step", "done", "without skills", "with skills", "last change"]
     caption = "Success at the last evaluation of each: its split and 95% interval (Wilson)."
-    console().print(grid(f"{len(found)} runs in {folder}", header, rows, caption, words=4))
+    console().print(grid(f"{len(found)} run{'s' * (len(found) > 1)} in {folder}", header, rows, caption, words=4))
 
 
 def _success(e: Evaluation | None) -> str:

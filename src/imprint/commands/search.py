@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.console import say
+from imprint.commands.console import Json, emit, say
 from imprint.commands.serve import serve
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def query(
     source: Annotated[str, typer.Argument(metavar="FOLDER|URL", help="A folder with an index, or a server's address.")],
     text: Annotated[str, typer.Argument(help="What is asked.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what a search engine finds.
 
@@ -93,7 +93,7 @@ def query(
     hits = open_retriever(source).search([text], k)[0]
     if as_json:
         rows = [{"id": hit.passage.id, "score": hit.score, "contents": hit.passage.contents} for hit in hits]
-        say(json.dumps(rows, indent=1, ensure_ascii=False))
+        emit(json.dumps(rows, indent=1) + "\n")
     elif not hits:
         say("nothing fits this question")
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imprint.commands import banks, budget, find, groups, trust
-from imprint.commands.console import Folder, Json, Lenient, console, emit, grid, say
+from imprint.commands.console import Folder, Json, Lenient, console, document, emit, grid, say
 from imprint.commands.helpfulness import helpfulness
 from imprint.commands.scan import scan
 from imprint.commands.validate import OURS, validate
@@ -53,7 +53,7 @@ def list_skills(folder: Folder = OURS, lenient: Lenient = False, as_json: Json =
         for skill in library.skills
     ]
     if as_json:
-        emit("skills", {"library": folder, "tokenizer": TINY, "skills": found})
+        emit(document("skills", {"library": folder, "tokenizer": TINY, "skills": found}))
         return
     rows = [
         [skill.name, served(skill), one["words"], f"{one['tokens']:,}"]

@@ -141,7 +141,7 @@ class Output:
             "usage": None if meter is None else meter.to_record(),
         }
         if self.as_json:
-            emit("eval", content)
+            emit(document("eval", content))
         else:
             console().print(table)
             for line in lines:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imprint.commands.console import Folder, Json, Lenient, console, grid, say
+from imprint.commands.console import Folder, Json, Lenient, console, emit, grid, say
 from imprint.commands.judge import JudgeEndpoint, JudgeKey, JudgeModel, chosen_judge
 from imprint.errors import TrustError
 from imprint.security.trust import NEEDED, Gate, GateStatus, Tier, permissions, promote, revoke
@@ -156,7 +156,7 @@ def _show(library: SkillLibrary, found: Sequence[Standing], as_json: bool, judge
         }
         rows.append((one, live | recorded))
     if as_json:
-        say(json.dumps([_record(one, results) for one, results in rows], indent=1))
+        emit(json.dumps([_record(one, results) for one, results in rows], indent=1) + "\n")
         return
     cells = [
         [one.skill, one.trust.tier.name, *(results[gate].status.value for gate in Gate), one.why or "as locked"]

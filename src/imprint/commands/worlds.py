@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from imprint.commands import doctor
-from imprint.commands.console import Json, console, emit, grid, say
+from imprint.commands.console import Json, console, document, emit, grid, say
 from imprint.errors import ImprintError, RecipeError
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ def list_worlds(as_json: Json = False) -> None:
         except (ImprintError, ImportError, TypeError) as error:  # one that needs options or a package still is a row
             found.append({"name": name, "problem": str(error).splitlines()[0]})
     if as_json:
-        emit("envs", {"envs": found})
+        emit(document("envs", {"envs": found}))
         return
     rows = [
         [f"{one['name']} ({one['problem']})", *["–"] * (len(SPLITS) + 2)]
