@@ -47,8 +47,8 @@ METRICS = (
         "loss/policy",
         "policy loss",
         "The clipped surrogate: −advantage × ratio, averaged over the trained tokens. It does not measure progress: "
-        "advantages average to zero within a group, so it stays near zero while the policy improves. Look at success, "
-        "KL and the clip fraction.",
+        "advantages average to zero within a group, so that it stays near zero (or near what a method adds) while the "
+        "policy improves. Look at success, KL and the clip fraction.",
     ),
     Metric("loss/nll", "imitation loss", "Negative log-likelihood of the imitated tokens, in nats."),
     Metric("loss/approx_kl", "KL to the sampler", "From the policy that sampled the step, in nats per token."),
