@@ -257,8 +257,7 @@ NAMED_ALIKE = {  # what has a method's name without being it
     "envs/household/random_rules.py": {"closed_book"},  # a lesson of the base policy
     "learning/losses/__init__.py": {"grpo"},  # the loss
     "measurement/training_metrics.py": {"curriculum"},  # in a metric's name, which files of all methods hold
-    "runs/folder.py": {"curriculum"},  # the name of a record, likewise
-    "runs/run.py": {"curriculum"},
+    "runs/folder.py": {"curriculum"},  # a record, likewise
     "security/scan/shell_commands.py": {"transfer"},  # of files
 }
 

@@ -26,7 +26,7 @@ from imprint.support.progress import Progress
 for library in ("httpx", "tenacity"):
     pytest.importorskip(library, reason="imprint[search] is not installed")
 
-NOWHERE = "no/such/model"  # loading it would be another error: it is never come to
+NOWHERE = "no-such/model"  # loading it would be another error: it is never come to
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from imprint.errors import CheckpointError
 from imprint.runs.folder import MARKER, clear, is_run
 from imprint.runs.metrics import MetricsWriter
 from imprint.runs.run import Run
+from imprint.runs.trackers import Trackers
 from imprint.support.files import atomic_folder
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -32,8 +33,8 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 def make_run(path: Path) -> Path:
     """A run with something of everything."""
-    with Run.create(path, RECIPE) as run, MetricsWriter(run) as metrics:
-        metrics.log(1, {"loss": 1.0})
+    with Run.create(path, RECIPE) as run, Trackers(run):
+        MetricsWriter(run).log(1, {"loss": 1.0})
         run.write_episodes(1, "with", [])
         with atomic_folder(run.checkpoint_path(1)) as folder:
             names = ("config.json", "odd.bin", "trainer.pt")

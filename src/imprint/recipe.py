@@ -9,25 +9,32 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from imprint.context.config import ContextConfig
+from imprint.envs.base import world_kind
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
 from imprint.learning.rewards import RewardConfig
+from imprint.models.names import TINY, may_be_hub_name
 from imprint.models.served.config import EndpointConfig
 from imprint.security.vetting import TrustConfig
-from imprint.skills.config import SkillsConfig
+from imprint.skills.config import SKILLS, SkillsConfig
+from imprint.skills.installed import refuse_two_libraries
 from imprint.support import plugins
+from imprint.support.keys import MayBePath, Places, declared, section_of
 from imprint.support.packaged import recipe_file
 from imprint.support.yaml import read_yaml_mapping
 
 Model = TypeVar("Model", bound=BaseModel)
+ModelName = Annotated[str, MayBePath(names=(TINY,), plausible=may_be_hub_name, hint="give a folder or a hub name")]
 METHODS = "imprint.methods"  # the group of entry points
 
 
@@ -90,7 +97,23 @@ class EvaluationConfig(_Section):
     keep_episodes: int = Field(default=24, ge=0, description="Validation episodes recorded per arm and step.")
 
 
-class Recipe(_Section):
+class Located(BaseModel):
+    """A recipe of any kind: some of its keys may hold paths."""
+
+    _missing: Mapping[str, RecipeError] = PrivateAttr(default={})
+
+    def refuse_missing(self, *unused: str) -> None:
+        """Refuse paths that lead nowhere, except those of the keys `unused`.
+
+        Raises:
+            RecipeError: names the key, and the folders that were looked in.
+        """
+        for key, error in self._missing.items():
+            if key.partition(".")[0] not in unused:
+                raise error
+
+
+class Recipe(Located):
     """Everything a run depends on. The same recipe gives the same run on the same machine.
 
     The sections of its method are further keys (`section`); `parse_recipe` checks them.
@@ -99,17 +122,18 @@ class Recipe(_Section):
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     _ignored: tuple[str, ...] = PrivateAttr(default=())
     _renamed: tuple[tuple[str, str], ...] = PrivateAttr(default=())
+    _found: tuple[str, ...] = PrivateAttr(default=())
 
     name: str = Field(description="What tables call it.")
     method: str | None = Field(
         default=None, description="A method registered under `imprint.methods`; null where a model is only measured."
     )
-    model: str = Field(
-        default="imprint-tiny",
+    model: ModelName = Field(
+        default=TINY,
         description="`imprint-tiny`, a local folder, or a hub name; with an endpoint, the served model's name.",
     )
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
-    skills: SkillsConfig = SkillsConfig(path="household")
+    skills: Annotated[SkillsConfig, SKILLS] = SkillsConfig(path="household")
     lenient: bool = Field(default=False, description="Read the skills as real clients do, not by the specification.")
     trust: TrustConfig = TrustConfig()
     seed: int = 0
@@ -177,9 +201,11 @@ class Recipe(_Section):
 
     @property
     def notes(self) -> list[str]:
-        """What the user is to know of the keys that were given: old names, and sections without effect."""
-        renamed = [f"the section `{old}` is now called `{new}`" for old, new in self._renamed]
-        return renamed + [f"the section `{name}` has no effect on the method {self.method}" for name in self._ignored]
+        """What the user is to know of the keys: old names, sections without effect, paths found elsewhere."""
+        notes = [f"the section `{old}` is now called `{new}`" for old, new in self._renamed]
+        return [*notes, *self._found] + [
+            f"the section `{name}` has no effect on the method {self.method}" for name in self._ignored
+        ]
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -192,10 +218,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: unreadable, not a mapping, an unknown key or a wrong value (each named, with the nearest key).
     """
     path = recipe_file(path)
-    values = read_recipe(path)
-    for change in overrides:
-        override(values, change)
-    return parse_recipe(values, path)
+    return parse_recipe(read_recipe(path), path, overrides)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -211,18 +234,66 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return values
 
 
-def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None) -> Recipe:
+def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Validate a mapping as a recipe.
+
+    Args:
+        where: the file that it is from. Its relative paths are looked for beside that file, then in the working
+            directory; those of `overrides` the other way round. What is found becomes an absolute path.
 
     Raises:
         RecipeError: an unknown key or a wrong value.
+        LibraryError: `skills` is the name of an installed library, and of a folder with skills beside the recipe.
     """
-    core, sections, own = _parts(values, where)
+    located, places = with_paths(Recipe, values, where, overrides)
+    core, sections, own = _parts(located, where)
     recipe = validated(Recipe, {**core, **{name: sections[name] for name in own if name in sections}}, where)
     recipe._ignored = tuple(name for name in sections if name not in own)
     aliases = method_sections()[1]
     recipe._renamed = tuple((key, aliases[key]) for key in values if key in aliases and values[key] is not None)
+    recipe._found, recipe._missing = tuple(places.notes), places.errors(where)
     return recipe
+
+
+def with_paths(
+    kind: type[BaseModel], values: Mapping[str, Any], where: str | Path | None, overrides: Sequence[str]
+) -> tuple[dict[str, Any], Places]:
+    """The values of a recipe of some kind after `overrides`, with absolute paths; and what was found where.
+
+    Args: as `parse_recipe`.
+    """
+    here = Path.cwd()
+    folders = [here] if where is None else list(dict.fromkeys([Path(where).absolute().parent, here]))
+    places = Places(folders)
+    served = any(change.startswith("endpoint") for change in overrides)
+    located = _located(kind, deepcopy(dict(values)), places, served=served)
+    for change in overrides:
+        override(located, change)
+    last = Places(folders[::-1], notes=places.notes)
+    return _located(kind, located, last), last
+
+
+def _located(
+    kind: type[BaseModel], values: Mapping[str, Any], places: Places, *, served: bool = False
+) -> dict[str, Any]:
+    """A recipe's values with absolute paths: of its own keys, of methods' sections and of its world's options."""
+    names = ("model",) if served or values.get("endpoint") else ()  # the server's own name for it
+    found = places.resolved(kind, {key: value for key, value in values.items() if key not in names})
+    known, aliases = method_sections()
+    for key, value in values.items():
+        section = known.get(aliases.get(key, key))
+        if section is not None and isinstance(value, Mapping):
+            found[key] = places.resolved(section, value, f"{key}.")
+    env = values.get("env")
+    if isinstance(env, Mapping) and any(isinstance(env[key], str | list | Mapping) for key in env if key != "name"):
+        with suppress(RecipeError):  # making the world reports it
+            kind_of_world = world_kind(str(env.get("name", EnvConfig().name)))
+            found["env"] = places.resolved(kind_of_world, env, "env.")
+    skills = values.get("skills")
+    library = skills.get("path") if isinstance(skills, Mapping) else skills
+    if isinstance(library, str):
+        refuse_two_libraries(library, places.folders[0])
+    return {key: found.get(key, value) for key, value in values.items()}
 
 
 def _parts(
@@ -317,8 +388,7 @@ def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """A hint for an unknown key: the nearest key of the same section, or all of them."""
     section: Any = kind
     for part in location[:-1]:
-        field = getattr(section, "model_fields", {}).get(str(part))
-        section = None if field is None else section_of(field.annotation)
+        section = section_of(declared(section).get(str(part), ()))
     return _near(str(location[-1]), list(getattr(section, "model_fields", {})))
 
 
@@ -354,7 +424,7 @@ def recipe_keys(kind: type[BaseModel] = Recipe, prefix: str = "") -> list[tuple[
     """Every key of a recipe as (name, default, what it means), sections flattened with dots."""
     rows = []
     for name, field in kind.model_fields.items():
-        inner = section_of(field.annotation)
+        inner = section_of(declared(kind)[name])
         if inner is not None:
             rows += recipe_keys(inner, f"{prefix}{name}.")
         else:
@@ -371,11 +441,3 @@ def all_keys() -> list[tuple[str, str, str]]:
         note = f" (method{'s' * (len(users) > 1)}: {', '.join(users)})"
         rows += [(key, default, meaning + note) for key, default, meaning in recipe_keys(kind, f"{name}.")]
     return rows
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds (`Section` or `Section | None`), if it holds one."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None

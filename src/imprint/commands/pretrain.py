@@ -42,6 +42,7 @@ def pretrain(
     from imprint.support.progress import Progress
 
     config, notes = load_recipe(recipe, changes or [])
+    config.refuse_missing()
     library = load_library(config.skills or config.env.name)
     vet(library, override=Override(trust or ()))
     with Progress(config.name, quiet=quiet) as progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,8 @@ class Subject:
         endpoint: str | None = None,
         trust: Sequence[str] | None = None,
     ) -> None:
-        from imprint.recipe import load_recipe, override, parse_recipe
+        from imprint.models.names import may_be_hub_name
+        from imprint.recipe import load_recipe, parse_recipe
         from imprint.runs.folder import is_run, refuse_missing
         from imprint.runs.run import Run
         from imprint.runs.trust import overridden
@@ -71,7 +71,7 @@ class Subject:
             self.step = int(checkpoint.name.removeprefix("step-"))
         elif (path / "recipe.yaml").exists() and not list(path.glob("*config.json")):
             refuse_missing(path)
-        elif not path.exists():
+        elif not path.exists() and not may_be_hub_name(name):
             _refuse_missing_path(name)
         self.trust = Override(trust or (), {} if self.run is None else overridden(self.run.path))
         self.recipe: Recipe
@@ -81,10 +81,8 @@ class Subject:
             values: dict[str, Any] = {"name": path.name or name, "model": name}
             where: Path | None = None
             if self.run is not None:
-                values, where = deepcopy(self.run.recipe), self.run.path / "recipe.yaml"
-            for change in overrides:
-                override(values, change)
-            self.recipe = parse_recipe(values, where)
+                values, where = self.run.recipe, self.run.path / "recipe.yaml"
+            self.recipe = parse_recipe(values, where, overrides)
 
     @property
     def env_steps(self) -> int:
@@ -169,14 +167,10 @@ def _newest(run: Run) -> tuple[str, int]:
 
 
 def _refuse_missing_path(name: str) -> None:
-    """A hub name is one word, or two with a slash between; whatever else does not exist is a mistaken path."""
     from imprint.errors import CheckpointError
 
-    parts = Path(name).parts
-    hub = 1 <= len(parts) <= 2 and name[0] not in "./~" and not (len(parts) == 2 and Path(parts[0]).is_dir())
-    if not hub:
-        raise CheckpointError(
-            "no run and no model is here",
-            where=name,
-            hint="give a run's folder (runs/...), a model's folder, `imprint-tiny`, or a hub name",
-        )
+    raise CheckpointError(
+        "no run and no model is here",
+        where=name,
+        hint="give a run's folder (runs/...), a model's folder, `imprint-tiny`, or a hub name",
+    )

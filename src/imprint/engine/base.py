@@ -59,6 +59,7 @@ class Engine:
         library: SkillLibrary | None = None,
     ) -> None:
         self.recipe = recipe
+        recipe.refuse_missing(*(["model"] if model else []), *(["skills"] if library is not None else []))
         check_pictures(recipe.context, served=recipe.endpoint is not None)
         self.world: World = make_ready_world(recipe.env.name, **recipe.env.options)
         if library is None:

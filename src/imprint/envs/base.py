@@ -177,6 +177,16 @@ def world_names() -> list[str]:
     return plugins.names(GROUP)
 
 
+def world_kind(name: str) -> Any:
+    """What makes the world registered as `name`, or the class that `path/to/file.py:Class` names.
+
+    Raises:
+        RecipeError: no such world, or its package or file cannot be loaded.
+    """
+    loaded = plugins.load_file(name, "world", "env.name") if plugins.in_file(name) else None
+    return loaded or plugins.load(GROUP, "world", name, "env.name")
+
+
 def make_world(name: str, **options: Any) -> World:
     """Build the world registered as `name`, or the class that `path/to/file.py:Class` names.
 
@@ -184,8 +194,7 @@ def make_world(name: str, **options: Any) -> World:
         RecipeError: no such world, its package or file cannot be loaded, an option is missing, it does not take one
             of `options`, or not with this value (what the annotations of its constructor say, pydantic's included).
     """
-    loaded = plugins.load_file(name, "world", "env.name") if plugins.in_file(name) else None
-    kind = loaded or plugins.load(GROUP, "world", name, "env.name")
+    kind = world_kind(name)
     _check_options(kind, name, options)
     world: World = kind(**_checked_values(kind, options))
     return world

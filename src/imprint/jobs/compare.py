@@ -27,6 +27,7 @@ from imprint.recipe import EnvConfig, Recipe, load_recipe
 from imprint.report.compare_figure import compare_plot
 from imprint.report.compare_table import Grid, Row, comparison_tables
 from imprint.report.records import run_evaluations
+from imprint.runs.folder import is_run
 from imprint.runs.run import Run, recipe_differences
 from imprint.runs.trust import overridden
 from imprint.security.vetting import Override, vet
@@ -82,6 +83,8 @@ def plan(
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
             stored_text(folder, recipe)
+            if not is_run(folder):
+                recipe.refuse_missing()
             trusted = _vetted(recipe, folder, trust)
             changes = tuple(overrides)
             jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))

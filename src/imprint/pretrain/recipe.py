@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imprint.context.config import ContextConfig
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
-from imprint.recipe import EnvConfig, override, read_recipe, validated
+from imprint.recipe import EnvConfig, Located, ModelName, read_recipe, validated, with_paths
+from imprint.skills.config import SKILLS
 from imprint.support.packaged import recipe_file
 
 # Keys of older recipes, which still load.
@@ -48,7 +49,7 @@ class VisionConfig(BaseModel):
     max_tokens: int = Field(default=600, ge=1, description="A larger picture is scaled down to these.")
 
 
-class PretrainRecipe(BaseModel):
+class PretrainRecipe(Located):
     """Everything the base policy depends on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +63,7 @@ class PretrainRecipe(BaseModel):
         "newest lesson, the rest from all that have begun, against forgetting.",
     )
     env: EnvConfig = EnvConfig()
-    skills: str | None = Field(
+    skills: Annotated[str | None, SKILLS] = Field(
         default=None,
         description="The library for the evaluation on real tasks; null: the installed one with the world's name.",
     )
@@ -73,7 +74,7 @@ class PretrainRecipe(BaseModel):
     context: ContextConfig = Field(
         default=ContextConfig(style="plain"), description="How skills and turns are shown, as in a run's recipe."
     )
-    init: str | None = Field(
+    init: ModelName | None = Field(
         default=None,
         description="A policy to continue from (`imprint-tiny`, a folder), not random weights; `model` is then ignored",
     )
@@ -148,13 +149,17 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[PretrainRecipe
     """
     path = recipe_file(path)
     values, notes = with_current_keys(read_recipe(path))
+    current = []
     for change in changes:
         key, _, value = change.partition("=")
         if key in RENAMED:
             notes.append(_note(key))
             change = f"{RENAMED[key]}={value}"
-        override(values, change)
-    return validated(PretrainRecipe, values, path), notes
+        current.append(change)
+    located, places = with_paths(PretrainRecipe, values, path, current)
+    recipe = validated(PretrainRecipe, located, path)
+    recipe._missing = places.errors(path)
+    return recipe, [*notes, *places.notes]
 
 
 def _note(old: str) -> str:

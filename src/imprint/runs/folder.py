@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from imprint.errors import CheckpointError
 from imprint.support import files
@@ -15,7 +15,8 @@ from imprint.support import files
 RECIPE, STATUS, MARKER, LOCK = "recipe.yaml", "status.json", "run.json", ".lock"
 FORMAT = {"imprint_run": 1}  # the marker's content: any other run.json is somebody else's
 STATES = ("running", "finished", "interrupted", "failed")
-RECORDS = ("metrics", "trials", "evaluations", "curriculum", "timings")
+Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
+RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
 EPISODES = re.compile(r"step-(\d{6,})\.([a-z0-9_+-]+)\.jsonl")
 CHECKPOINT = re.compile(r"step-(\d{6,})")
 FILES = frozenset(

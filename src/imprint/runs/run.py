@@ -31,20 +31,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
 
 from imprint.errors import CheckpointError, RecipeError
 from imprint.runs import folder as folders
-from imprint.runs.folder import CHECKPOINT, EPISODES
+from imprint.runs.folder import CHECKPOINT, EPISODES, RECORDS, Record
 from imprint.support import files
 from imprint.types import Episode
 
 __all__ = ["RECORDS", "Record", "Run", "flat_recipe", "recipe_differences", "refuse_differences"]
 
-Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
-RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")
 PATIENCE = 5  # tries to get the lock
 _CONDITION = re.compile(r"[a-z0-9_+-]+")
 

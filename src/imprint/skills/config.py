@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,9 +15,13 @@ from pydantic import (
     model_validator,
 )
 
+from imprint.skills.installed import library_names
 from imprint.skills.skill import split_tasks
+from imprint.support.keys import MayBePath
 
-__all__ = ["SkillsConfig"]
+__all__ = ["SKILLS", "SkillsConfig"]
+
+SKILLS = MayBePath(names=library_names, hint="give a folder of SKILL.md folders, or the name of an installed library")
 
 
 class SkillsConfig(BaseModel):
@@ -25,7 +29,7 @@ class SkillsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(
+    path: Annotated[str, SKILLS] = Field(
         default="household",
         description="A folder of SKILL.md folders, or a library registered under `imprint.skills`, as `household` is.",
     )

@@ -43,14 +43,24 @@ def library_folder(name: str | Path) -> Path:
         if not os.path.lexists(here):
             raise LibraryError(f"no folder and no installed library is called {name!r}", hint=_hint(name, names))
         return here
-    folder = _folder_of(name)
-    if holds_skills(here) and not here.samefile(folder):
+    refuse_two_libraries(name, Path())
+    return _folder_of(name)
+
+
+def refuse_two_libraries(name: str, place: Path) -> None:
+    """Refuse a name that is an installed library's, and that of a folder with skills in `place`.
+
+    Raises:
+        LibraryError: it is both.
+        RecipeError: the package that brings the library cannot be imported.
+    """
+    here = place / name
+    if name in library_names() and holds_skills(here) and not here.samefile(folder := _folder_of(name)):
         raise LibraryError(
             f"{name!r} is an installed library ({folder}), and a folder with skills here",
             where=here.absolute(),
             hint=f"write ./{name} for the folder; to use the library, run this elsewhere",
         )
-    return folder
 
 
 def path_or_library(text: str) -> Path:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from imprint.envs.base import SPLITS
 from imprint.envs.household.documents import DAMAGED, DATA_FOLDER, FILE_NAME, complete, read_document, read_lines
@@ -25,10 +25,13 @@ from imprint.envs.household.game import FAMILIES, Game
 from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.pddl import Template, load_game, load_template, parse_row
 from imprint.errors import GameError, RecipeError
+from imprint.support.keys import MayBePath
 
-__all__ = ["ALFWORLD", "AS_STORED", "HELD_OUT", "OFFICIAL", "Entry", "StoredGames", "data_root", "hold_out"]
+__all__ = ["ALFWORLD", "AS_STORED", "HELD_OUT", "OFFICIAL", "Entry", "Games", "StoredGames", "data_root", "hold_out"]
 
 ALFWORLD, VARIABLE = "alfworld", "ALFWORLD_DATA"
+MADE, DOCTOR = "made", "`imprint envs doctor alfworld` explains how to get ALFWorld's games"
+Games = Annotated[str, MayBePath(names=(MADE, ALFWORLD), hint=DOCTOR)]
 HELD_OUT, AS_STORED = "held-out", "as-stored"
 PUBLISHED = {"train": "train", "validation": HELD_OUT, "test": "valid_seen"}
 # How many games of each family a split of the release has, in the order of FAMILIES.
@@ -72,10 +75,7 @@ class StoredGames:
     def __init__(self, place: str) -> None:
         self.root = data_root() if place == ALFWORLD else Path(place).expanduser()
         if not self.root.exists():
-            hint = "`imprint envs doctor alfworld` explains how to get the games" if place == ALFWORLD else None
-            raise RecipeError(
-                "is not there", where=self.root, key="env.games", hint=hint or "give `made`, `alfworld`, or a folder"
-            )
+            raise RecipeError("is not there", where=self.root, key="env.games", hint=DOCTOR)
         self._rows: dict[str, tuple[str, bytes]] = {}
         self._listed: dict[str, tuple[Entry, ...]] = {}
         self._template: Template | None = None
@@ -110,7 +110,7 @@ class StoredGames:
                     f"holds no games of the split {split!r} (*/*/{FILE_NAME}, or {split}.jsonl.gz)",
                     where=self.root,
                     key="env.games",
-                    hint=f"the splits here are: {known}",
+                    hint=f"the splits here are: {known}" if self.splits() else DOCTOR,
                 )
             listed = _in_folder(place) if place.is_dir() else self._in_table(place)
             self._listed[split] = tuple(sorted(listed, key=lambda entry: entry.id))

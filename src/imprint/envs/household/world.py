@@ -17,7 +17,7 @@ from imprint.envs.household.gamefile import game_file
 from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.random_rules import INTROS, LESSONS, make_random_rules
-from imprint.envs.household.stored import ALFWORLD, HELD_OUT, StoredGames, hold_out, split_roles
+from imprint.envs.household.stored import ALFWORLD, HELD_OUT, Games, StoredGames, hold_out, split_roles
 from imprint.envs.household.teacher import demonstrate
 from imprint.errors import GameError, RecipeError
 from imprint.types import Exemplar, StepResult, Task
@@ -79,7 +79,7 @@ class HouseholdWorld:
     def __init__(
         self,
         *,
-        games: str = "made",
+        games: Games = "made",
         size: Literal["small", "medium", "alfred"] = "small",
         seed: int = 0,
         train: PositiveInt = 1200,

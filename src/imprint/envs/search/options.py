@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from imprint.errors import RecipeError
 from imprint.retrieval.open import is_address
+from imprint.support.keys import MayBePath
 
 MADE = "made"
+Place = Annotated[str, MayBePath(names=(MADE,), hint="give a folder (docs/manual/search-data.md), or `made`")]
 
 
 def check_options(

@@ -14,7 +14,7 @@ from imprint.envs.search.drills import carry_out_orders, compare_numbers, read_o
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, SENTENCE_PARTS, Encyclopedia
 from imprint.envs.search.episode import SearchEpisode
 from imprint.envs.search.made import MadeQuestion, make_questions
-from imprint.envs.search.options import MADE, check_options
+from imprint.envs.search.options import MADE, Place, check_options
 from imprint.envs.search.published import TRAINED_ON, PublishedQuestions
 from imprint.envs.search.question import CATEGORIES, Question
 from imprint.envs.search.random_rules import LESSONS, make_random_rules
@@ -76,8 +76,8 @@ class SearchWorld:
     def __init__(
         self,
         *,
-        questions: str = MADE,
-        retriever: str = MADE,
+        questions: Place = MADE,
+        retriever: Place = MADE,
         shape: Literal["query", "queries"] | None = None,
         topk: PositiveInt = 3,
         max_turns: PositiveInt = 4,

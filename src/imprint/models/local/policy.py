@@ -17,8 +17,8 @@ from imprint.errors import PolicyError, RecipeError
 from imprint.models.local.checks import check_architecture, check_loaded, check_vocabulary
 from imprint.models.local.forward import LoadedModel, context_limit
 from imprint.models.local.vision import PictureCache, VisionEncoder
+from imprint.models.names import TINY, may_be_hub_name
 
-TINY = "imprint-tiny"
 # What a vision-language model's folder holds beside weights and tokenizer; copied into every checkpoint.
 COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -105,8 +105,10 @@ class Policy(LoadedModel):
 
         place = tiny_folder() if str(name) == TINY else Path(name)
         source = str(place) if place.exists() else str(name)
-        if source.startswith((".", "/", "~")) and not place.exists():
-            raise PolicyError("there is no such folder", where=source, key="model", hint="check the path")
+        if not place.exists() and not may_be_hub_name(source):
+            raise PolicyError(
+                "there is no such folder", where=source, key="model", hint="check the path, or give a hub name"
+            )
         with _loading(source):
             config = AutoConfig.from_pretrained(source)
             kind, has_vision = _model_class(config)

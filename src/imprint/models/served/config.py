@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from imprint.support.keys import MayBePath
+
 OURS = ("model", "messages", "stream", "n")  # keys of a request that Imprint sets
+STORE = "runs/episodes"  # in the working directory, as `runs` is
 SECRETS = ("api_key", "api-key", "authorization")
 
 
@@ -47,8 +50,8 @@ class EndpointConfig(BaseModel):
         description="Further keys of every request; they go before ours, and null leaves a key out, "
         "e.g. {max_tokens: null, max_completion_tokens: 2000, seed: null}.",
     )
-    store: str = Field(
-        default="runs/episodes", description="The folder that keeps finished episodes, so that none is paid twice."
+    store: Annotated[str, MayBePath(names=(STORE,), made=True)] = Field(
+        default=STORE, description="The folder that keeps finished episodes, so that none is paid twice."
     )
 
     @field_validator("base_url")
