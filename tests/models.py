@@ -34,26 +34,32 @@ def saved(folder: Path, config: Any, *, weights: bool = True) -> Path:
     return folder
 
 
-def apart(policy: Policy, folder: Path, seed: int = 0) -> float:
-    """The largest difference, in nats, between the log-probs of sampler and learner and those of a fresh model.
+def fresh(folder: Path) -> Any:
+    """The model under the attention that its own module defines."""
+    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
 
-    Sequences of mixed lengths, two pages among them, play up to three turns; one of them fills the context.
-    """
-    native = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+
+def own_logprobs(native: Any, sample: Sample) -> torch.Tensor:
+    """Those of a sample's trained tokens: one sequence, without padding or cache."""
+    ids = torch.tensor([sample.prompt_ids + sample.token_ids])
+    logprobs = native(input_ids=ids, use_cache=False).logits[0, len(sample.prompt_ids) - 1 : -1].log_softmax(-1)
+    return logprobs.gather(-1, torch.tensor(sample.token_ids)[:, None])[sample.mask_T, 0]
+
+
+def apart(policy: Policy, folder: Path, seed: int = 0) -> float:
+    """The largest difference, in nats, between the log-probs of sampler and learner and those of a fresh model."""
+    native = fresh(folder)
     # Shortest first: rotary frequencies that grow with the length are then those of a fresh model.
-    samples = sorted(_played(policy, np.random.default_rng(seed)), key=lambda one: len(one.prompt_ids + one.token_ids))
-    expected = []
+    samples = sorted(played(policy, seed), key=lambda one: len(one.prompt_ids + one.token_ids))
     with torch.no_grad():
         scored = score(policy, samples)
-        for sample in samples:
-            ids = torch.tensor([sample.prompt_ids + sample.token_ids])
-            logprobs = native(input_ids=ids, use_cache=False).logits[0, len(sample.prompt_ids) - 1 : -1].log_softmax(-1)
-            expected.append(logprobs.gather(-1, torch.tensor(sample.token_ids)[:, None])[sample.mask_T, 0])
-    both = torch.stack([scored.logprobs_M, scored.old_logprobs_M])
-    return float((both - torch.cat(expected)).abs().max())
+        expected = torch.cat([own_logprobs(native, sample) for sample in samples])
+    return float((torch.stack([scored.logprobs_M, scored.old_logprobs_M]) - expected).abs().max())
 
 
-def _played(policy: Policy, dice: np.random.Generator, answer: int = 4) -> list[Sample]:
+def played(policy: Policy, seed: int = 0, answer: int = 4) -> list[Sample]:
+    """Sequences of mixed lengths, two pages among them, over up to three turns; one of them fills the context."""
+    dice = np.random.default_rng(seed)
     limit, known = policy.max_context, int(policy.model.get_input_embeddings().weight.shape[0])
 
     def some(least: int, most: int) -> tuple[int, ...]:

@@ -30,10 +30,11 @@ from transformers import (
 )
 
 from imprint.errors import PolicyError
+from imprint.learning.scoring import score
 from imprint.models.local import policy as policies
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import LocalSampler, Prompt, Sampling
-from models import apart, saved
+from models import apart, fresh, own_logprobs, played, saved
 from tiny import saved_policy, tiny_policy
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -104,6 +105,26 @@ def test_other_models_are_refused_before_their_weights_are_read(tmp_path, config
         Policy.load(saved(tmp_path, config, weights=False))
     assert str(tmp_path) in str(error.value)
     assert hint in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma2Config(**GROUPED, head_dim=8, sliding_window=24),
+        GptOssConfig(**GROUPED, **OSS),
+        GPTJConfig(**HEADS, rotary_dim=4),
+    ],
+    ids=lambda value: value.model_type,
+)
+def test_gradients_are_the_models_own(tmp_path, config):
+    policy = Policy.load(saved(tmp_path, config))
+    native, samples = fresh(tmp_path), played(policy)
+    score(policy, samples).logprobs_M.sum().backward()
+    torch.cat([own_logprobs(native, sample) for sample in samples]).sum().backward()
+    learned = dict(policy.model.named_parameters())
+    for name, weight in native.named_parameters():
+        if weight.grad is not None:  # an expert may have read nothing
+            assert torch.allclose(learned[name].grad, weight.grad, rtol=1e-3, atol=1e-3), name
 
 
 def test_up_to_the_length_that_the_error_names_a_model_loads(tmp_path):

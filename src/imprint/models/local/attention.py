@@ -143,8 +143,9 @@ def _weigh(
     The public SDPA keeps the log-sum-exp to itself; the kernel behind it on CPUs, twice as fast as the plain formula
     for many queries, gives it, but no gradient flows through that. A query without a key gets zeros.
     """
-    alike = queries.shape[-1] == values.shape[-1] and softcap is None
-    if alike and queries.device.type == "cpu" and queries.dtype == torch.float32 and not queries.requires_grad:
+    plain = queries.shape[-1] == values.shape[-1] and softcap is None
+    learning = any(part.requires_grad for part in (queries, keys, values))
+    if plain and not learning and queries.device.type == "cpu" and queries.dtype == torch.float32:
         bias = None if mask is None else torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out, lse = kernel(queries, keys, values, 0.0, False, attn_mask=bias, scale=1.0)
