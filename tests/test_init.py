@@ -152,3 +152,6 @@ def test_it_is_relative_to_the_recipe_and_absolute_in_a_run(tmp_path: Path, monk
     (tmp_path / "deep" / "r.yaml").write_text(f"name: r\nenv: {{name: {WORLD}}}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert load_recipe("deep/r.yaml").env.name == f"{tmp_path / 'deep'}/{WORLD}"
+    (tmp_path / "other.py").touch()
+    given = load_recipe("deep/r.yaml", ["env.name=other.py:World"])
+    assert given.env.name == f"{tmp_path / 'other.py'}:World"

@@ -135,5 +135,13 @@ def test_installed_apart_from_the_checkout_it_trains_by_name(wheel: Path, tmp_pa
     done = there.run("-m", "imprint", "train", "demo", "--quiet", *changes, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "demo-s0" / "report.html").is_file()
+    show = (
+        "from imprint.recipe import load_recipe as load; r = load({!r}); r.refuse_missing(); print(r.model, r.skills)"
+    )
+    for name, model in (("search/imprint", "search"), ("alfworld/tiny/imprint", "alfworld")):
+        shown = there.run("-c", show.format(name), folder=tmp_path)
+        assert shown.stdout.split()[0] == str(there.site / "imprint" / "results" / model / "base"), shown.stderr
+    shown = there.run("-c", show.format("alfworld/grpo-3b"), folder=tmp_path)
+    assert shown.stdout.split()[1] == str(there.site / "imprint" / "recipes" / "alfworld" / "skills"), shown.stderr
     wrong = there.run("-m", "imprint", "train", "dmeo", folder=tmp_path)
     assert wrong.returncode == 2 and "did you mean the packaged recipe 'demo'?" in wrong.stderr

@@ -218,20 +218,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: unreadable, not a mapping, an unknown key or a wrong value (each named, with the nearest key).
     """
     path = recipe_file(path)
-    return parse_recipe(read_recipe(path), path, overrides)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The values of a recipe file. A world's Python file (`env.name`) is relative to it.
-
-    Raises:
-        RecipeError: unreadable, or not a mapping.
-    """
-    values = read_yaml_mapping(path)
-    env = values.get("env")
-    if isinstance(env, dict) and isinstance(env.get("name"), str) and plugins.in_file(env["name"]):
-        env["name"] = str(path.parent.absolute() / env["name"])
-    return values
+    return parse_recipe(read_yaml_mapping(path), path, overrides)
 
 
 def parse_recipe(values: Mapping[str, Any], where: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -285,15 +272,23 @@ def _located(
         if section is not None and isinstance(value, Mapping):
             found[key] = places.resolved(section, value, f"{key}.")
     env = values.get("env")
-    if isinstance(env, Mapping) and any(isinstance(env[key], str | list | Mapping) for key in env if key != "name"):
-        with suppress(RecipeError):  # making the world reports it
-            kind_of_world = world_kind(str(env.get("name", EnvConfig().name)))
-            found["env"] = places.resolved(kind_of_world, env, "env.")
+    if isinstance(env, Mapping):
+        found["env"] = _located_env(env, places)
     skills = values.get("skills")
     library = skills.get("path") if isinstance(skills, Mapping) else skills
     if isinstance(library, str):
         refuse_two_libraries(library, places.folders[0])
     return {key: found.get(key, value) for key, value in values.items()}
+
+
+def _located_env(env: Mapping[str, Any], places: Places) -> dict[str, Any]:
+    """The section `env` with absolute paths: the world's file, if it is in one, and its options."""
+    name = str(env.get("name", EnvConfig().name))
+    located = {**env, "name": places.in_file(name, "env.name")} if plugins.in_file(name) else dict(env)
+    if any(isinstance(value, str | list | Mapping) for key, value in env.items() if key != "name"):
+        with suppress(RecipeError):  # making the world reports it
+            return places.resolved(world_kind(str(located.get("name", name))), located, "env.")
+    return located
 
 
 def _parts(

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from imprint.context.config import ContextConfig
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
-from imprint.recipe import EnvConfig, Located, ModelName, read_recipe, validated, with_paths
+from imprint.recipe import EnvConfig, Located, ModelName, validated, with_paths
 from imprint.skills.config import SKILLS
 from imprint.support.packaged import recipe_file
+from imprint.support.yaml import read_yaml_mapping
 
 # Keys of older recipes, which still load.
 RENAMED = {
@@ -148,7 +149,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[PretrainRecipe
         RecipeError: unreadable, not a mapping, an unknown key or a wrong value.
     """
     path = recipe_file(path)
-    values, notes = with_current_keys(read_recipe(path))
+    values, notes = with_current_keys(read_yaml_mapping(path))
     current = []
     for change in changes:
         key, _, value = change.partition("=")

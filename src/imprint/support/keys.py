@@ -70,6 +70,11 @@ class Places:
         known = declared(kind)
         return {key: self._value(known.get(key, ()), value, prefix + str(key)) for key, value in values.items()}
 
+    def in_file(self, text: str, key: str) -> str:
+        """`path/to/file.py:Class` with an absolute path."""
+        file, _, member = text.rpartition(":")
+        return f"{self._path(file, _PATH, key)}:{member}"
+
     def errors(self, where: str | Path | None) -> dict[str, RecipeError]:
         """What to raise where a path that leads nowhere is needed, by key; `where` is the recipe."""
         looked = " or ".join(str(folder) for folder in sorted(self.folders, key=lambda one: one == Path.cwd()))
