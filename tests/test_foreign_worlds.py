@@ -21,11 +21,12 @@ from bench import LIBRARY
 from imprint.context.chat import ChatContext
 from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
+from imprint.engine.base import tasks_of
 from imprint.envs.answers import parse_folded, parse_tags
 from imprint.envs.base import World, make_world, own_format
 from imprint.envs.checked import CheckedEnvironment
 from imprint.envs.stepping import settled
-from imprint.errors import GameError, PolicyError
+from imprint.errors import GameError, PolicyError, RecipeError
 from imprint.models.local.sampler import LocalSampler
 from imprint.models.sampling import Sampling
 from imprint.rollout.base import Request
@@ -224,6 +225,24 @@ def test_what_an_environment_raises_names_task_action_and_line(kind: type[Answer
         PolicyError, match=r"the world 'doors' at the action .*: ours"
     ):  # an error of ours stays what it is
         play(kind(step=PolicyError("ours")))
+
+
+def test_tasks_are_told_apart_by_their_ids() -> None:
+    class Twice(DoorWorld):
+        def tasks(self, split: str) -> list[Task]:
+            return [Task("a", "red", split), Task("b", "red", split), Task("a", "blue", split)]
+
+    with pytest.raises(RecipeError, match="1 ids of 'train' stand for several tasks, the first is 'a'"):
+        tasks_of(Twice(), "train")
+
+
+def test_tasks_that_cannot_be_had_are_told() -> None:
+    class Broken(DoorWorld):
+        def tasks(self, split: str) -> list[Task]:
+            raise OSError("no disk")
+
+    with pytest.raises(GameError, match="'doors' fails at the tasks of 'train': OSError: no disk"):
+        tasks_of(Broken(), "train")
 
 
 def test_an_environment_that_cannot_be_made_is_told() -> None:

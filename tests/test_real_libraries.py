@@ -96,6 +96,11 @@ def test_the_map_comes_before_what_a_page_says(tmp_path: Path) -> None:
     assert load_library(config, categories=COLOURS).serving("red") == ()
 
 
+def test_a_family_that_the_recipe_misspells_is_told_there(library: Path) -> None:
+    with pytest.raises(LibraryError, match=r"^skills.tasks.open: no task is called 'rde' .did you mean 'red'"):
+        load_library(SkillsConfig(path=str(library), tasks={"open": ["rde"]}), categories=COLOURS)
+
+
 def test_families_without_a_skill_are_refused_or_played_without(library: Path) -> None:
     tasks = {name: ["red"] for name in NAMES}
     with pytest.raises(LibraryError, match="no skill serves the tasks 'blue'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from imprint.agent import Agent, ModelRef
 from imprint.context.config import check_pictures
 from imprint.envs.base import SPLITS, World, make_ready_world
+from imprint.envs.checked import environment_errors
 from imprint.errors import RecipeError
 from imprint.measurement.conditions import WITH
 from imprint.measurement.evaluate import Evaluator
@@ -125,9 +127,11 @@ def tasks_of(world: World, split: str, count: int | None = None) -> Sequence[Tas
     """The first `count` tasks of a world's split.
 
     Raises:
-        RecipeError: there are none or fewer, or one has a category that the world does not declare.
+        RecipeError: there are none or fewer, one has a category that the world does not declare, or two have one id.
+        GameError: the world raises something that is no error of Imprint's.
     """
-    found = world.tasks(split)
+    with environment_errors(world.name, f"the tasks of {split!r}"):
+        found = world.tasks(split)
     if not found:
         raise RecipeError(f"the split {split!r} is empty", key="env", hint=f"give tasks for {', '.join(SPLITS)}")
     for task in found:
@@ -137,6 +141,13 @@ def tasks_of(world: World, split: str, count: int | None = None) -> Sequence[Tas
                 key="env",
                 hint=f"categories are: {', '.join(world.categories)}",
             )
+    twice = [name for name, times in Counter(task.id for task in found).items() if times > 1]
+    if twice:
+        raise RecipeError(
+            f"{len(twice):,} ids of {split!r} stand for several tasks, the first is {twice[0]!r}",
+            key="env",
+            hint="give each task an id of its own: what is measured is paired by it",
+        )
     if count is not None and count > len(found):
         raise RecipeError(
             f"{count} {split} tasks are asked for and there are {len(found)}",

@@ -83,8 +83,9 @@ def read_skills(
     found = read_library(folder, lenient=lenient, exclude=config.exclude)
     found.serve(config.tasks)
     if categories is not None:
+        unread = len(found.read) - len(found.skills)
         may = config.unserved == "play"
-        found.problems += unfit(found.skills, categories, unserved=may, unread=len(found.read) - len(found.skills))
+        found.problems += unfit(found.skills, categories, mapped=config.tasks, unserved=may, unread=unread)
     return found
 
 
@@ -167,12 +168,18 @@ def twice(skills: Iterable[Skill]) -> list[ImprintError]:
 
 
 def unfit(
-    skills: Sequence[Skill], categories: Sequence[str], *, unserved: bool = False, unread: int = 0
+    skills: Sequence[Skill],
+    categories: Sequence[str],
+    *,
+    mapped: Collection[str] = (),
+    unserved: bool = False,
+    unread: int = 0,
 ) -> list[ImprintError]:
     """What does not fit between skills and task families: a family without a skill, and a skill for a family that there
     is not.
 
     Args:
+        mapped: the skills whose tasks the recipe names.
         unserved: whether a family may be without a skill.
         unread: how many further skills could not be read.
     """
@@ -184,10 +191,18 @@ def unfit(
         if not unserved and not any(skill.serves(category) for skill in skills)
     ]
     for skill in skills:
-        where, line = (skill.name, None) if skill.path is None else (skill_file(skill.path), _tasks_line(skill.path))
-        for problem in _task_problems(skill, categories):
-            errors.append(LibraryError(problem, where=where, line=line, key=TASKS, hint=TASKS_HINT + known))
+        problems = _task_problems(skill, categories)
+        where, line, key = _place(skill, mapped) if problems else (None, None, TASKS)
+        hint = TASKS_HINT + known
+        errors += [LibraryError(problem, where=where, line=line, key=key, hint=hint) for problem in problems]
     return errors
+
+
+def _place(skill: Skill, mapped: Collection[str]) -> tuple[str | Path | None, int | None, str]:
+    """Where its tasks are named: file, line and key."""
+    if skill.name in mapped:
+        return None, None, f"skills.tasks.{skill.name}"
+    return (skill.name, None, TASKS) if skill.path is None else (skill_file(skill.path), _tasks_line(skill.path), TASKS)
 
 
 def unknown(names: Iterable[str], known: Sequence[str], key: str) -> list[ImprintError]:
