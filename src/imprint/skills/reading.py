@@ -56,7 +56,7 @@ class Reading:
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems:
-            hints = [f"`imprint skills validate {self.where}` has the hint of each"]
+            hints = [f"`imprint skills validate {self.where}` (or --recipe FILE) has the hint of each"]
             if any(isinstance(one, SkillError) for one in self.problems):
                 hints += [] if lenient else ["`lenient: true` reads skills as clients do"]
                 hints.append("`skills: {path: ..., exclude: [NAME, ...]}` leaves skills out")
