@@ -20,6 +20,7 @@ from transformers import (
     GPTNeoConfig,
     GptOssConfig,
     JetMoeConfig,
+    Lfm2Config,
     Llama4TextConfig,
     LlamaConfig,
     MambaConfig,
@@ -94,6 +95,7 @@ def test_models_whose_rows_are_their_own_load(tmp_path, config, shares):
     [
         (GPTNeoConfig(**NEO, window_size=32), "RuntimeError", "use a model"),
         (MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4), "max_position_embeddings", "set max_context"),
+        (Lfm2Config(**GROUPED, layer_types=["conv", "full_attention"]), "forward pass fails", "use a model"),
         (BertConfig(**SIZES, is_decoder=False), "log-probs differ", "use a model"),
         (Llama4TextConfig(**GROUPED, attention_chunk_size=32), "last_hidden_state", "use a model"),
         (Phi3Config(**GROUPED, **LONG), "log-probs differ", "set max_context: 48"),
@@ -132,6 +134,12 @@ def test_up_to_the_length_that_the_error_names_a_model_loads(tmp_path):
     policy = Policy.load(saved(tmp_path, config), max_context=48)
     assert policy.max_context == 48
     assert apart(policy, tmp_path) < 1e-3
+
+
+def test_a_model_without_a_length_needs_one_and_is_checked(tmp_path):
+    folder = saved(tmp_path, MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4), weights=False)
+    with pytest.raises(PolicyError, match="in a small copy, its forward pass fails"):
+        Policy.load(folder, max_context=64)
 
 
 def test_max_context_is_at_most_the_models_own(tmp_path):

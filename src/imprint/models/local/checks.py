@@ -20,7 +20,7 @@ from imprint.models.local import attention
 from imprint.models.local.agreement import SHORTEST, deviation
 from imprint.models.local.forward import LoadedModel
 from imprint.models.local.sampler import NOT_FINITE
-from imprint.models.local.stand_in import build, changes, shrunk
+from imprint.models.local.stand_in import LIMIT, build, changes, shrunk
 
 TOLERANCE = 1e-3  # nats between log-probs of a stand-in, which are computed in float32
 LOADED_TOLERANCE = 1e-2  # of a loaded model in float32
@@ -40,7 +40,7 @@ class _StandIn(LoadedModel):
     name: str
     shares_prefixes: bool = False
     vision: None = None
-    limit: None = None
+    limit: int | None = LIMIT
 
     def __post_init__(self) -> None:
         self.share(True)
@@ -99,7 +99,7 @@ def check_architecture(kind: Any, config: Any, name: str, context: int) -> bool:
     shorter = (length for length in reversed(changes(config, context)) if _agrees(kind, config, name, length))
     length = next(shorter, None)
     hint = OTHERS if length is None else f"set max_context: {length}; up to that length it agrees"
-    raise _refusal(stands[0], reason, hint)
+    raise _refusal(stands[0], f"in a small copy, {reason}", hint)
 
 
 def check_loaded(policy: LoadedModel) -> None:
@@ -108,7 +108,11 @@ def check_loaded(policy: LoadedModel) -> None:
     Raises:
         PolicyError: the log-probs differ, or are not numbers.
     """
-    if bool(torch.log_softmax(_logits(policy.model, range(SHORTEST)).float(), dim=-1).isnan().any()):
+    try:
+        logits = _logits(policy.model, range(SHORTEST))
+    except Exception as error:  # whatever the code of a model raises
+        raise _refusal(policy, f"alone too, {_failure(error)}", OTHERS) from error
+    if bool(torch.log_softmax(logits.float(), dim=-1).isnan().any()):
         raise PolicyError("the model's log-probs are nan", where=policy.name, key="model", hint=NOT_FINITE)
     reason = _disagreement(policy, policy.model)
     if reason is not None:
@@ -149,12 +153,16 @@ def _difference(policy: LoadedModel, native: Any) -> str | None:
     except PolicyError as error:
         return error.problem
     except Exception as error:  # whatever the code of a model raises for masks or caches that do not fit it
-        return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        return _failure(error)
     if loaded and native.dtype != torch.float32:
         agrees = found.mean <= COARSE_TOLERANCE
     else:
         agrees = found.largest <= (LOADED_TOLERANCE if loaded else TOLERANCE)
     return None if agrees else f"log-probs differ by {found.largest:.2g} from its own attention's, {found.where}"
+
+
+def _failure(error: Exception) -> str:
+    return ": ".join(["its forward pass fails", type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def _logits(model: Any, ids: Sequence[int]) -> Tensor:
