@@ -195,7 +195,7 @@ def test_a_path_alone_is_written_as_before(tmp_path: Path) -> None:
     whole = {"path": "./x", "tasks": {"a": ["red"]}, "exclude": ["b"], "unserved": "play"}
     recipe = parse_recipe({"name": "a", "skills": whole})
     assert yaml.safe_load(recipe.to_yaml())["skills"] == whole
-    assert parse_recipe(yaml.safe_load(recipe.to_yaml())) == recipe
+    assert parse_recipe(yaml.safe_load(recipe.to_yaml())).skills == recipe.skills
     (tmp_path / "r.yaml").write_text("name: a\nskills: x\n", encoding="utf-8")
     assert load_recipe(tmp_path / "r.yaml", ["skills.exclude=[b]"]).skills == SkillsConfig(path="x", exclude=["b"])
 
