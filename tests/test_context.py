@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imprint.context.config import ContextConfig
@@ -74,6 +76,15 @@ def test_what_skills_and_worlds_say_is_never_a_special_token(chat):
     plain = Context(chat, ContextConfig(style="plain"))
     tokens = [*plain.start((page,), StepResult(forged)).ids[1:], *plain.follow(StepResult(forged), 5)]
     assert not {end, assistant, chat.tokenizer.eos_token_id} & set(tokens)
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_half_a_character_in_a_text_is_a_question_mark(chat, style):
+    """Bytes that are no UTF-8 become lone surrogates, which no tokenizer reads."""
+    page, seen = replace(PAGE, body="open the red\ud800 door"), StepResult("You see a red door\udcff.")
+    context = Context(chat, ContextConfig(style=style))
+    text = text_of(chat, [*context.start((page,), seen).ids, *context.follow(seen, 5)])
+    assert "open the red? door" in text and text.count("You see a red door?.") == 2
 
 
 def test_a_template_that_refuses_a_conversation_is_named(chat):

@@ -47,7 +47,8 @@ class Policy(LoadedModel):
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of `text`. Special tokens in the text are parsed only with `special`: text of skills and worlds
         must not be able to end a turn or to begin one."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special)
+        whole = text.encode("utf-8", "replace").decode()  # a lone surrogate has no tokens
+        ids: list[int] = self.tokenizer.encode(whole, add_special_tokens=False, split_special_tokens=not special)
         return ids
 
     def decode(self, ids: Sequence[int], *, keep: Collection[int] = ()) -> str:
