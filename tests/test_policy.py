@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -31,6 +32,7 @@ from transformers import (
 )
 
 from imprint.errors import PolicyError
+from imprint.learning.sample import Sample
 from imprint.learning.scoring import score
 from imprint.models.local import policy as policies
 from imprint.models.local.policy import Policy
@@ -134,6 +136,19 @@ def test_up_to_the_length_that_the_error_names_a_model_loads(tmp_path):
     policy = Policy.load(saved(tmp_path, config), max_context=48)
     assert policy.max_context == 48
     assert apart(policy, tmp_path) < 1e-3
+
+
+@pytest.mark.parametrize("window", [None, 24])
+def test_rows_stay_when_all_that_share_a_page_have_left(tmp_path, window):
+    policy = Policy.load(saved(tmp_path, MistralConfig(**GROUPED, sliding_window=window)))
+    prompts = [Prompt(tuple(range(3, 33)), 28), Prompt(tuple(range(40, 80)))]
+    session = LocalSampler(policy).open(prompts, [0, 1], [], Sampling(1.0, 4))
+    first = session.act({0: (), 1: ()})[1]
+    second = session.act({1: (7, 8)})[1]
+    ids = (*first.tokens, 7, 8, *second.tokens)
+    old = np.array([*first.logprobs, 0, 0, *second.logprobs])
+    sample = Sample(prompts[1].ids, ids, old != 0, old, old)
+    assert torch.allclose(own_logprobs(fresh(tmp_path), sample), torch.tensor(old[old != 0]).float(), atol=1e-3)
 
 
 def test_a_model_without_a_length_needs_one_and_is_checked(tmp_path):

@@ -71,7 +71,7 @@ def shared_prefix_attention(
     if prefixed:
         assert row_cache is not None
         layer: int = module.layer_idx  # type: ignore[assignment]
-        reach = key.shape[2] + max(keys.shape[1] for _, keys, _ in row_cache.prefixes[layer])
+        reach = key.shape[2] + max((keys.shape[1] for _, keys, _ in row_cache.prefixes[layer]), default=0)
         window = None
         if sliding_window is not None and own is not None and reach > sliding_window:
             window = sliding_window - own.sum(dim=-1, keepdim=True)
