@@ -198,7 +198,8 @@ def test_an_interruption_reaches_the_running_ones(tmp_path: Path) -> None:
 
 
 def test_a_real_process_writes_its_log(tmp_path: Path) -> None:
-    """The command itself: here one that fails at once, as its recipe names no model that exists."""
+    """The command itself: here one that fails at once, as the folder of its model is empty."""
+    (tmp_path / "nowhere").mkdir()
     (job,) = plan([recipe_file(tmp_path, "a", model=str(tmp_path / "nowhere"))], [0], tmp_path)
     (failure,) = run_all([job], lambda one: start_training(one, threads=1), pause=0.05)
     assert failure.status == 2 and "nowhere" in failure.tail and "Traceback" not in failure.tail
@@ -254,6 +255,11 @@ def test_methods_of_an_earlier_comparison_stand_beside_those_of_this_one(tmp_pat
     tables = write_results(tmp_path / "second", second, beside=earlier)
     methods = next(table for table in tables if table.title == "Methods")
     assert [(cells[0], cells[2][:4]) for cells in methods.rows] == [("a", "40.0"), ("b", "70.0"), ("c", "70.0")]
+    third = plan([recipe_file(tmp_path, "a")], [1], tmp_path / "third")
+    FakeTraining(third[0], successes=6).poll()
+    write_results(tmp_path / "third", third, beside=earlier_rows(tmp_path / "first" / "compare.json", third))
+    rows = json.loads((tmp_path / "third" / "compare.json").read_text())
+    assert list(dict.fromkeys((row["method"], row["seed"]) for row in rows)) == [("a", 0), ("a", 1), ("b", 0)]
     (tmp_path / "no.json").write_text("{}")
     for path in (tmp_path / "no.json", tmp_path / "nothing.json"):
         with pytest.raises(CheckpointError, match="--beside"):
