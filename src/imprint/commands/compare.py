@@ -34,7 +34,8 @@ def compare(
         Path | None,
         typer.Option(
             metavar="COMPARE_JSON",
-            help="Show the methods of an earlier comparison too; its tests must have been the same.",
+            help="Show the runs of an earlier comparison too (other methods, other seeds); its tests must have been the "
+            "same.",
             show_default=False,
         ),
     ] = None,

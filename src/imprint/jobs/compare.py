@@ -170,7 +170,7 @@ def _rows_of(job: Job, split: str) -> list[Row]:
 
 
 def earlier_rows(path: Path, jobs: Sequence[Job]) -> list[Row]:
-    """The rows of an earlier comparison's compare.json, of other methods than those of `jobs`.
+    """The rows of an earlier comparison's compare.json, of other runs (method and seed) than those of `jobs`.
 
     Raises:
         CheckpointError: it cannot be read, or is no comparison.
@@ -179,12 +179,18 @@ def earlier_rows(path: Path, jobs: Sequence[Job]) -> list[Row]:
         rows = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(rows, list):
             raise TypeError("not a list of rows")
-        mine = {job.method for job in jobs}
-        return [row for row in rows if row["method"] not in mine and all(key in row for key in KEYS)]
+        mine = {(job.method, job.seed) for job in jobs}
+        return [row for row in rows if (row["method"], row["seed"]) not in mine and all(key in row for key in KEYS)]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"is no comparison: {error!r}", where=path, key="--beside", hint="give the compare.json of another one"
         ) from error
+
+
+def _by_run(rows: Sequence[Row]) -> list[Row]:
+    """Methods as they come first, each with its seeds in order."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    return sorted(rows, key=lambda row: (methods.index(row["method"]), row["seed"]))
 
 
 def write_results(
@@ -196,11 +202,12 @@ def write_results(
 ) -> list[Grid]:
     """Write compare.json, table.md and the figure from what is finished; gives the tables.
 
-    Rows of real games, where they were played, follow those of the test; rows of an earlier comparison (`beside`) come
-    first in each.
+    Rows of real games, where they were played, follow those of the test; methods of an earlier comparison (`beside`)
+    come first in each.
     """
-    rows = [*(row for row in beside if row["split"] == TEST), *collect(jobs)]
-    real = [*(row for row in beside if row["split"] == REAL), *collect(jobs, REAL)]
+    rows, real = (
+        _by_run([*(row for row in beside if row["split"] == split), *collect(jobs, split)]) for split in (TEST, REAL)
+    )
     atomic_write(out / "compare.json", json.dumps([*rows, *real], indent=1) + "\n")
     missing = [job.name for job in jobs if not is_finished(job)]
     lines = [f"Not finished: {', '.join(missing)}." if missing else "", *notes]
