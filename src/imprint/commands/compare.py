@@ -34,7 +34,7 @@ def compare(
         Path | None,
         typer.Option(
             metavar="COMPARE_JSON",
-            help="Show the runs of an earlier comparison too (other methods, other seeds); its tests must have been the "
+            help="Show the runs of an earlier comparison too (other methods or seeds); its tests must have been the "
             "same.",
             show_default=False,
         ),
