@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from imprint import __version__
@@ -19,6 +22,7 @@ from imprint.cli import app
 from imprint.commands.console import plain
 from imprint.commands.playing import parse_seeds
 from imprint.errors import RecipeError
+from imprint.jobs.train import run_name
 
 FAMILY = "pick_and_place_simple"
 
@@ -124,7 +128,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "play", interrupted)
         result = call("train", recipe, "--out", run, "--quiet", status=130)
-    assert "the same command resumes" in result.stderr and str(run) in result.stderr.replace("\n", "")
+    assert "the same command resumes after step 1" in result.stderr and str(run) in result.stderr.replace("\n", "")
     assert json.loads((run / "status.json").read_text()) == {"state": "interrupted", "step": 1}
     call("train", recipe, "--out", run, "--quiet")
     for name in ("metrics.jsonl", "evaluations.jsonl", "curriculum.jsonl"):
@@ -153,7 +157,45 @@ def test_the_run_folder_is_named_after_recipe_and_seed(
     recipe = write_recipe(tmp_path, model, method="zero_shot", name="../a b")
     monkeypatch.chdir(tmp_path)
     call("train", recipe, "--quiet", "--seed", 4)
-    assert (tmp_path / "runs" / "a-b-s4" / "report.html").is_file()
+    assert (tmp_path / "runs" / run_name("../a b", 4) / "report.html").is_file()
+
+
+NAMES = st.text(max_size=70) | st.text("aA é\u0301/.-+_실", max_size=5)
+
+
+@given(first=NAMES, second=NAMES, seeds=st.tuples(st.integers(0, 9), st.integers(0, 9)))
+def test_two_runs_never_have_one_folder(first: str, second: str, seeds: tuple[int, int]) -> None:
+    names = [run_name(first, seeds[0]), run_name(second, seeds[1])]
+    assert len(set(names)) == len({(first, seeds[0]), (second, seeds[1])})
+    assert all(Path(name).name == name and len(name.encode()) < 250 and name[0] not in ".-" for name in names)
+
+
+def test_names_that_can_be_folders_stay() -> None:
+    names = ("demo", "a_b.c-1", "実験", "naïve")
+    assert [run_name(name, 0) for name in names] == [f"{name}-s0" for name in names]
+    assert run_name("a b", 0).startswith("a-b+")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("imprint.engine.local.LocalEngine.__init__", "stopped before anything was written"),
+        ("imprint.methods.loop.Loop.play", "stopped before the first checkpoint"),
+    ],
+)
+def test_a_run_that_is_stopped_early_says_what_is_left(
+    place: str, words: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    recipe = write_recipe(tmp_path, model)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, stop)
+        result = call("train", recipe, "--out", tmp_path / "run", status=130)
+    said = result.stderr.replace("\n", " ")
+    assert words in said and "resumes" not in said
+    assert ("quick: " in said and "2 steps; everything is written to" in said) is ("checkpoint" in words)
 
 
 @pytest.mark.parametrize(
@@ -529,3 +571,12 @@ def test_seeds_are_lists_and_ranges() -> None:
 
 def test_untrusted_text_cannot_steer_the_terminal() -> None:
     assert plain("a\x1b[2Jb\rc\n\td\x9b") == "a\ufffd[2Jb\ufffdc\n\td\ufffd"
+
+
+@pytest.mark.parametrize(("store", "words"), [(None, "nothing is kept"), (Path("s.jsonl"), "resumes: .* in s.jsonl")])
+def test_a_stopped_evaluation_says_what_is_kept(store: Path | None, words: str) -> None:
+    from imprint.commands.playing import playing
+
+    engine: Any = SimpleNamespace(meter=None, kept_in=store)
+    with pytest.raises(KeyboardInterrupt, match=words), playing(engine, "eval", 2, quiet=True):
+        raise KeyboardInterrupt

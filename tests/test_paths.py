@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from imprint.cli import app
 from imprint.engine import make_engine
 from imprint.errors import LibraryError, PolicyError, RecipeError
-from imprint.jobs.train import stored_text, train_run
+from imprint.jobs.resume import resumption
+from imprint.jobs.train import train_run
 from imprint.models.local.policy import Policy, tiny_folder
 from imprint.models.names import may_be_hub_name
 from imprint.recipe import load_recipe, parse_recipe
@@ -100,9 +101,12 @@ def test_a_run_with_paths_from_the_working_directory_resumes(
     monkeypatch.chdir(project.parent)
     old = yaml.safe_dump(parse_recipe(RECIPE).model_dump(mode="json") | {"model": "base", "skills": "my-skills"})
     Run.create(tmp_path / "old", old).close()
-    assert stored_text(tmp_path / "old", load_recipe(project)) == old
-    assert stored_text(
-        tmp_path / "old", load_recipe(written(tmp_path / "new", **RECIPE | {"model": "../project/base"}))
+    assert resumption(tmp_path / "old", load_recipe(project)).text == old
+    assert (
+        resumption(
+            tmp_path / "old", load_recipe(written(tmp_path / "new", **RECIPE | {"model": "../project/base"}))
+        ).text
+        == old
     )
 
 

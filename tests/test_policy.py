@@ -31,10 +31,11 @@ from transformers import (
     Qwen2Config,
 )
 
-from imprint.errors import PolicyError
+from imprint.errors import PolicyError, RecipeError
 from imprint.learning.sample import Sample
 from imprint.learning.scoring import score
 from imprint.models.local import policy as policies
+from imprint.models.local.device import within_memory
 from imprint.models.local.policy import Policy
 from imprint.models.local.sampler import LocalSampler, Prompt, Sampling
 from models import apart, fresh, own_logprobs, played, saved
@@ -213,3 +214,21 @@ def test_special_tokens_need_be_known_only_where_they_can_be_written(tmp_path):
     policy.save(tmp_path)
     with pytest.raises(PolicyError, match="'<tool>' with number"):
         Policy.load(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "tpu", "meta", "cuda:x", ""])
+def test_a_device_that_is_not_there_is_told_before_the_weights_are_read(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *args: pytest.fail("it was read"))
+    with pytest.raises(RecipeError, match=r"(?s)device: there is no device .* here.*this machine has: auto, cpu"):
+        Policy.load("imprint-tiny", device=device)
+
+
+def test_a_full_device_is_an_error_with_a_hint() -> None:
+    @within_memory()
+    def fill() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    with pytest.raises(PolicyError, match=r"(?s)Tried to allocate 2 GiB.*learner\.micro_tokens"):
+        fill()

@@ -45,7 +45,7 @@ class Commands(TyperGroup):
             say(f"error: {error.describe()}", stderr=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            hint = error.args[0] if error.args else "stopped; nothing that was finished is lost"
+            hint = error.args[0] if error.args else "stopped"
             say(f"\n{hint}", stderr=True)
             raise typer.Exit(130) from error
 

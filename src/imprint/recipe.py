@@ -29,7 +29,7 @@ from imprint.security.vetting import TrustConfig
 from imprint.skills.config import SKILLS, SkillsConfig
 from imprint.skills.installed import refuse_two_libraries
 from imprint.support import plugins
-from imprint.support.keys import MayBePath, Places, declared, section_of
+from imprint.support.keys import MAY_CHANGE, MayBePath, Places, changeable, declared, section_of
 from imprint.support.packaged import recipe_file
 from imprint.support.yaml import read_yaml_mapping
 
@@ -94,7 +94,9 @@ class EvaluationConfig(_Section):
     tasks: int = Field(default=60, ge=1, description="Validation tasks, each played in both arms.")
     test_tasks: int = Field(default=240, ge=0, description="Test tasks at the end; 0 skips the test.")
     temperature: float = Field(default=0.4, ge=0)
-    keep_episodes: int = Field(default=24, ge=0, description="Validation episodes recorded per arm and step.")
+    keep_episodes: Annotated[int, MAY_CHANGE] = Field(
+        default=24, ge=0, description="Validation episodes kept per arm and step."
+    )
 
 
 class Located(BaseModel):
@@ -135,7 +137,7 @@ class Recipe(Located):
     endpoint: EndpointConfig | None = Field(default=None, description="A server that has the model; null: we do.")
     skills: Annotated[SkillsConfig, SKILLS] = SkillsConfig(path="household")
     lenient: bool = Field(default=False, description="Read the skills as real clients do, not by the specification.")
-    trust: TrustConfig = TrustConfig()
+    trust: Annotated[TrustConfig, MAY_CHANGE] = TrustConfig()
     seed: int = 0
     steps: int = Field(default=60, ge=0, description="Training steps; 0 only evaluates.")
     env_steps: int | None = Field(
@@ -151,7 +153,7 @@ class Recipe(Located):
     advantage: AdvantageConfig = AdvantageConfig()
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
+    device: Annotated[str, MAY_CHANGE] = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     max_context: int | None = Field(
         default=None,
@@ -159,12 +161,12 @@ class Recipe(Located):
         description="Most tokens of a sequence of a local model; null: the model's own limit. Some models are exact "
         "up to a shorter length only, which the error at loading names.",
     )
-    threads: int | None = Field(
+    threads: Annotated[int | None, MAY_CHANGE] = Field(
         default=None, ge=1, le=1024, description="CPU threads; null leaves PyTorch's own choice."
     )
-    checkpoint_interval: int = Field(default=10, ge=1, description="Steps between checkpoints.")
-    keep_checkpoints: int = Field(default=2, ge=1, description="How many of the newest are kept.")
-    loggers: list[Literal["wandb", "trackio"]] = Field(
+    checkpoint_interval: Annotated[int, MAY_CHANGE] = Field(default=10, ge=1, description="Steps between two.")
+    keep_checkpoints: Annotated[int, MAY_CHANGE] = Field(default=2, ge=1, description="So many of the newest are kept.")
+    loggers: Annotated[list[Literal["wandb", "trackio"]], MAY_CHANGE] = Field(
         default=[], description="Beside JSONL and TensorBoard: docs/manual/tracking.md."
     )
 
@@ -413,6 +415,14 @@ def override(values: dict[str, Any], change: str) -> None:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{text!r} is not a YAML value", key=key, hint="put it in quotes") from error
+
+
+def may_change(key: str) -> bool:
+    """Whether a run may be resumed with another value of a dotted key (`support.keys.MAY_CHANGE`)."""
+    free = changeable(Recipe)
+    for name, section in method_sections()[0].items():
+        free |= changeable(section, f"{name}.")
+    return any(key == one or key.startswith(f"{one}.") for one in free)
 
 
 def recipe_keys(kind: type[BaseModel] = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:

@@ -106,6 +106,7 @@ def evaluate(
 
     A served model: `imprint eval qwen3-8b --endpoint http://localhost:8000/v1 --recipe demo --tasks 60`;
     stopped, the same command resumes, and no finished episode is asked for twice.
+    Those of a local model are not kept.
     """
     output = Output(as_json, out)
     several = check_seeds(seeds, seed, record)

@@ -91,6 +91,12 @@ def playing(engine: Engine, title: str, episodes: int, quiet: bool) -> Iterator[
             yield lambda turns: progress.advance(
                 f"{turns} turns in the last episode" if meter is None else meter.line()
             )
+        except KeyboardInterrupt as error:
+            store = engine.kept_in
+            kept = "nothing is kept: a local model's episodes are played again"
+            if store is not None:
+                kept = f"the same command resumes: finished episodes are in {store}"
+            raise KeyboardInterrupt(f"stopped; {kept}") from error
         finally:
             if meter is not None:
                 say(meter.sentences(), stderr=True)

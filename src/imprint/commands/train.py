@@ -61,9 +61,22 @@ def train(
         if not train_run(config, folder, quiet=quiet, trust=trust or [], fresh=not resume):
             say(f"{folder}: this run is finished already; --fresh trains it anew", stderr=True)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"stopped; the same command resumes from the last checkpoint in {folder}") from error
+        raise KeyboardInterrupt(_kept(folder)) from error
     print_result(Run.open(folder))
     say(f"report: {write_report(folder)}")
+
+
+def _kept(folder: Path) -> str:
+    """What is left of a run that was stopped."""
+    from imprint.runs.folder import is_run
+    from imprint.runs.run import Run
+
+    steps = Run.open(folder).checkpoint_steps() if is_run(folder) else []
+    if steps:
+        return f"stopped; the same command resumes after step {steps[-1]}, from the checkpoint in {folder}"
+    if is_run(folder):
+        return f"stopped before the first checkpoint; the same command starts {folder} again from step 0"
+    return f"stopped before anything was written to {folder}; the same command starts it"
 
 
 def print_result(run: Run) -> None:

@@ -42,6 +42,7 @@ class Engine:
         rollout: what plays; given by the engine's kind.
         device: where the model's weights are; "" behind an endpoint.
         meter: what the model was asked and what that costs, where it is counted.
+        kept_in: the file that keeps each finished episode, so that what was stopped resumes; None: nothing does.
         verdicts: what was decided about each skill, before a model sees any of them.
         agent: the recipe's model with its library, which shows all skills.
     """
@@ -51,6 +52,7 @@ class Engine:
     evaluator: Evaluator
     device: str = ""
     meter: Meter | None = None
+    kept_in: Path | None = None
     draw: Draw | None = None
 
     def __init__(

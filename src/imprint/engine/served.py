@@ -43,6 +43,7 @@ class EndpointEngine(Engine):
         self.endpoint = Endpoint(recipe.endpoint, str(model or recipe.model))
         self.meter = self.endpoint.meter
         self.store = EpisodeStore(recipe.endpoint.store, recipe.endpoint.base_url, self.endpoint.model)
+        self.kept_in = self.store.path
         if self.store.note:
             self.meter.notes.append(self.store.note)
         self._use(ChatRollout(self.endpoint, self.world, self.context, self.store), ANSWER)

@@ -20,7 +20,8 @@ from typing import Any
 from imprint.envs.base import make_ready_world
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.jobs.processes import REAL, Failure, Job, is_finished
-from imprint.jobs.train import run_name, stored_text
+from imprint.jobs.resume import resumption
+from imprint.jobs.train import run_name
 from imprint.measurement.naming import ordered
 from imprint.methods.base import check_method
 from imprint.recipe import EnvConfig, Recipe, load_recipe
@@ -82,7 +83,7 @@ def plan(
                     hint="set it above 0",
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
-            stored_text(folder, recipe)
+            resumption(folder, recipe, length=False)
             if not is_run(folder):
                 recipe.refuse_missing()
             trusted = _vetted(recipe, folder, trust)

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 
 from imprint.engine import make_engine
 from imprint.errors import ImprintError
+from imprint.jobs.resume import Resumption, resumption
 from imprint.methods.base import check_method, check_world, make_method
-from imprint.recipe import Recipe, parse_recipe
+from imprint.recipe import Recipe
 from imprint.report.page import write_report
 from imprint.runs.folder import is_run, refuse_mixed
 from imprint.runs.machine import record_machine
-from imprint.runs.run import Run, refuse_differences
+from imprint.runs.run import Run
 from imprint.runs.trackers import Trackers, check_trackers
 from imprint.runs.trust import overridden, record_trust
 from imprint.security.vetting import Override
 from imprint.support.progress import Progress
 
-__all__ = ["run_name", "stored_text", "train_run"]
+LONGEST = 55  # letters of a folder's name: a file system takes 255 bytes of UTF-8
+
+__all__ = ["run_name", "train_run"]
 
 
 def run_name(name: str, seed: int) -> str:
-    """The folder's name for a recipe's name and a seed, without anything that a path could stumble over."""
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('.-') or 'run'}-s{seed}"
+    """The folder's name for a recipe's name and a seed, without anything that a path could stumble over.
+
+    Letters of any script stay. Where anything is lost, a digest of the name follows after a `+`, which is in no other
+    folder's name: two names never have one folder.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip(".-")[:LONGEST]
+    digest = "" if plain == name else f"+{blake2b(name.encode('utf-8', 'backslashreplace'), digest_size=4).hexdigest()}"
+    return f"{plain or 'run'}{digest}-s{seed}"
 
 
 def train_run(
@@ -47,10 +58,10 @@ def train_run(
     check_trackers(recipe.loggers)
     if fresh:
         refuse_mixed(folder)
-    text = recipe.to_yaml() if fresh else stored_text(folder, recipe)
-    if is_run(folder) and not fresh:  # what forbids a resume is reported before anything is loaded
-        with Run.create(folder, text, resume=True) as run:
-            if run.status().get("state") == "finished":
+    plan = Resumption(None, recipe.to_yaml()) if fresh else resumption(folder, recipe)
+    if plan.stored is not None:  # what forbids a resume is reported before anything is loaded
+        with Run.create(folder, plan.stored, resume=True) as run:
+            if run.status().get("state") == "finished" and not plan.longer:
                 return False
     engine = make_engine(recipe, trust=Override(trust, {} if fresh else overridden(folder)))
     check_world(recipe, engine.world)
@@ -58,10 +69,13 @@ def train_run(
     if fresh:
         _clear(folder)
     is_new, had_folder = not is_run(folder), folder.exists()
-    with Run.create(folder, text, resume=True) as run, Progress(recipe.name, quiet=quiet) as progress:
+    begun = plan.text if plan.stored is None else plan.stored
+    with Run.create(folder, begun, resume=True) as run, Progress(recipe.name, quiet=quiet) as progress:
+        run.replace_recipe(plan.text)
+        progress.note(_first_line(recipe, run))
         for name in record_trust(run.path, recipe.trust.refuse, engine.verdicts):
             progress.note(f"note: the skill {name} has changed since this run began")
-        for note in recipe.notes:
+        for note in (*recipe.notes, *plan.notes):
             progress.note(f"note: {note}")
         record_machine(run.path, engine.device, _last_checkpoint(run))
         try:
@@ -83,29 +97,21 @@ def train_run(
     return True
 
 
+def _first_line(recipe: Recipe, run: Run) -> str:
+    """What is done, and where."""
+    step = _last_checkpoint(run)
+    length = f"{recipe.steps} steps" + (f" or {recipe.env_steps:,} in the environment" if recipe.env_steps else "")
+    return (
+        f"{recipe.name}: {recipe.method} in {recipe.env.name} with {recipe.model}, seed {recipe.seed}, {length}"
+        f"{f', resumed after step {step}' if step else ''}; everything is written to {run.path}"
+    )
+
+
 def _clear(folder: Path) -> None:
     """Remove the run in a folder, if there is one."""
     if is_run(folder):
         with Run.create(folder, Run.open(folder).recipe_text, resume=True) as run:  # the lock: no process writes it
             run.clear()
-
-
-def stored_text(folder: Path, recipe: Recipe) -> str:
-    """The text of the recipe in a run's folder, if it says the same as `recipe`; without a run, the text of `recipe`.
-
-    Both are read as recipes of today first: keys may have had other names, sections may be other methods', and what is
-    younger has its default.
-
-    Raises:
-        CheckpointError: the run there has another recipe (the keys are named).
-    """
-    path = folder / "recipe.yaml"
-    if not is_run(folder):
-        return recipe.to_yaml()
-    run = Run.open(folder)
-    stored = parse_recipe(run.recipe, path)
-    refuse_differences(path, stored.model_dump(mode="json"), recipe.model_dump(mode="json"))
-    return run.recipe_text
 
 
 def _last_checkpoint(run: Run) -> int:

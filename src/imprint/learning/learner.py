@@ -19,6 +19,7 @@ from imprint.learning.losses.base import Loss, Metrics
 from imprint.learning.optimizers import make_optimizers
 from imprint.learning.sample import Floats, Sample
 from imprint.learning.scoring import Scored, micro_batches, score
+from imprint.models.local.device import within_memory
 from imprint.models.local.policy import Policy, without_bars
 
 NORM_MEMORY = 0.99  # of the gradient's size, per optimizer step
@@ -48,6 +49,7 @@ class Learner:
         self._square, self._squares = 0.0, 0  # of the gradient's norm: a running mean, and of how many
         self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
 
+    @within_memory()
     def step(self, samples: Sequence[Sample], loss: Loss, *, done: float | None = None) -> Metrics:
         """Learn from a batch: `minibatches` optimizer steps for each of `epochs` passes.
 

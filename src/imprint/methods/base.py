@@ -158,6 +158,8 @@ class MethodSpec:
         needs: of model and world, as a set or as a function of the settings: `weights` (to be changed), `logprobs` (of
             what was sampled), `chat`, `solutions` (the world can show how its tasks are done).
         aliases: old names of its sections that still load.
+        paced: what of the method is a function of the number of steps, in words; None: its work after the last step
+            does not let it be continued behind it.
         check: raises RecipeError where a recipe does not suit the method, before anything is loaded.
     """
 
@@ -165,6 +167,7 @@ class MethodSpec:
     sections: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     needs: Needs = field(default=WEIGHTS)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    paced: Sequence[str] | None = ("whatever the method derives from it",)
     check: Callable[[Recipe], None] | None = None
 
     def load(self) -> Callable[..., Method]:

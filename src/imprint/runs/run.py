@@ -127,6 +127,17 @@ class Run:
         self._check_writer()
         folders.clear(self.path)
 
+    def replace_recipe(self, text: str) -> None:
+        """Go on under another recipe; whether that is allowed, the caller has checked (`jobs.resume`).
+
+        Raises:
+            CheckpointError: the run is open for reading only, or the disk is full.
+        """
+        self._check_writer()
+        if text != self.recipe_text:
+            files.atomic_write(self.path / "recipe.yaml", text)
+            self.recipe_text, self.recipe = text, _parse_recipe(text, self.path / "recipe.yaml")
+
     # Records
 
     def record_path(self, record: Record) -> Path:

@@ -29,4 +29,4 @@ def check(recipe: Recipe) -> None:
         )
 
 
-SPEC = MethodSpec(Grpo, check=check)
+SPEC = MethodSpec(Grpo, paced=(), check=check)

@@ -95,4 +95,4 @@ class ClosedBook:
         self.kept = [unpacked(entry, draw=self.draw) for entry in state["tensors"]["kept"]]
 
 
-SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation})
+SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation}, paced=None)

@@ -45,4 +45,4 @@ class Grpo:
         return agent.trained(loop.checkpoint, self.shown)
 
 
-SPEC = MethodSpec(Grpo)
+SPEC = MethodSpec(Grpo, paced=())

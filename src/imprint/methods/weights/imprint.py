@@ -145,4 +145,4 @@ class Imprint(Skill0):
         self.replay.restore(state["tensors"])
 
 
-SPEC = MethodSpec(Imprint, sections={"curriculum": CurriculumConfig, "transfer": Transfer})
+SPEC = MethodSpec(Imprint, sections={"curriculum": CurriculumConfig, "transfer": Transfer}, paced=("the skill budget",))

@@ -19,4 +19,4 @@ class OpenBook(ClosedBook):
     learned_under = WITH
 
 
-SPEC = MethodSpec(OpenBook, sections={"imitation": Imitation})
+SPEC = MethodSpec(OpenBook, sections={"imitation": Imitation}, paced=None)

@@ -105,4 +105,4 @@ class Skill0:
         self.skills = CurriculumState.from_record(state["json"]["curriculum"])
 
 
-SPEC = MethodSpec(Skill0, sections={"curriculum": CurriculumConfig})
+SPEC = MethodSpec(Skill0, sections={"curriculum": CurriculumConfig}, paced=("the skill budget",))

@@ -19,4 +19,4 @@ class SkillRL(Grpo):
     shown = WITH
 
 
-SPEC = MethodSpec(SkillRL)
+SPEC = MethodSpec(SkillRL, paced=())

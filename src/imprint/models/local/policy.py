@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from imprint.errors import PolicyError, RecipeError
+from imprint.errors import PolicyError
 from imprint.models.local.checks import check_architecture, check_loaded, check_vocabulary
+from imprint.models.local.device import check_device, within_memory
 from imprint.models.local.forward import LoadedModel, context_limit
 from imprint.models.local.vision import PictureCache, VisionEncoder
 from imprint.models.names import TINY, may_be_hub_name
@@ -104,6 +105,7 @@ class Policy(LoadedModel):
         """
         from transformers import AutoConfig, AutoTokenizer
 
+        place_on = check_device(device)  # before the weights are read
         place = tiny_folder() if str(name) == TINY else Path(name)
         source = str(place) if place.exists() else str(name)
         if not place.exists() and not may_be_hub_name(source):
@@ -118,7 +120,8 @@ class Policy(LoadedModel):
         with _loading(source), without_bars():
             model = kind.from_pretrained(source, dtype=DTYPES[dtype])
             tokenizer = AutoTokenizer.from_pretrained(source)
-        moved = _moved(model, device).eval()
+        with within_memory():
+            moved = model.to(place_on).eval()
         companions = _companions(source) if has_vision else ()
         policy = cls(moved, tokenizer, str(name), shares, companions, limit=max_context)
         if pictures:
@@ -218,21 +221,3 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _moved(model: Any, device: str) -> Any:
-    """The model on a device.
-
-    Raises:
-        RecipeError: there is no such device, or no room on it.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:  # PyTorch raises these for an unknown device and for an absent one
-        raise RecipeError(
-            f"the device {device!r} cannot be used: {str(error).splitlines()[0]}",
-            key="device",
-            hint="use auto, cpu, cuda, or cuda:1",
-        ) from error

@@ -18,6 +18,7 @@ from torch import Tensor
 from imprint.errors import PolicyError
 from imprint.models.local.cache import RowCache
 from imprint.models.local.continuation import padded
+from imprint.models.local.device import within_memory
 from imprint.models.local.forward import LoadedModel, hidden_states, logits_of, read_prompts
 from imprint.models.sampling import Prompt, Sampled, Sampling
 
@@ -54,6 +55,7 @@ class LocalSampler:
     def max_context(self) -> int:
         return self.policy.max_context
 
+    @within_memory()
     def open(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], stop: Iterable[int], sampling: Sampling
     ) -> LocalSession:
@@ -93,6 +95,7 @@ class LocalSession:
         self._drafts: dict[int, _Draft] = {}
 
     @torch.no_grad()
+    @within_memory()
     def act(self, inputs: Mapping[int, Sequence[int]]) -> dict[int, Sampled]:
         """Read `inputs` (new tokens per row; may be empty before the first response) and sample responses.
 

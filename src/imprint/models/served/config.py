@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from imprint.support.keys import MayBePath
+from imprint.support.keys import MAY_CHANGE, MayBePath
 
 OURS = ("model", "messages", "stream", "n")  # keys of a request that Imprint sets
 STORE = "runs/episodes"  # in the working directory, as `runs` is
@@ -22,27 +22,35 @@ class EndpointConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base_url: str = Field(description="Where the API is, e.g. http://localhost:8000/v1 (vLLM, SGLang, llama.cpp).")
-    api_key_env: str | None = Field(
+    api_key_env: Annotated[str | None, MAY_CHANGE] = Field(
         default=None,
         description="NAME of the environment variable that holds the key; null: no key is sent. Never the key itself.",
         pattern=r"^[A-Z][A-Z0-9_]*$",
     )
-    concurrency: int = Field(
+    concurrency: Annotated[int, MAY_CHANGE] = Field(
         default=8, ge=1, description="Episodes in flight at once, each with one request at a time."
     )
-    requests_per_minute: float | None = Field(default=None, gt=0, description="Requests are spaced evenly to keep it.")
-    tokens_per_minute: float | None = Field(
+    requests_per_minute: Annotated[float | None, MAY_CHANGE] = Field(
+        default=None, gt=0, description="Requests are spaced evenly to keep it."
+    )
+    tokens_per_minute: Annotated[float | None, MAY_CHANGE] = Field(
         default=None, gt=0, description="Prompt and longest answer count, as providers count; retries too."
     )
-    timeout: float = Field(default=120.0, gt=0, description="Seconds for one answer; then the request is tried again.")
-    retries: int = Field(
+    timeout: Annotated[float, MAY_CHANGE] = Field(
+        default=120.0, gt=0, description="Seconds for one answer; then the request is tried again."
+    )
+    retries: Annotated[int, MAY_CHANGE] = Field(
         default=8,
         ge=0,
         description="Tries after the first, with exponential back-off (8: about two minutes) or after `Retry-After`.",
     )
-    price_input: float | None = Field(default=None, ge=0, description="Of a million prompt tokens, in any currency.")
-    price_output: float | None = Field(default=None, ge=0, description="Of a million answered tokens.")
-    price_cached: float | None = Field(
+    price_input: Annotated[float | None, MAY_CHANGE] = Field(
+        default=None, ge=0, description="Of a million prompt tokens, in any currency."
+    )
+    price_output: Annotated[float | None, MAY_CHANGE] = Field(
+        default=None, ge=0, description="Of a million answered tokens."
+    )
+    price_cached: Annotated[float | None, MAY_CHANGE] = Field(
         default=None, ge=0, description="Of a million prompt tokens that the server had cached; null: as price_input."
     )
     extra: dict[str, Any] = Field(
@@ -50,7 +58,7 @@ class EndpointConfig(BaseModel):
         description="Further keys of every request; they go before ours, and null leaves a key out, "
         "e.g. {max_tokens: null, max_completion_tokens: 2000, seed: null}.",
     )
-    store: Annotated[str, MayBePath(names=(STORE,), made=True)] = Field(
+    store: Annotated[str, MAY_CHANGE, MayBePath(names=(STORE,), made=True)] = Field(
         default=STORE, description="The folder that keeps finished episodes, so that none is paid twice."
     )
 
