@@ -431,3 +431,17 @@ def test_steps_go_forward(tmp_path: Path) -> None:
         metrics.log(2, {"b": 1})
         with pytest.raises(ImprintError, match="step 1 was logged after step 2"):
             metrics.log(1, {"a": 1})
+
+
+@pytest.mark.parametrize("place", ["world.py", "./inner/../world.py", "{folder}/world.py"])
+def test_a_world_in_a_runs_own_folder_is_not_run(place: str, tmp_path: Path) -> None:
+    from imprint.commands.subject import Subject
+
+    folder = tmp_path / "run"
+    with Run.create(folder, "name: a\nmethod: zero_shot\nsteps: 0\n"):
+        pass
+    (folder / "world.py").write_text("raise SystemExit('run')")
+    name = f"{place.format(folder=folder)}:World"
+    (folder / "recipe.yaml").write_text(f"name: a\nmethod: zero_shot\nsteps: 0\nenv: {{name: '{name}'}}\n")
+    with pytest.raises(RecipeError, match="is not run"):
+        Subject(str(folder), None, [])

@@ -38,7 +38,7 @@ import yaml
 from imprint.errors import CheckpointError, RecipeError
 from imprint.runs import folder as folders
 from imprint.runs.folder import CHECKPOINT, EPISODES, RECORDS, Record
-from imprint.support import files
+from imprint.support import files, plugins
 from imprint.types import Episode
 
 __all__ = ["RECORDS", "Record", "Run", "flat_recipe", "recipe_differences", "refuse_differences"]
@@ -54,6 +54,7 @@ class Run:
         self.path = path
         self.recipe_text = recipe_text
         self.recipe = _parse_recipe(recipe_text, path / "recipe.yaml")
+        _refuse_code(path, self.recipe)
         self.resumed_from: int | None = None  # the step given to `truncate_to`
         self.listeners: list[Callable[[Record, Sequence[Mapping[str, Any]]], None]] = []  # told of what `append` wrote
         self._lock = lock
@@ -314,6 +315,25 @@ def flat_recipe(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= flat_recipe(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
     return flat
+
+
+def _refuse_code(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse a run whose world is a file that came with it: opening a stranger's run must not run their code.
+
+    Raises:
+        RecipeError: it is.
+    """
+    env = recipe.get("env")
+    name = env.get("name") if isinstance(env, Mapping) else env
+    if isinstance(name, str) and plugins.in_file(name):
+        file = (path / name.rpartition(":")[0]).resolve()
+        if file.is_relative_to(path.resolve()):
+            raise RecipeError(
+                "the world is a file in the run's own folder, which is not run",
+                where=path / "recipe.yaml",
+                key="env.name",
+                hint="read the file; if you trust it, move it out of the folder and name its place here",
+            )
 
 
 def _parse_recipe(text: str, where: Path) -> dict[str, Any]:
