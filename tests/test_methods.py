@@ -145,6 +145,43 @@ def test_a_policy_that_solves_nothing_is_told_of_before_training(tmp_path):
     assert sum("solves none of 4 validation tasks" in note for note in bench.notes) == 1
 
 
+def test_the_best_checkpoint_on_validation_is_kept_beside_the_newest(tmp_path):
+    from imprint.commands.subject import Subject
+
+    changes = {"keep_best": "without", "keep_checkpoints": 1, "checkpoint_interval": 100}
+    bench = start("grpo", tmp_path / "run", steps=5, **changes)
+    play, solved = bench.rollout.play, [0, 1, 3, 3, 2, 1]  # validation tasks without skills, after each step
+
+    def played(requests, sampling, progress=None):
+        left = solved[sum("env_steps" in row for row in bench.rows("metrics"))]
+        episodes = []
+        for episode in play(requests, sampling, progress):
+            episodes.append(replace(episode, success=left > 0 and not episode.skills))
+            left -= episodes[-1].success
+        return episodes
+
+    bench.rollout.play = played
+    bench.go()
+    assert bench.run.best_step("without") == 3  # of the two with three, the later
+    assert bench.run.checkpoint_steps() == [3, 5]
+    bench.run.close()
+    assert Subject(str(tmp_path / "run"), None, [], best=True).step == 3
+    assert Subject(str(tmp_path / "run"), None, []).step == 5
+
+
+def test_a_best_checkpoint_that_is_not_kept_is_told(tmp_path):
+    from imprint.commands.subject import Subject
+    from imprint.errors import CheckpointError
+
+    bench = start("grpo", tmp_path / "run")
+    bench.go()
+    bench.run.close()
+    with pytest.raises(CheckpointError, match="keep_best: without"):
+        Subject(str(tmp_path / "run"), None, [], best=True)
+    with pytest.raises(RecipeError, match="choose one of: with, without"):
+        start("grpo", tmp_path / "other", keep_best="wihtout").go()
+
+
 def test_every_measured_episode_is_a_trial_and_the_evaluations_follow_from_them(tmp_path):
     from imprint.measurement.trials import evaluations
 

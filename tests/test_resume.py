@@ -47,6 +47,7 @@ def run(tmp_path: Path) -> Path:
             {"device": "cuda"},
             {"checkpoint_interval": 1},
             {"keep_checkpoints": 9},
+            {"keep_best": "without"},
         ),
         *({"trust": {"refuse": "critical"}}, {"evaluation": {**FEW["evaluation"], "keep_episodes": 1}}),
     ],

@@ -166,6 +166,11 @@ class Recipe(Located):
     )
     checkpoint_interval: Annotated[int, MAY_CHANGE] = Field(default=10, ge=1, description="Steps between two.")
     keep_checkpoints: Annotated[int, MAY_CHANGE] = Field(default=2, ge=1, description="So many of the newest are kept.")
+    keep_best: Annotated[str | None, MAY_CHANGE] = Field(
+        default=None,
+        description="Keep the checkpoint with the most validation success under this condition too, e.g. `without`: "
+        "`imprint eval --best` takes it.",
+    )
     loggers: Annotated[list[Literal["wandb", "trackio"]], MAY_CHANGE] = Field(
         default=[], description="Beside JSONL and TensorBoard: docs/manual/tracking.md."
     )

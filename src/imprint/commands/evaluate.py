@@ -32,6 +32,10 @@ def evaluate(
         Path | None,
         typer.Option(help="World, skills and settings.  [default: the run's]", show_default=False),
     ] = None,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="Of a run with keep_best: its best checkpoint on validation, not its newest."),
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option(help=f"Which tasks.  [default: test; with --games {REAL_SPLIT}]", show_default=False),
@@ -111,7 +115,7 @@ def evaluate(
     output = Output(as_json, out)
     several = check_seeds(seeds, seed, record)
     overrides = [*(changes or []), *([] if seed is None else [f"seed={seed}"])]
-    subject = Subject(model, recipe, on_games(games, overrides), endpoint, trust)
+    subject = Subject(model, recipe, on_games(games, overrides), endpoint, trust, best=best)
     _check_record(record, subject, games)
     check_adaptive(adaptive, trained_run, record=record, condition=condition != BOTH)
     from imprint.engine import make_engine

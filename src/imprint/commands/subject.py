@@ -28,6 +28,7 @@ class Subject:
         overrides: as `--set` takes them.
         endpoint: the address of a server that has the model; the recipe may name one too. `name` is then any name.
         trust: skills that are used whatever was found in them, beside those that the run was trained on so.
+        best: the checkpoint that the run has kept for its validation success acts, not the newest.
 
     Raises:
         CheckpointError: nothing is there, or the run has no checkpoint.
@@ -41,6 +42,8 @@ class Subject:
         overrides: Sequence[str],
         endpoint: str | None = None,
         trust: Sequence[str] | None = None,
+        *,
+        best: bool = False,
     ) -> None:
         from imprint.models.names import may_be_hub_name
         from imprint.recipe import load_recipe, parse_recipe
@@ -73,6 +76,8 @@ class Subject:
             refuse_missing(path)
         elif not path.exists() and not may_be_hub_name(name):
             _refuse_missing_path(name)
+        if best:
+            self.model, self.step = _best(self.run, path)
         self.trust = Override(trust or (), {} if self.run is None else overridden(self.run.path))
         self.recipe: Recipe
         if loaded is not None:
@@ -164,6 +169,21 @@ def _newest(run: Run) -> tuple[str, int]:
         where=run.path,
         hint="let it train on (`imprint train` with the same recipe and --out), then try again",
     )
+
+
+def _best(run: Run | None, path: Path) -> tuple[str, int]:
+    from imprint.errors import CheckpointError
+
+    condition = None if run is None else run.recipe.get("keep_best")
+    if run is None or condition is None:
+        raise CheckpointError(
+            "no best checkpoint is kept here", where=path, key="--best", hint="train with keep_best: without"
+        )
+    step = run.best_step(condition)
+    if step is None or step not in run.checkpoint_steps():
+        problem = "no validation yet" if step is None else f"step {step} was the best, and its checkpoint is gone"
+        raise CheckpointError(problem, where=path, key="--best", hint="name another checkpoint, or none for the newest")
+    return str(run.checkpoint_path(step)), step
 
 
 def _refuse_missing_path(name: str) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from imprint.context.shown import Shown
 from imprint.envs.base import goal_text
+from imprint.errors import RecipeError
 from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import AdvantageOptions, Sample
 from imprint.measurement.conditions import Condition
@@ -221,7 +222,7 @@ class Loop(Clock):
             with self._timed("seconds"):
                 yield self.updates
             self._write_timings()
-            if self.due(self.recipe.checkpoint_interval):
+            if self.due(self.recipe.checkpoint_interval) or self._best == self.updates:
                 self._checkpoint()  # last: what a resumed run finds is complete up to its checkpoint
             self.bench.progress.advance(self._headline, by=self.now - self.before)
 
@@ -312,7 +313,14 @@ class Loop(Clock):
         return self.now - self.now % interval
 
     def validate(self, *conditions: Condition, now: bool = False) -> None:
-        """Play the validation tasks under each condition, if due (or `now`); the old policy's are forgotten."""
+        """Play the validation tasks under each condition, if due (or `now`); the old policy's are forgotten.
+
+        Raises:
+            RecipeError: the recipe's `keep_best` is none of the conditions.
+        """
+        best, names = self.recipe.keep_best, [condition.name for condition in conditions]
+        if best is not None and best not in names:
+            raise RecipeError(f"{best!r} is not validated", key="keep_best", hint=f"choose one of: {', '.join(names)}")
         self.bench.evaluator.forget()
         if not (now or self.due(self.recipe.evaluation.interval)):
             return
@@ -360,13 +368,19 @@ class Loop(Clock):
         steps = self.bench.run.checkpoint_steps()
         return self.bench.run.checkpoint_path(steps[-1]) if steps else None
 
+    @property
+    def _best(self) -> int | None:
+        """The step whose checkpoint is kept for its validation success, if the recipe asks for one."""
+        condition = self.recipe.keep_best
+        return None if condition is None else self.bench.run.best_step(condition)
+
     def _checkpoint(self) -> None:
         from imprint.runs.checkpoint import save_checkpoint
 
         kept = self.method.state() if self.method is not None else {}
         state = {"env_steps": self.env_steps, **kept.get("json", {})}
         run, keep = self.bench.run, self.recipe.keep_checkpoints
-        save_checkpoint(run, self.updates, self.learner, state, keep, memory=kept.get("tensors"))
+        save_checkpoint(run, self.updates, self.learner, state, keep, self._best, memory=kept.get("tensors"))
         run.set_status("running", self.updates, env_steps=self.env_steps)
 
     def _load(self, step: int) -> None:

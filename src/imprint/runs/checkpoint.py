@@ -38,9 +38,10 @@ def save_checkpoint(
     learner: Saved,
     state: dict[str, Any],
     keep: int,
+    best: int | None = None,
     memory: dict[str, Any] | None = None,
 ) -> Path:
-    """Write the checkpoint of `step` atomically and remove all but the newest `keep`.
+    """Write the checkpoint of `step` atomically and remove all but the newest `keep`, and that of step `best`.
 
     Args:
         state: counters and what the method keeps as JSON, for `state.json`.
@@ -58,7 +59,8 @@ def save_checkpoint(
         content = {"step": step, **state, "files": [*listed, "state.json"]}
         (folder / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     for old in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.checkpoint_path(old))
+        if old != best:
+            shutil.rmtree(run.checkpoint_path(old))
     return path
 
 

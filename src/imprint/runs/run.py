@@ -219,6 +219,15 @@ class Run:
         names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
         return sorted(int(match[1]) for name in names if (match := CHECKPOINT.fullmatch(name)))
 
+    def best_step(self, condition: str) -> int | None:
+        """The training step with the most validation success under a condition, of equal ones the latest."""
+        found = [
+            (row["successes"] / row["episodes"], row["step"])
+            for row in self.rows("evaluations")
+            if (row["split"], row["arm"], row["family"]) == ("validation", condition, "all") and row["step"] > 0
+        ]
+        return max(found)[1] if found else None
+
     # State
 
     def truncate_to(self, step: int) -> None:
