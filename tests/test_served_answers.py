@@ -4,7 +4,6 @@ be read or reached is a clear error."""
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from imprint.errors import PolicyError
 from imprint.models.sampling import Sampling
-from imprint.models.served.client import proxy_for
 from imprint.models.served.endpoint import Endpoint
 from imprint.rollout.base import Request
 from imprint.rollout.chat import SILENCE
@@ -287,53 +284,6 @@ def test_a_proxy_is_asked_and_one_for_others_is_not(
     monkeypatch.setenv("NO_PROXY", "[::1],10.0.0.0/8,.local,127.0.0.1")
     (episode,) = play(rollout_of(server, tmp_path / "b"), count=1)
     assert episode.success
-
-
-@pytest.mark.parametrize(
-    ("url", "proxy"),
-    [
-        ("http://host/v1", "http://p:1"),
-        ("https://host/v1", "socks5://p:2"),
-        ("http://[::1]:8000/v1", None),
-        ("http://[fe80::2]:8000/v1", None),
-        ("http://[fe80::3]:8000/v1", "http://p:1"),
-        ("http://localhost:8000/v1", None),
-        ("http://a.internal/v1", None),
-        ("http://internal.example/v1", "http://p:1"),
-        ("http://other:81/v1", None),
-        ("http://other:82/v1", "http://p:1"),
-    ],
-)
-def test_the_environments_proxy_of_an_address(url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "p:1")
-    monkeypatch.setenv("ALL_PROXY", "socks5://p:2")
-    monkeypatch.setenv("NO_PROXY", "localhost, [::1],fe80::2 ,.internal,other:81")
-    assert proxy_for(url) == proxy
-
-
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        pytest.param(
-            "socks5://me:hidden@p:1080",
-            marks=pytest.mark.skipif(importlib.util.find_spec("socksio") is not None, reason="SOCKS is supported here"),
-        ),
-        "socks4://me:hidden@p:1080",
-        "http://me:hidden@p:port",
-        "http://me:hidden@[::1",
-    ],
-)
-def test_a_proxy_that_cannot_be_used_is_a_clear_error(
-    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    server.set()
-    monkeypatch.setenv("ALL_PROXY", proxy)
-    rollout = rollout_of(server, tmp_path)
-    with pytest.raises(
-        PolicyError, match=r"ALL_PROXY: the server cannot be asked through the proxy \w+://\*\*\*@(.|\n)*httpx\[socks\]"
-    ) as caught:
-        play(rollout, count=1)
-    assert "hidden" not in str(caught.value)
 
 
 def test_a_proxy_that_is_not_there_is_an_error_at_once(

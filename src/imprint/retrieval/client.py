@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from imprint.errors import RecipeError, RetrievalError
 from imprint.retrieval.base import Hit, Passage
+from imprint.support.proxies import proxied, through
 
 if TYPE_CHECKING:
     import httpx
@@ -54,7 +56,7 @@ class SearchClient:
         largest: bytes of an answer.
 
     Raises:
-        RecipeError: an address or a setting is wrong, or the extra is not installed.
+        RecipeError: an address, a setting or the environment's proxy is wrong, or the extra is not installed.
     """
 
     first_wait = 1.0  # seconds before the first retry; every further one waits as much longer
@@ -72,7 +74,7 @@ class SearchClient:
         self.shape, self.timeout, self.attempts, self.largest = shape, timeout, attempts, largest
         self._turn = itertools.count()
         self._outages = _Outages(attempts)
-        self._http = _client(timeout)
+        self._http = {url: _client(url, timeout) for url in self.urls}
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """At most `k` hits of each query, as the servers order them.
@@ -115,7 +117,8 @@ class SearchClient:
 
     def close(self) -> None:
         """End the connections."""
-        self._http.close()
+        for client in self._http.values():
+            client.close()
 
     def _persist(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The hits of one request, asked again while the servers are away or busy."""
@@ -148,10 +151,10 @@ class SearchClient:
         import httpx
 
         try:
-            with self._http.stream("POST", url, json=body) as response:
+            with self._http[url].stream("POST", url, json=body) as response:
                 content = self._read(response, url)
         except httpx.TransportError as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}{through(url)}: {error}") from error
         except httpx.HTTPError as error:
             raise RetrievalError(f"the answer cannot be read: {error}", where=url, hint="see to the server") from error
         if response.status_code in AGAIN:
@@ -285,7 +288,7 @@ def _told(content: bytes) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _client(timeout: float) -> httpx.Client:
+def _client(url: str, timeout: float) -> httpx.Client:
     try:
         import httpx
         import tenacity
@@ -296,5 +299,6 @@ def _client(timeout: float) -> httpx.Client:
         ) from error
     del tenacity
     limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE)
+    transport = proxied(partial(httpx.HTTPTransport, limits=limits), url, RecipeError)
     # Nothing packed: a small answer could unpack to any size.
-    return httpx.Client(timeout=timeout, limits=limits, headers={"Accept-Encoding": "identity"})
+    return httpx.Client(timeout=timeout, transport=transport, headers={"Accept-Encoding": "identity"})

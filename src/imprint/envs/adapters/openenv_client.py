@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imprint.errors import GameError, RecipeError
+from imprint.support.proxies import proxied, through
 
 NEEDED = "pip install 'imprint[openenv]'"
 INVALID = "(code: VALIDATION_ERROR)"  # in the client's error where an action has not the form of the server's actions
@@ -28,7 +29,7 @@ def read_schemas(url: str, timeout: float) -> Schemas:
     """The schemas of the server's observations and actions.
 
     Raises:
-        RecipeError: `openenv-core` is not installed.
+        RecipeError: `openenv-core` is not installed, or the environment's proxy cannot be used.
         GameError: there is no server, or none of OpenEnv.
     """
     try:
@@ -37,12 +38,13 @@ def read_schemas(url: str, timeout: float) -> Schemas:
     except ImportError as error:
         raise RecipeError("the package openenv-core is not installed", key="env.name", hint=NEEDED) from error
     try:
-        answer = httpx.get(f"{url}/schema", timeout=timeout).raise_for_status().json()
+        with httpx.Client(transport=proxied(httpx.HTTPTransport, url, RecipeError), timeout=timeout) as client:
+            answer = client.get(f"{url}/schema").raise_for_status().json()
         observation, action = answer["observation"]["properties"], answer["action"]
         return Schemas(tuple(observation), tuple(action["properties"]), tuple(action.get("required", ())))
     except httpx.HTTPError as error:
         raise GameError(
-            f"does not answer: {error or type(error).__name__}",
+            f"does not answer{through(url)}: {error or type(error).__name__}",
             where=f"{url}/schema",
             hint="start the server, and give its address as env.url",
         ) from error

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from imprint.errors import PolicyError, RecipeError
 from imprint.models.sampling import Sampling
 from imprint.models.served import server
-from imprint.models.served.client import open_client, through
+from imprint.models.served.client import open_client
 from imprint.models.served.config import EndpointConfig
 from imprint.models.served.server import CHARACTERS, Reply, TransientError
 from imprint.models.served.usage import Meter, Usage
+from imprint.support.proxies import through
 
 if TYPE_CHECKING:
     import httpx
