@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from imprint import __version__
+from imprint.__main__ import main
 from imprint.cli import app
 from imprint.commands.console import plain
 from imprint.commands.playing import parse_seeds
 from imprint.errors import RecipeError
 from imprint.jobs.train import run_name
+from imprint.runs.run import Run
+from imprint.support.progress import Progress
 
 FAMILY = "pick_and_place_simple"
 
@@ -196,6 +199,39 @@ def test_a_run_that_is_stopped_early_says_what_is_left(
     said = result.stderr.replace("\n", " ")
     assert words in said and "resumes" not in said
     assert ("quick: " in said and "2 steps; everything is written to" in said) is ("checkpoint" in words)
+
+
+def test_an_interruption_while_the_command_line_is_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "imprint.cli", Loading("imprint.cli"))
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+
+
+def test_a_log_has_each_line_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "everything is written to " + "a folder/" * 30
+    with Progress("job") as progress:
+        progress.note(line)
+    assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.mark.parametrize(("name", "words"), [("mine-s0", "runs/mine-s0"), ("demo", "--recipe demo")])
+def test_names_of_runs_and_recipes_are_not_looked_for_on_the_hub(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Run.create("runs/mine-s0", "name: mine\n").close()
+    assert words in call("eval", name, status=2).stderr
+
+
+def test_a_run_does_not_begin_at_a_link_that_leads_nowhere(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    said = call("train", write_recipe(tmp_path, model), "--out", tmp_path / "run", status=2).stderr
+    assert "a link that leads nowhere" in said.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,14 @@ def test_the_page_shows_what_it_writes_and_its_commands_are_those_that_it_prints
     assert commands == ["imprint init drinks", "cd drinks", *(command for command, _ in COMMANDS)]
 
 
-@pytest.mark.parametrize("taken", ["file", "folder"])
+@pytest.mark.parametrize("taken", ["file", "folder", "link"])
 def test_it_replaces_nothing(taken: str, tmp_path: Path) -> None:
     place = tmp_path / "drinks"
+    if taken == "link":
+        place.symlink_to(tmp_path / "elsewhere")
+        assert "nothing in it is replaced" in " ".join(cli("init", str(place), status=2).split())
+        assert not (tmp_path / "elsewhere").exists()
+        return
     if taken == "folder":
         place.mkdir()
         place = place / "mine.txt"
@@ -98,6 +103,7 @@ def test_it_replaces_nothing(taken: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()  # of `git init`
     cli("init", str(tmp_path))
     assert (tmp_path / "world.py").is_file()
 

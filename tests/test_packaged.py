@@ -54,6 +54,17 @@ def test_a_path_that_exists_wins_over_a_name(tmp_path: Path, monkeypatch: pytest
     assert load_recipe("household/imprint").name == "imprint"
 
 
+def test_a_folder_is_no_recipe_and_hides_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("demo", "mine"):  # `--out demo`, or `imprint init demo`
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "recipe.yaml").write_text("name: x\n", encoding="utf-8")
+    assert load_recipe("demo").method == "imprint"
+    with pytest.raises(RecipeError, match="mine: is a folder") as caught:
+        load_recipe("mine")
+    assert str(Path("mine/recipe.yaml")) in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("given", "near"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -20,14 +21,18 @@ COMMANDS = (
 )
 
 
-def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or one with nothing but hidden files (.git).")],
+) -> None:
     """Write a world, its skills, a pre-training recipe and a recipe, which train as they are; change them to your own.
 
     Example: `imprint init drinks`
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ImprintError("is there already, and nothing in it is replaced", where=folder, hint="name a new folder")
     try:
+        if os.path.lexists(folder) and not (folder.is_dir() and _is_empty(folder)):
+            raise ImprintError(
+                "is there already, and nothing in it is replaced", where=folder, hint="name a new folder"
+            )
         shutil.copytree(STARTER, folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     except OSError as error:
         raise ImprintError(f"cannot be written: {error}", where=folder, hint="check the path") from error
@@ -35,3 +40,8 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")])
     say(f"  cd {shlex.quote(str(folder))}")
     for command, what in COMMANDS:
         say(f"  {command:<59}# {what}")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing in it beside hidden files: `.git` and `.venv` are often there first."""
+    return all(entry.name.startswith(".") for entry in folder.iterdir())

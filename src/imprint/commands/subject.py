@@ -74,8 +74,10 @@ class Subject:
             self.step = int(checkpoint.name.removeprefix("step-"))
         elif (path / "recipe.yaml").exists() and not list(path.glob("*config.json")):
             refuse_missing(path)
-        elif not path.exists() and not may_be_hub_name(name):
-            _refuse_missing_path(name)
+        elif not path.exists():
+            _refuse_other_names(name)
+            if not may_be_hub_name(name):
+                _refuse_missing_path(name)
         if best:
             self.model, self.step = _best(self.run, path)
         self.trust = Override(trust or (), {} if self.run is None else overridden(self.run.path))
@@ -184,6 +186,25 @@ def _best(run: Run | None, path: Path) -> tuple[str, int]:
         problem = "no validation yet" if step is None else f"step {step} was the best, and its checkpoint is gone"
         raise CheckpointError(problem, where=path, key="--best", hint="name another checkpoint, or none for the newest")
     return str(run.checkpoint_path(step)), step
+
+
+def _refuse_other_names(name: str) -> None:
+    """Refuse what is a name here and no model's, before it is looked for on the hub.
+
+    Raises:
+        CheckpointError: it is the name of a run, or of a packaged recipe.
+    """
+    from imprint.errors import CheckpointError
+    from imprint.runs.folder import is_run
+    from imprint.support.packaged import recipe_names
+
+    run = Path("runs") / name
+    if is_run(run):
+        raise CheckpointError("is the name of a run", where=name, hint=f"give its folder: {run}")
+    if name in recipe_names():
+        raise CheckpointError(
+            "is a packaged recipe, no model", where=name, hint=f"name the model, e.g. imprint-tiny --recipe {name}"
+        )
 
 
 def _refuse_missing_path(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -79,8 +80,9 @@ def refuse_foreign(folder: Path) -> None:
     Raises:
         CheckpointError: it is, or does.
     """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError("this is a file, not a folder", where=folder, hint="choose another path")
+    if os.path.lexists(folder) and not folder.is_dir():
+        what = "a link that leads nowhere" if folder.is_symlink() and not folder.exists() else "a file, not a folder"
+        raise CheckpointError(f"this is {what}", where=folder, hint="choose another path")
     # A writer killed before its recipe was on the disk leaves its marker and hidden files.
     if folder.is_dir() and any(not (entry.name.startswith(".") or _is_marker(entry)) for entry in folder.iterdir()):
         raise CheckpointError(

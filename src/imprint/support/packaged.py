@@ -25,17 +25,22 @@ def recipe_names() -> list[str]:
 
 
 def recipe_file(given: str | Path) -> Path:
-    """The file that a command's RECIPE means: a path that is there, or else the packaged recipe of that name.
+    """The file that a command's RECIPE means: a file that is there, or else the packaged recipe of that name.
+
+    A folder of that name is no recipe: `imprint train demo --out demo` resumes.
 
     Raises:
         RecipeError: there is neither.
     """
     path = Path(given)
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not path.is_dir():
         return path
     names, name = recipe_names(), path.as_posix()
     if name in names:
         return recipes_folder() / f"{name}.yaml"
+    if path.is_dir():
+        inside = next(iter(sorted(path.glob("*.yaml"))), path / "recipe.yaml")
+        raise RecipeError("is a folder, not a recipe", where=path, hint=f"give a file, e.g. {inside}")
     near = get_close_matches(name.removeprefix("recipes/").removesuffix(".yaml"), names, n=1)
     hint = f"did you mean the packaged recipe {near[0]!r}? " if near else "check the path; "
     raise RecipeError("no file and no packaged recipe is here", where=path, hint=f"{hint}`imprint recipes` lists them")

@@ -60,8 +60,9 @@ class Progress:
                 self.note(f"{self.what}: {done} of {int(task.total)}, {rate}, {left} left; {numbers}")
 
     def note(self, text: str) -> None:
-        """A line that stays."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        """A line that stays; a log gets it whole, for paths in it are searched and copied."""
+        console = self._bar.console
+        console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
