@@ -45,7 +45,7 @@ class Subject:
         *,
         best: bool = False,
     ) -> None:
-        from imprint.models.names import may_be_hub_name
+        from imprint.models.names import TINY, may_be_hub_name
         from imprint.recipe import load_recipe, parse_recipe
         from imprint.runs.folder import is_run, refuse_missing
         from imprint.runs.run import Run
@@ -74,7 +74,7 @@ class Subject:
             self.step = int(checkpoint.name.removeprefix("step-"))
         elif (path / "recipe.yaml").exists() and not list(path.glob("*config.json")):
             refuse_missing(path)
-        elif not path.exists():
+        elif name != TINY and not path.exists():
             _refuse_other_names(name)
             if not may_be_hub_name(name):
                 _refuse_missing_path(name)
