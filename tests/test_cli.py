@@ -541,6 +541,21 @@ def test_pretrain_hands_its_recipe_on(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "did you mean 'width'" in call("pretrain", recipe, *options, "--set", "model.widht=3", status=2).stderr
 
 
+@pytest.mark.parametrize("saves", [True, False])
+def test_pre_training_that_is_stopped_says_what_is_left(
+    saves: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(recipe: Any, library: Any, out: Path, progress: Any) -> None:
+        if saves:
+            out.mkdir()
+            (out / "config.json").write_text("{}", encoding="utf-8")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imprint.pretrain.train.train_base", stopped)
+    said = call("pretrain", "pretrain/imprint-tiny", "--out", tmp_path / "base", "--quiet", status=130).stderr
+    assert ("the policy saved so far is in" in said, "nothing was saved" in said) == (saves, not saves)
+
+
 def test_skills_list_and_show_ours() -> None:
     listed = call("skills", "list").output
     assert "household-heat" in listed and "pick_heat_then_place_in_recep" in listed and "all" in listed

@@ -106,6 +106,16 @@ def test_a_page_that_cannot_be_found_is_not_skipped(tmp_path, name):
         SkillLibrary.load(tmp_path)
 
 
+def test_a_skill_that_is_a_link_to_nowhere_is_not_skipped(tmp_path):
+    Skill("fine", "d", "x").write(tmp_path)
+    for name in (".#lock", "notes.md"):
+        (tmp_path / name).symlink_to("nowhere")
+    assert SkillLibrary.load(tmp_path).names == ("fine",)
+    (tmp_path / "other").symlink_to("nowhere")
+    with pytest.raises(SkillError, match="other"):
+        SkillLibrary.load(tmp_path)
+
+
 @pytest.mark.parametrize("make", [lambda p: p, lambda p: p / "absent"])
 def test_an_empty_or_absent_folder_is_an_error(tmp_path, make):
     with pytest.raises(LibraryError):

@@ -192,3 +192,10 @@ def test_a_list_reads_no_trials_and_looks_into_no_run(tmp_path: Path) -> None:
     assert listed(tmp_path / "empty").stdout.startswith("no run is in")
     missing = CliRunner().invoke(app, ["runs", str(tmp_path / "nowhere")])
     assert missing.exit_code == 2 and "nowhere" in missing.stderr
+
+
+def test_a_run_that_has_not_begun_has_done_nothing(tmp_path: Path) -> None:
+    Run.create(tmp_path / "new", "name: new\nsteps: 5\n").close()
+    (one,) = list_runs(tmp_path)
+    assert one.summary is not None
+    assert (one.state, one.summary.share_done) == ("not begun", 0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,7 @@ def pretrain(
     config.refuse_missing()
     library = load_library(config.skills or config.env.name)
     vet(library, override=Override(trust or ()))
-    with Progress(config.name, quiet=quiet) as progress:
+    with Progress(config.name, quiet=quiet) as progress, _told_what_is_left(out):
         for note in notes:
             progress.note(note)
         policy, kept = train_base(config, library, out, progress)
@@ -54,6 +55,23 @@ def pretrain(
     say(f"try it: {evaluation_command(config, out)}")
     commands = [shlex.join(["imprint", "train", str(file)]) for file in recipes_of(out, recipe_file(recipe).parent)]
     say(f"train it: {' or '.join(commands) or f'`model: {out}` in a recipe with this world'}")
+
+
+@contextmanager
+def _told_what_is_left(out: Path) -> Iterator[None]:
+    """An interruption says whether a policy was saved before it."""
+    saved = _saved(out)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        left = "nothing was saved" if _saved(out) == saved else f"the policy saved so far is in {out}"
+        raise KeyboardInterrupt(f"stopped; {left}; the same command starts from step 0") from error
+
+
+def _saved(out: Path) -> int:
+    """When the policy in `out` was saved, in nanoseconds; 0 if there is none."""
+    config = out / "config.json"
+    return config.stat().st_mtime_ns if config.exists() else 0
 
 
 def evaluation_command(config: PretrainRecipe, out: Path) -> str:

@@ -155,11 +155,11 @@ class Summary:
     @property
     def share_done(self) -> float:
         """How much of the training is done, from 0 to 1."""
-        if self.state in ("", "finished"):
+        if self.state == "finished":
             return 1.0
         budget = self.recipe.get("env_steps")
         done, planned = (self.env_steps or 0, budget) if isinstance(budget, int) else (self.last_step, self.steps or 1)
-        return min(done / planned, 0.99)
+        return min(done / planned, 0.99 if self.state else 1.0)
 
     @property
     def last_step(self) -> int:

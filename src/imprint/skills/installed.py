@@ -79,6 +79,8 @@ def holds_skills(folder: Path) -> bool:
 
 def claims_a_skill(folder: Path) -> bool:
     """Whether there is a SKILL.md of any kind: one that is miswritten or a dead link must be heard of, not skipped."""
+    if folder.is_symlink() and not folder.exists():
+        return "." not in folder.name  # not an editor's lock, not a page; what a skill may be called has no dot
     return folder.is_dir() and any(entry.name.lower() == FILE_NAMES[1] for entry in folder.iterdir())
 
 

@@ -127,8 +127,7 @@ def skill_folders(folder: Path) -> list[Path]:
         LibraryError: the folder cannot be read, or holds no skills.
     """
     try:
-        entries = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
-        found = [entry for entry in entries if claims_a_skill(entry)]
+        found = [entry for entry in sorted(folder.iterdir()) if claims_a_skill(entry)]
     except NotADirectoryError as error:
         raise LibraryError("is not a folder", where=folder, hint="give a folder of skill folders") from error
     except (OSError, ValueError) as error:
