@@ -148,7 +148,7 @@ def _frame(tokenizer: Any, gaps: Sequence[str], alone: Sequence[str]) -> Frame:
     if _bare(answered) == _bare(asked) or named == [True, False, False, True]:
         raise ValueError(f"answers do not stand under a role of their own, but after {answered[-_SHOWN:]!r}")
     end, stop, glue = _split_end(tokenizer, asked)
-    opens = bool(stop) and opening.endswith(stop + glue) and stop not in cue
+    opens = bool(stop) and opening.endswith(stop + glue) and stop not in cue and not _USER.search(glue)
     if not (opens or _same_role(opening, asked, glue.strip(), answered)):
         raise ValueError(
             f"the first message stands after {opening[-_SHOWN:]!r}, and later ones after {asked[-_SHOWN:]!r}"

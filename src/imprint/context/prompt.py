@@ -7,8 +7,10 @@ models (the tokenizer's own chat template, the answer between <action> tags).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +70,7 @@ class Context:
                 key="context.style",
                 hint="set context.style: chat",
             )
+        self._markers = "|".join(map(re.escape, self._added_in_frame()))
         self._ends = {*end, *_eos_ids(policy)}
         self._kept = self._format_tokens(self._templates)
         # Those after which an answer needs no end of the template's own.
@@ -86,8 +89,8 @@ class Context:
             rest = self.policy.encode(self._render("first.j2", first) + CUE)
             return Prompt((*shared, *rest), len(shared))
         frame, encode = self._frame, self.policy.encode
-        read = [*encode(frame.opening, special=True), *encode(pages)]
-        rest = [*encode(self._render("first.j2", first)), *encode(frame.cue, special=True)]
+        read = [*encode(frame.opening, special=True), *self._encode(pages)]
+        rest = [*self._encode(self._render("first.j2", first)), *encode(frame.cue, special=True)]
         return Prompt((*read, *rest), len(read) if pages else 0)
 
     def follow(self, result: StepResult, last: int) -> list[int]:
@@ -103,7 +106,7 @@ class Context:
         )
         if self.style == "plain":
             return encode(end + text + CUE)
-        return [*encode(end + frame.glue, special=True), *encode(text), *encode(frame.cue, special=True)]
+        return [*encode(end + frame.glue, special=True), *self._encode(text), *encode(frame.cue, special=True)]
 
     def render(self, episode: Episode, shown: Shown) -> list[Prompt]:
         """The prompts that an episode would have been played with under another condition.
@@ -119,18 +122,25 @@ class Context:
         return 0
 
     def parse(self, response: str) -> tuple[str, bool]:
-        """The command in a response, and whether the response keeps the answer format."""
+        """The command in what a response says outside its thoughts, and whether it keeps the answer format."""
         if self.style == "plain":
             command = response.strip().split("\n", 1)[0].rstrip()  # some tokens hold a line's end and more
             return command, bool(command)
         opened = self._frame.thought
         if opened and not (spoken(opened + ".") and TAG.search(response)):  # it answers within what the prompt opened
-            response = quiet(opened + response)
-        return self._parse(response)
+            response = opened + response
+        return self._parse(quiet(response))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of a sampled response."""
         return self.policy.decode(tokens, keep=self._kept)
+
+    def _encode(self, text: str) -> list[int]:
+        """The tokens of a text, in which the frame's tokens are cut: some tokenizers do not hold them for special."""
+        if not self._markers:
+            return self.policy.encode(text)
+        cuts = [0, *(found.start() + 1 for found in re.finditer(self._markers, text)), len(text)]
+        return [token for start, end in pairwise(cuts) for token in self.policy.encode(text[start:end])]
 
     def _encode_pages(self, text: str) -> tuple[int, ...]:
         bos = self.policy.tokenizer.bos_token_id
@@ -138,6 +148,13 @@ class Context:
 
     def _render(self, template: str, result: StepResult) -> str:
         return render_result(self._templates, template, result, show_admissible=self.config.show_admissible)
+
+    def _added_in_frame(self) -> list[str]:
+        """The tokens of the frame that the tokenizer takes for ordinary text, the longest first."""
+        frame, added = self._frame, self.policy.tokenizer.added_tokens_decoder.values()
+        texts = (frame.opening, frame.cue, frame.end, frame.glue)
+        found = {str(token) for token in added if not token.special and any(str(token) in text for text in texts)}
+        return sorted((token for token in found if token.strip() and not TAG.fullmatch(token)), key=len, reverse=True)
 
     def _format_tokens(self, templates: Environment) -> set[int]:
         """The special tokens that belong to an answer: the tags of thoughts, and those that `templates` ask for."""
