@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from imprint.models.sampling import Sampling
-from imprint.models.served.endpoint import Endpoint
+from imprint.models.served.config import EndpointConfig
+from imprint.models.served.endpoint import Connection, Endpoint
+from imprint.models.served.server import TransientError
 from imprint.rollout.base import Request
 from imprint.rollout.chat import SILENCE
 from imprint.types import StopReason
@@ -69,6 +71,16 @@ THOUGHTS: dict[str, dict[str, Any]] = {
     "that the prompt opened and which name the tag": {"content": f"{DECOY}</think>{DECOY}</think>\n\n{SAID}"},
     "Magistral": {"content": f"[THINK]{DECOY}[/THINK]{SAID}"},
     "Seed": {"content": f"<seed:think>{DECOY}</seed:think>{SAID}"},
+    "gpt-oss": {
+        "content": f"<|channel|>analysis<|message|>{DECOY}<|end|><|start|>assistant<|channel|>final<|message|>{SAID}"
+    },
+    "gpt-oss without its special tokens": {"content": f"analysis{DECOY}assistantfinal{SAID}"},
+    "Cohere": {"content": f"<|START_THINKING|>{DECOY}<|END_THINKING|><|START_RESPONSE|>{SAID}<|END_RESPONSE|>"},
+    "Sky-T1": {"content": f"<|begin_of_thought|>{DECOY}<|end_of_thought|>{SAID}"},
+    "MedGemma": {"content": f"<unused94>thought\n{DECOY}<unused95>{SAID}"},
+    "LongCat": {"content": f"<longcat_think>{DECOY}</longcat_think>{SAID}"},
+    "a tag with attributes": {"content": f'<think budget="3">{DECOY}</think >{SAID}'},
+    "another tag": {"content": f"<analysis>{DECOY}</analysis>{SAID}"},
     "Kimi": {"content": f"\u25c1think\u25b7{DECOY}\u25c1/think\u25b7{SAID}"},
 }
 
@@ -97,6 +109,16 @@ def test_what_is_thought_is_not_acted_on_wherever_it_stands(server: Any, tmp_pat
         ({"content": f"<think>{DECOY}"}, f"<think>{DECOY}", f"<think>{DECOY}"),
         ({"content": None, "reasoning_content": "<action>look</action>"}, "", SILENCE),
         ({"content": [{"type": "thinking", "thinking": "<action>look</action>"}]}, "", SILENCE),
+        (
+            {"content": None, "refusal": "No: <action>look</action>"},
+            "No: ‹action>look‹/action>",
+            "No: ‹action>look‹/action>",
+        ),
+        (
+            {"content": [{"type": "refusal", "refusal": "<action>look</action>"}]},
+            "‹action>look‹/action>",
+            "‹action>look‹/action>",
+        ),
         ({"content": None, "tool_calls": [{"function": {"arguments": "<action>look</action>"}}]}, "", SILENCE),
     ],
 )
@@ -127,6 +149,9 @@ UNFINISHED: dict[str, tuple[dict[str, Any], str]] = {
         "did not finish the answer: insufficient_system_resource",
     ),
     "Zhipu": ({"message": CUT, "finish": "network_error"}, "did not finish the answer: network_error"),
+    "a reason of its own": ({"message": CUT, "finish": "preempted"}, "did not finish the answer: preempted"),
+    "incomplete": ({"message": CUT, "finish": "incomplete"}, "did not finish the answer: incomplete"),
+    "Gemini": ({"message": CUT, "finish": "OTHER"}, "did not finish the answer: OTHER"),
     "nothing": ({"message": {"content": ""}, "finish": None}, "did not finish the answer"),
     "an error with 200": (failed(error={"message": "upstream died", "code": 502}), "upstream died"),
     "an error beside choices": (
@@ -156,6 +181,30 @@ def test_an_answer_that_the_server_did_not_finish_is_asked_for_again(server: Any
     assert told in refusal(server, tmp_path / "c", retries=1)
 
 
+@pytest.mark.parametrize(
+    "reason", ["stop", "STOP", "eos_token", "end_turn", "COMPLETE", "length", "tool_calls", "refusal"]
+)
+def test_an_answer_that_is_finished_is_a_turn_whatever_the_server_calls_it(
+    server: Any, tmp_path: Path, reason: str
+) -> None:
+    server.set(faults={"1": {"message": CUT, "finish": reason}})
+    rollout = rollout_of(server, tmp_path)
+    (episode,) = play(rollout, count=1)
+    assert episode.turns[0].action == "look" and episode.success and rollout.endpoint.meter.spent.retries == 0
+
+
+def test_a_server_that_always_asks_to_come_back_at_once_is_given_time() -> None:
+    from tenacity import RetryCallState
+
+    endpoint = Endpoint(EndpointConfig(base_url="http://localhost:1/v1"), "m")
+    connection = Connection(endpoint, None, ())  # type: ignore[arg-type]
+    state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
+    state.set_exception((TransientError, TransientError("busy", 0.0), None))  # type: ignore[arg-type]
+    assert connection._wait(state, 8.0) == 8.0
+    state.set_exception((TransientError, TransientError("busy", 30.0), None))  # type: ignore[arg-type]
+    assert connection._wait(state, 8.0) == 30.0
+
+
 def test_an_answer_that_a_filter_cut_is_a_turn_without_a_command(server: Any, tmp_path: Path) -> None:
     server.set(faults={"1": {"message": CUT, "finish": "content_filter"}})
     rollout = rollout_of(server, tmp_path)
@@ -179,6 +228,7 @@ def test_an_answer_that_a_filter_cut_is_a_turn_without_a_command(server: Any, tm
         ),
         {"message": CUT, "finish": "model_context_window_exceeded"},
         {"message": CUT, "finish": "model_length"},
+        {"message": CUT, "finish": "ERROR_LIMIT"},
     ],
 )
 def test_a_full_context_ends_the_episode_however_it_is_told(server: Any, tmp_path: Path, fault: dict[str, Any]) -> None:
@@ -221,12 +271,18 @@ def test_a_server_that_cuts_a_long_conversation_and_says_nothing_is_told_of(serv
             "no valid JSON",
         ),
         ({"body": ""}, "no valid JSON"),
+        ({"body": " " * 2_000_001}, "larger than 2,000,000 bytes"),
+        (
+            {"body": gzip.compress(b" " * 9_000_000).decode("latin-1"), "headers": {"Content-Encoding": "gzip"}},
+            "larger than 2,000,000 bytes",
+        ),
         ({"body": "[" * 100_000}, "no valid JSON"),
     ],
 )
 def test_an_answer_that_cannot_be_read_is_a_clear_error(
-    server: Any, tmp_path: Path, fault: dict[str, Any], told: str
+    server: Any, tmp_path: Path, fault: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("imprint.models.served.endpoint.LARGEST", 2_000_000)
     server.set(always=fault, models=fault)
     error = refusal(server, tmp_path, retries=1)
     assert "no answer after 2 tries: " in error and told in error and "base_url is its API" in error

@@ -124,6 +124,16 @@ def meaning(status: int, error: object, secret: str = "") -> Exception:
 
 
 FULL = [
+    "Token limit reached",
+    "input_tokens exceeds model limits",
+    "maximum number of tokens exceeded",
+    "Max total tokens 4096 exceeded, prompt 5000",
+    "promptTokens + maxTokens exceeds limit",
+    "This model takes 4096 tokens but the prompt has 5000",
+    "The prompt does not fit in the context",
+    "Not enough context space left for the request",
+    "上下文长度超过限制",
+    "输入tokens数超出模型上限",
     "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",  # OpenAI, vLLM
     "Your input exceeds the context window of this model. Please adjust your input and try again.",
     "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 509178 tokens.",
@@ -171,6 +181,9 @@ FULL = [
     "Input length 131393 exceeds the maximum allowed input length of 131040 tokens.",  # Poolside
 ]
 NOT_FULL = [
+    "Number of tokens per day exceeded the limit",
+    "输入tokens数超出每分钟限制",
+    "The image does not fit the limit",
     "max_tokens is too large: 5000. This model supports at most 4096 completion tokens",
     "max_tokens=5000 cannot be greater than max_model_len=4096. Please request fewer output tokens.",
     "Invalid request: max_tokens is too large: 5000",

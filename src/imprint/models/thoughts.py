@@ -5,8 +5,25 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_NAME = r"(?:seed:|mm:)?(?:think(?:ing)?|thoughts?|reasoning)"
-TAG = re.compile(rf"<(/?){_NAME}>|\[(/?)THINK\]|◁(/?)think▷", re.IGNORECASE)  # Seed, Gemini, Magistral, Kimi, ...
+_NAME = (
+    r"(?:seed:|mm:|longcat_|ant_?|inner_)?"
+    r"(?:think(?:ing)?|thoughts?|reasoning|reflection|scratch_?pad|monologue|analysis|思考)"
+)
+# Opening and closing tags; a group of a closing one matches something.
+TAG = re.compile(
+    "|".join(
+        [
+            rf"<(/?){_NAME}(?:\s[^<>]*)?>",  # DeepSeek, Qwen, GLM, Seed, Gemini, LongCat, ...
+            r"\[(/?)THINK\]|◁(/?)think▷|<\|(/?)think(?:ing)?\|>",  # Magistral, Kimi, ...
+            r"<\|?(?:(?:start|begin)(?:_of)?|(end(?:_of)?))_(?:think(?:ing)?|thoughts?|working_out)\|?>",  # Cohere, Sky
+            r"<\|channel\|>analysis<\|message\|>|(<\|start\|>assistant<\|channel\|>final<\|message\|>)",  # gpt-oss
+            r"(\bassistantfinal)(?=\W)|<unused94>thought|(<unused95>)|<\|channel>thought\b|(<channel\|>)",  # Gemma
+        ]
+    ),
+    re.IGNORECASE,
+)
+
+_COMMON = re.compile(r"</?(?:think(?:ing)?|thoughts?|reasoning)>", re.IGNORECASE)
 
 
 class Thought(NamedTuple):
@@ -62,7 +79,7 @@ def quiet(text: str) -> str:
 
 def _common(tag: str, default: str) -> str:
     """`tag` if a world could ask for it (<think>, <reasoning>, ...), else `default`."""
-    return tag if tag.lstrip().startswith("<") and ":" not in tag else default
+    return tag if _COMMON.fullmatch(tag.strip()) else default
 
 
 def without_tags(thought: str) -> str:

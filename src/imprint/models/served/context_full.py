@@ -16,15 +16,21 @@ CODES = frozenset(
         "1261",  # Zhipu
     )
 )
-FINISHED = re.compile(r"context|model_length", re.IGNORECASE)  # as a `finish_reason`: Anthropic, Mistral
-_SUBJECT = r"\b(?:prompt|inputs?|messages?|conversation|sequence|string|text|length|(?<!max )(?<!output )tokens?)\b"
+FINISHED = re.compile(
+    r"context|model_length|error_limit", re.IGNORECASE
+)  # a `finish_reason`: Anthropic, Mistral, Cohere
+_SUBJECT = (
+    r"\b(?:prompt|inputs?|(?:input|prompt)_?tokens|messages?|conversation|sequence|string|text|length"
+    r"|(?<!max )(?<!output )tokens?)\b"
+)
 _NEAR = (
     r"(?:(?!took|tak|wait|time|queue|process|max_|image|audio|video|file).){0,100}?"  # neither slow nor another's size
 )
 _SAID = re.compile(
     "|".join(
         [
-            r"context[\s_-]*(?:length|size|window|limit|overflow)",  # OpenAI, vLLM, SGLang, llama.cpp, LiteLLM, ...
+            r"context[\s_-]*(?:length|size|window|limit|overflow|space)",  # OpenAI, vLLM, SGLang, llama.cpp, LiteLLM
+            rf"(?:\bnot|n't) fit (?:the prompt|prompt|in(?:to)? the context)|{_SUBJECT}{_NEAR}(?:\bnot|n't) fit\b",
             r"maximum context|max(?:imum)? (?:prompt|input) length",  # xAI
             rf"(?:{_SUBJECT}|\brequest\b){_NEAR}\btoo (?:long|large|big)",  # Anthropic, Bedrock, Mistral, Ollama
             rf"{_SUBJECT}{_NEAR}\bexceed(?:s|ed|ing)?\b.{{0,60}}?\b(?:max\w*|limit|model|allowed)",  # Gemini, SGLang
@@ -32,14 +38,15 @@ _SAID = re.compile(
             r"\binputs?\b.{0,60}?must (?:be <=|have less than|not exceed)",  # TGI, Together
             r"too many (?:input |prompt |total )?tokens",  # Cohere
             r"reduce the (?:length of|input token count)",  # Groq, Cerebras, Vertex
-            r"exceeded model token limit|token limit exceeded",  # Moonshot
-            r"range of input length|超长",  # DashScope, Zhipu
+            r"exceeded model token limit|token limit (?:exceeded|reached)",  # Moonshot
+            r"(?:number of|total|input|prompt) tokens (?:\d+ )?exceeded|tokens,? but the (?:prompt|input)",
+            r"range of input length|超长|(?:上下文|输入|提示).{0,20}超(?:过|出)",  # DashScope, Zhipu
             r"max_tokens must be at least 1, got -",  # vLLM, where no room is left
         ]
     ),
     re.IGNORECASE | re.DOTALL,
 )
-_RATE = re.compile(r"per (?:min|hour|day|second)|\b[tr]pm\b|rate.?limit|quota", re.IGNORECASE)
+_RATE = re.compile(r"per (?:min|hour|day|second)|\b[tr]pm\b|rate.?limit|quota|每分钟|频率|速率|配额", re.IGNORECASE)
 _READ = 4000  # characters of what a server says
 
 

@@ -31,6 +31,7 @@ Message = Mapping[str, str]
 Answer = TypeVar("Answer")
 _JSON = {"Content-Type": "application/json"}
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is taken as a refusal
+LARGEST = 32 << 20  # bytes of an answer
 GREETING = 10.0  # seconds for the list of models, which decides nothing
 
 
@@ -85,7 +86,8 @@ class Endpoint:
 
         try:
             async with asyncio.timeout(GREETING):
-                response = await client.get("models")
+                async with client.stream("GET", "models") as streamed:
+                    response = await _whole(streamed)
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise PolicyError(
                 f"the server cannot be reached{through(self.config.base_url)}: {error}",
@@ -93,7 +95,7 @@ class Endpoint:
                 key="endpoint.base_url",
                 hint="start the server, or correct the address; finished episodes are kept",
             ) from error
-        except (httpx.RequestError, TimeoutError):
+        except (httpx.RequestError, TransientError, TimeoutError):
             return []
         if response.status_code == 401:
             self.refuse(response)
@@ -178,7 +180,8 @@ class Connection:
         await self._admission(characters, longest)
         try:
             async with asyncio.timeout(self.endpoint.config.timeout):
-                return await self.client.post(path, content=content, headers=_JSON)
+                async with self.client.stream("POST", path, content=content, headers=_JSON) as response:
+                    return await _whole(response)
         except TimeoutError as error:
             raise TransientError(f"no answer in {self.endpoint.config.timeout:g} s") from error
         except httpx.RequestError as error:
@@ -214,7 +217,7 @@ class Connection:
             await self._requests.acquire()
 
     def _wait(self, state: RetryCallState, backoff: float) -> float:
-        """Seconds to the next try: what the server asks for, else the back-off."""
+        """Seconds to the next try: what the server asks for, at least the back-off."""
         error = state.outcome.exception() if state.outcome is not None else None
         asked = error.wait if isinstance(error, TransientError) else None
         if asked is None:
@@ -226,6 +229,7 @@ class Connection:
                 key="endpoint.requests_per_minute",
                 hint="give the same command again later (finished episodes are kept), or keep the provider's limits",
             )
+        asked = max(asked, backoff)  # some servers always ask for 0
         self._closed_until = max(self._closed_until, time.monotonic() + asked)
         return asked
 
@@ -245,6 +249,24 @@ def _read_key(config: EndpointConfig) -> str:
             hint=f"export {config.api_key_env}=..., or leave the key out for a server that needs none",
         )
     return key
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """The response with its body, unpacked.
+
+    Raises:
+        TransientError: it is larger than `LARGEST`.
+    """
+    import httpx
+
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST:
+            raise TransientError(f"the answer is larger than {LARGEST:,} bytes")
+    headers = {name: value for name, value in response.headers.items() if name != "content-encoding"}
+    return httpx.Response(response.status_code, headers=headers, content=b"".join(parts))
 
 
 def _names(response: httpx.Response) -> list[str]:

@@ -18,11 +18,14 @@ from imprint.models.thoughts import TAG, without_tags
 
 CHARACTERS = 4  # a token, where the server does not count
 AGAIN = (408, 409, 425, 429)  # and all of 500 and above
-_UNFINISHED = re.compile(
-    r"error|abort|cancel|insufficient|resource|timeout|unload|fail|unavailable|overload|interrupt|pause", re.IGNORECASE
+# What a `finish_reason` says of an answer that is whole, or cut at the token limit. Any other means that it is neither.
+_FINISHED = re.compile(
+    r"(?!.*(?:error|fail|incomplete|unfinish|unspecified|disconnect|malformed))"
+    r".*(?:stop|\bend|eos|complete|length|limit|max|token|tool|function|done|finish|success|normal|refus|repetition)",
+    re.IGNORECASE | re.DOTALL,
 )
 _FILTERED = re.compile(
-    r"content_?(?:filter|policy)|safety|recitation|blocklist|prohibited|spii|sensitive|guardrail", re.IGNORECASE
+    r"content_?(?:filter|policy)|safety|recitation|blocklist|prohibited|spii|sensitive|guardrail|toxic", re.IGNORECASE
 )
 _LONGEST = 300  # characters of a server's message that are shown
 
@@ -72,15 +75,17 @@ def read_reply(body: bytes, messages: Sequence[Mapping[str, str]], secret: str =
         choice = content["choices"][0]
         message, reason = choice["message"], str(choice.get("finish_reason") or "")
         said, thought = _said(message.get("content"))
-        said = said or _said(message.get("refusal"))[0]
+        said = said or without_tags(_any_text(message.get("refusal")))  # to be read, and never acted on
         thought = next((text for name in _THOUGHTS if (text := _any_text(message.get(name)))), thought)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TransientError("the answer is not a chat completion: it holds no choice with a message") from error
-    if choice.get("error") or _UNFINISHED.search(reason) or not (said or thought or reason):
-        raise _failure("the server did not finish the answer", choice.get("error") or reason, secret)
     if context_full.FINISHED.search(reason):
         raise ContextFullError(f"the answer ended with {reason[:_LONGEST]!r}")
-    said = "" if _FILTERED.search(reason) else said
+    filtered = _FILTERED.search(reason) is not None
+    unfinished = not (filtered or _FINISHED.match(reason)) if reason else not (said or thought)
+    if choice.get("error") or unfinished:
+        raise _failure("the server did not finish the answer", choice.get("error") or reason, secret)
+    said = "" if filtered else said
     # A server that takes the thoughts out of the answer would make every answer break the format.
     text = f"<think>{without_tags(thought)}</think>{said}" if thought and not TAG.search(said) else said
     usage = _usage(content.get("usage"), sum(len(sent["content"]) for sent in messages), len(text))
@@ -119,8 +124,10 @@ def _said(content: Any) -> tuple[str, str]:
     for part in content if isinstance(content, list) else [content]:
         if not isinstance(part, dict):
             said.append(_any_text(part))
-        elif (part.get("type") or "text") in ("text", "output_text", "refusal") and not part.get("thought"):
-            said.append(_any_text(part.get("text") or part.get("refusal")))
+        elif (part.get("type") or "text") in ("text", "output_text") and not part.get("thought"):
+            said.append(_any_text(part.get("text")))
+        elif part.get("type") == "refusal":
+            said.append(without_tags(_any_text(part.get("refusal"))))
         else:
             thought.append(_any_text(part))
     return "".join(said), "".join(thought)
