@@ -143,7 +143,7 @@ class Awaited(Answering):
 
 
 def _given(answer: Any) -> Any:
-    if isinstance(answer, Exception):
+    if isinstance(answer, BaseException):
         raise answer
     return answer
 
@@ -225,6 +225,43 @@ def test_what_an_environment_raises_names_task_action_and_line(kind: type[Answer
         PolicyError, match=r"the world 'doors' at the action .*: ours"
     ):  # an error of ours stays what it is
         play(kind(step=PolicyError("ours")))
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("kind", [Answering, Awaited])
+def test_an_environment_that_ends_the_process_or_cannot_be_quoted_is_told(kind: type[Answering]) -> None:
+    with pytest.raises(GameError, match="fails at the action 'look' of the task 'train/0': SystemExit: 0"):
+        play(kind(step=SystemExit(0)), "look")
+    with pytest.raises(GameError, match="fails at the action 'look' of the task 'train/0': UnspeakableError: <"):
+        play(kind(step=UnspeakableError()), "look")
+    value = type("Unquotable", (), {"__repr__": UnspeakableError.__str__})()
+    with pytest.raises(GameError, match=r"`reward` is <.* \(Unquotable\), and no finite number"):
+        play(kind(step=StepResult("", reward=value)), "look")
+
+
+def test_an_environment_for_several_episodes_at_once_is_an_error() -> None:
+    class Shared(DoorWorld):
+        def __init__(self) -> None:
+            self.only = super().environment()
+
+        def environment(self) -> Any:
+            return self.only
+
+    world = Shared()
+    task = world.tasks("test")[0]
+    one, other = CheckedEnvironment(world), CheckedEnvironment(world)
+    settled(one.reset(task, 0))
+    assert settled(one.step("look")).observation  # one episode after the other is fine
+    settled(other.reset(task, 0))
+    with pytest.raises(GameError, match="plays two episodes in one environment"):
+        one.step("look")
+    assert settled(other.step("look")).observation
 
 
 def test_tasks_are_told_apart_by_their_ids() -> None:

@@ -84,6 +84,20 @@ def test_discrete_actions_have_names_and_a_mask() -> None:
     assert first.admissible == ("open red", "open blue") and not unknown.valid
 
 
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_possible_commands_and_masks_may_be_arrays(kind: Any) -> None:
+    commands = GymnasiumWorld(
+        id="gym_door:Odd-v0", arguments={"reset": ("Act.", {"admissible_commands": kind(["go", "wait"])})}
+    )
+    assert play(commands, 0)[0].admissible == ("go", "wait")
+    codec = doors(**NUMBERS).codec
+    assert codec.admissible({"action_mask": kind([0, 1, 0])}) == ("open blue",)
+    with pytest.raises(GameError, match=r"action_mask'\]: is \[1, 1\] \(list\), for 3 actions"):
+        codec.admissible({"action_mask": kind([1, 1])})
+    with pytest.raises(GameError, match=r"is 5 \(int\), for 3 actions"):
+        codec.admissible({"action_mask": 5})
+
+
 def test_the_environments_own_limit_is_truncation() -> None:
     results = play(doors(max_turns=9), 0, *["wait"] * 4)
     assert results[-1].truncated and not results[-1].terminated and not results[-2].done

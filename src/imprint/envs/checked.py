@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
+from weakref import WeakValueDictionary
 
 import imprint
 from imprint.envs.base import World
 from imprint.envs.stepping import Answer
-from imprint.envs.values import checked_result, quoted
+from imprint.envs.values import checked_result, quoted, written
 from imprint.errors import GameError, ImprintError
 from imprint.types import StepResult, Task
 
@@ -34,8 +36,11 @@ class CheckedEnvironment:
 
     Raises:
         GameError: the environment raises something that is no error of Imprint's, gives no `StepResult` or one with a
-            field of another type, or the episode is over before its first action.
+            field of another type, the episode is over before its first action, or another one has begun in the same
+            environment.
     """
+
+    _latest: ClassVar[WeakValueDictionary[int, CheckedEnvironment]] = WeakValueDictionary()  # by environment
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -46,11 +51,14 @@ class CheckedEnvironment:
     def reset(self, task: Task, seed: int) -> Answer:
         """Start `task`."""
         self._task, self._turns = f" of the task {task.id!r}", 0
+        self._latest[id(self._environment)] = self
         return self._answer(lambda: self._environment.reset(task, seed), RESET)
 
     def step(self, action: str) -> Answer:
         """Act once."""
         self._turns += 1
+        if self._latest.get(id(self._environment), self) is not self:
+            raise self._error("plays two episodes in one environment", "environment() gives a new one at each call")
         return self._answer(lambda: self._environment.step(action), f"the action {_short(repr(action))}")
 
     def _answer(self, ask: Callable[[], Answer], what: str) -> Answer:
@@ -94,10 +102,10 @@ def environment_errors(world: str, what: str) -> Iterator[None]:
             error.where = f"the world {world!r} at {what}"
             error.args = (error.describe(),)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an environment that calls sys.exit would end the job without a word
         frames = [one for one in traceback.extract_tb(error.__traceback__) if OURS not in Path(one.filename).parents]
         where, line = (frames[-1].filename, frames[-1].lineno) if frames else (None, None)
-        message = _short((str(error).splitlines() or [""])[0])
+        message = _short((written(error, str).splitlines() or [""])[0])
         problem = f"the world {world!r} fails at {what}: {type(error).__name__}: {message}"
         raise GameError(problem.removesuffix(": "), where=where, line=line, hint=RAISE_HINT) from error
 

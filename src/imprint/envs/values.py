@@ -15,7 +15,7 @@ from typing import Any
 from imprint.errors import GameError
 from imprint.types import StepResult
 
-__all__ = ["as_number", "as_truth", "checked_result", "quoted"]
+__all__ = ["as_number", "as_truth", "checked_result", "quoted", "written"]
 
 LONGEST = 80  # characters of a value in an error
 
@@ -65,14 +65,23 @@ def checked_result(result: StepResult) -> StepResult:
 
 def quoted(value: object) -> str:
     """A value of anybody's and its type, as an error may show it."""
-    text = " ".join(repr(value).split())
+    text = " ".join(written(value, repr).split())
     return f"{text if len(text) <= LONGEST else text[:LONGEST] + '...'} ({type(value).__name__})"
+
+
+def written(value: object, how: Callable[[object], str]) -> str:
+    """`str` or `repr` of a value of anybody's, whose own method may fail."""
+    try:
+        return how(value)
+    except Exception:
+        return object.__repr__(value)
 
 
 def _text(value: object, name: str) -> str:
     """A text, without the halves of characters that no tokenizer and no file takes."""
     if not isinstance(value, str):
         raise GameError(f"is {quoted(value)}, and no text", key=name, hint="give a str")
+    value = str.__str__(value)  # no subclass of str
     if value.isascii():
         return value
     whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -70,7 +70,8 @@ class GymnasiumWorld:
         first = self.make()
         self.codec = Codec(first.observation_space, first.action_space, observation, actions)
         own_limit = None if first.spec is None else first.spec.max_episode_steps
-        first.close()
+        with environment_errors(id, "closing it"):
+            first.close()
         self.max_turns: int = max_turns or own_limit or TURNS
         self.categories = tuple(categories or [id.rpartition(":")[2].rpartition("/")[2].partition("-v")[0]])
         counts = {"train": train, "validation": validation, "test": test}
@@ -90,7 +91,7 @@ class GymnasiumWorld:
             ) from error
         try:
             return gymnasium.make(self.id, disable_env_checker=True, **self.arguments)
-        except Exception as error:  # importing and making it runs its own code
+        except (Exception, SystemExit) as error:  # importing and making it runs its own code
             raise RecipeError(
                 f"gymnasium cannot make {self.id!r}: {(str(error).splitlines() or [type(error).__name__])[0]}",
                 key="env.id",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imprint.envs.values import as_truth
+from imprint.envs.values import as_truth, quoted
 from imprint.errors import GameError, RecipeError
 
 ADMISSIBLE = "admissible_commands"  # the key of `info`, as TextWorld has it
@@ -66,13 +66,21 @@ class Codec:
         return text if self.space.contains(text) else None
 
     def admissible(self, info: Mapping[str, Any]) -> tuple[str, ...]:
-        """The commands possible now: those that `info` lists, or all names that its `action_mask` allows."""
-        listed = info.get(ADMISSIBLE)
+        """The commands possible now: those that `info` lists, or all names that its `action_mask` allows.
+
+        Raises:
+            GameError: the mask has not one entry for each name.
+        """
+        listed, mask = (_plain(info.get(key)) for key in (ADMISSIBLE, "action_mask"))
         if isinstance(listed, Sequence) and not isinstance(listed, str):
             return tuple(str(command) for command in listed)
-        mask = info.get("action_mask")
-        allowed = [True] * len(self.names) if mask is None else [as_truth(may, "info['action_mask']") for may in mask]
-        return tuple(name for name, may in zip(self.names, allowed, strict=False) if may)
+        if mask is None or not self.names:
+            return tuple(self.names)
+        if not isinstance(mask, Sequence) or len(mask) != len(self.names):
+            raise GameError(
+                f"is {quoted(mask)}, for {len(self.names)} actions", key="info['action_mask']", hint="give one for each"
+            )
+        return tuple(name for name, may in zip(self.names, mask, strict=True) if as_truth(may, "info['action_mask']"))
 
     def _check_observations(self, space: Any) -> None:
         from gymnasium import spaces
@@ -95,6 +103,11 @@ class Codec:
             raise RecipeError(
                 "its observations are text and no mappings", key="env.observation", hint="leave out env.observation"
             )
+
+
+def _plain(values: Any) -> Any:
+    """An array of NumPy or PyTorch as a list, anything else as it is."""
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 def _named(actions: Sequence[str] | None, count: int, start: int) -> dict[str, int]:
