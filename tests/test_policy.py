@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import numpy as np
@@ -31,6 +32,8 @@ from transformers import (
     Qwen2Config,
 )
 
+from imprint.context.config import ContextConfig
+from imprint.context.prompt import Context
 from imprint.errors import PolicyError, RecipeError
 from imprint.learning.sample import Sample
 from imprint.learning.scoring import score
@@ -182,8 +185,47 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     policy = tiny_policy()
     policy.model.lm_head.weight.data[5] = float("nan")
     policy.save(tmp_path)
+    with pytest.raises(PolicyError, match=r"the weight model\.embed_tokens\.weight is not finite"):
+        Policy.load(tmp_path)
+
+
+def test_log_probs_that_are_no_numbers_are_refused(tmp_path):
+    policy = tiny_policy()
+    for part in ("q_proj", "k_proj"):
+        getattr(policy.model.model.layers[0].self_attn, part).weight.data.fill_(1e30)
+    policy.save(tmp_path)
     with pytest.raises(PolicyError, match="the model's log-probs are nan"):
         Policy.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"num_hidden_layers": 4}, r"weights are missing, the first is model\.layers\.[23]\."),
+        ({"num_hidden_layers": 1}, r"weights have no place in the model, the first is model\.layers\.1\."),
+    ],
+)
+def test_weights_that_are_not_those_of_the_configuration_are_refused(tmp_path, config, problem):
+    """transformers fills up with random weights, and leaves out layers."""
+    saved(tmp_path, LlamaConfig(**SIZES))
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    with pytest.raises(PolicyError, match=problem):
+        Policy.load(tmp_path)
+
+
+def test_an_adapter_is_no_model(tmp_path):
+    saved(tmp_path, LlamaConfig(**SIZES))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(PolicyError, match=r"holds an adapter(.|\n)*merge_and_unload"):
+        Policy.load(tmp_path)
+
+
+def test_an_end_that_is_no_number_is_told():
+    policy = tiny_policy()
+    policy.model.generation_config.eos_token_id = "</s>"
+    with pytest.raises(PolicyError, match="eos_token_id: is '</s>', and no number"):
+        Context(policy, ContextConfig(style="plain"))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -171,7 +171,20 @@ def seen_before(episode: Episode, turn: int) -> StepResult:
 
 
 def _eos_ids(policy: Policy) -> set[int]:
-    """The ends that the tokenizer and the model's generation settings name."""
+    """The ends that the tokenizer and the model's generation settings name.
+
+    Raises:
+        PolicyError: one is no number.
+    """
     settings = getattr(policy.model, "generation_config", None)
     named = [policy.tokenizer.eos_token_id, getattr(settings, "eos_token_id", None)]
-    return {int(i) for ids in named if ids is not None for i in (ids if isinstance(ids, list) else [ids])}
+    found = [i for ids in named if ids is not None for i in (ids if isinstance(ids, list) else [ids])]
+    for one in found:
+        if not isinstance(one, int):
+            raise PolicyError(
+                f"is {one!r}, and no number of a token",
+                where=policy.name,
+                key="generation_config.json: eos_token_id",
+                hint="give the number, or leave it out",
+            )
+    return set(found)

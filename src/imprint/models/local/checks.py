@@ -7,7 +7,9 @@ attention (`agreement.py`). `check_loaded` does the same with the weights, on sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -67,6 +69,29 @@ def check_vocabulary(policy: LoadedModel, tokenizer: Any) -> None:
                 key="model",
                 hint="put the model's own tokenizer beside it, or add embeddings (model.resize_token_embeddings)",
             )
+
+
+def check_weights(model: Any, found: Mapping[str, Any], name: str) -> None:
+    """Refuse a folder whose weights are not those that its configuration tells of, or are no numbers.
+
+    transformers draws missing weights at random, leaves out those of further layers, and says so in a log.
+
+    Args:
+        found: `from_pretrained`'s `output_loading_info`.
+
+    Raises:
+        PolicyError: names the first such weight.
+    """
+    kinds = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
+    further = [key for key in found["unexpected_keys"] if re.sub(r"\d+", "#", key) in kinds]
+    hint = "config.json and the weights do not belong together, or the model was saved in part; copy it anew"
+    for keys, what in ((found["missing_keys"], "are missing"), (further, "have no place in the model")):
+        if keys:
+            problem = f"by its configuration {len(keys)} weights {what}, the first is {min(keys)}"
+            raise PolicyError(problem, where=name, key="model", hint=hint)
+    for key, weight in model.named_parameters():
+        if not math.isfinite(weight.detach().sum(dtype=torch.float32)):
+            raise PolicyError(f"the weight {key} is not finite", where=name, key="model", hint=NOT_FINITE)
 
 
 def check_architecture(kind: Any, config: Any, name: str, context: int) -> bool:

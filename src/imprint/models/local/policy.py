@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from imprint.errors import PolicyError
-from imprint.models.local.checks import check_architecture, check_loaded, check_vocabulary
+from imprint.models.local.checks import check_architecture, check_loaded, check_vocabulary, check_weights
 from imprint.models.local.device import check_device, within_memory
 from imprint.models.local.forward import LoadedModel, context_limit
 from imprint.models.local.vision import PictureCache, VisionEncoder
@@ -112,14 +112,23 @@ class Policy(LoadedModel):
             raise PolicyError(
                 "there is no such folder", where=source, key="model", hint="check the path, or give a hub name"
             )
+        if (place / "adapter_config.json").is_file():
+            raise PolicyError(
+                "the folder holds an adapter (LoRA)",
+                where=source,
+                key="model",
+                hint="merge it into its base, PeftModel.from_pretrained(base, adapter).merge_and_unload(), and give "
+                "the folder of that",
+            )
         with _loading(source):
             config = AutoConfig.from_pretrained(source)
             kind, has_vision = _model_class(config)
             context = context_limit(config, source, max_context)
         shares = check_architecture(kind, config, source, context)
         with _loading(source), without_bars():
-            model = kind.from_pretrained(source, dtype=DTYPES[dtype])
+            model, found = kind.from_pretrained(source, dtype=DTYPES[dtype], output_loading_info=True)
             tokenizer = AutoTokenizer.from_pretrained(source)
+        check_weights(model, found, source)
         with within_memory():
             moved = model.to(place_on).eval()
         companions = _companions(source) if has_vision else ()
