@@ -296,6 +296,16 @@ def test_a_zipped_answer_and_another_content_type_are_read(server: Any, tmp_path
     assert episode.turns[0].action == "look" and episode.success
 
 
+def test_another_2xx_is_read_and_a_header_may_hold_any_bytes(server: Any, tmp_path: Path) -> None:
+    created = {"status": 201, "body": json.dumps({"choices": [{"message": CUT, "finish_reason": "stop"}]})}
+    busy = {"status": 503, "body": "{}", "headers": {"X-Reason": "\xff\xfe"}}
+    server.set(faults={"1": {**created, "headers": {"X-Said": "\xfc"}}, "2": {"status": 202, "body": ""}, "3": busy})
+    rollout = rollout_of(server, tmp_path)
+    (episode,) = play(rollout, count=1)
+    assert episode.turns[0].action == "look" and episode.success
+    assert rollout.endpoint.meter.spent.retries == 2
+
+
 def test_a_text_that_no_request_can_hold_is_sent_without_it(server: Any, tmp_path: Path) -> None:
     server.set()
     rollout = rollout_of(server, tmp_path)

@@ -191,10 +191,8 @@ class Connection:
         """One try."""
         characters = sum(len(message["content"]) for message in messages)
         response = await self.post("chat/completions", body, characters, int(body.get("max_tokens", 0)))
-        if response.status_code == 200:
-            reply = self.endpoint.read(response, messages)
-        else:
-            reply = self._filtered(response, messages)
+        finished = response.is_success  # some frameworks answer a POST with 201
+        reply = self.endpoint.read(response, messages) if finished else self._filtered(response, messages)
         self.endpoint.meter.spent.add(reply.usage)
         return reply
 
@@ -265,7 +263,9 @@ async def _whole(response: httpx.Response) -> httpx.Response:
         size += len(part)
         if size > LARGEST:
             raise TransientError(f"the answer is larger than {LARGEST:,} bytes")
-    headers = {name: value for name, value in response.headers.items() if name != "content-encoding"}
+    headers = [
+        pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"
+    ]  # bytes: of any encoding
     return httpx.Response(response.status_code, headers=headers, content=b"".join(parts))
 
 
