@@ -37,6 +37,16 @@ def test_paths_are_skills_pages_and_trees_each_skill_once(tmp_path):
     assert "household-heat: valid" in call().stdout
 
 
+def test_linked_skills_are_validated_as_training_reads_them(tmp_path):
+    library, shared = tmp_path / "library", tmp_path / "shared"
+    skill(library, "fine")
+    (library / "linked").symlink_to(skill(shared, "linked"))
+    (library / "gone").symlink_to("nowhere")
+    said = call(library, status=1).output
+    assert "fine: valid" in said and "linked: valid" in said
+    assert "error[page-missing]" in said and "gone" in said
+
+
 def test_status_1_is_for_errors_and_with_strict_for_warnings(tmp_path):
     loose = skill(tmp_path, "loose", "---\nname: loose\ndescription: d\neffort: high\n---\nx")
     found = call(loose, status=1)
@@ -93,8 +103,9 @@ def test_names_of_files_do_not_reach_the_terminal(tmp_path):
 
 
 def test_skills_that_do_not_fit_a_world_are_errors(tmp_path):
-    report = json.loads(call(skill(tmp_path, "a"), "--env", "household", "--format", "json", status=1).stdout)
-    assert [one["rule"] for one in report["others"]] == ["env-tasks"]
+    page = skill(tmp_path, "a", GOOD.replace("d\n---", 'd\nmetadata:\n  tasks: "dance"\n---'))
+    report = json.loads(call(page, "--env", "household", "--format", "json", status=1).stdout)
+    assert {one["rule"] for one in report["others"]} == {"env-tasks"}
     call("--env", "household")
 
 

@@ -106,15 +106,14 @@ def _root(path: str) -> Path:
 
 
 def _folders(roots: Sequence[Path]) -> list[Path]:
-    """The skills at and under the paths, each once."""
+    """The skills at and under the paths, each once: what a library at a path would be read from, links included."""
+    from imprint.skills.reading import skill_folders
     from imprint.skills.tree import find_skills
 
     folders: dict[str, Path] = {}
     for root in roots:
         found = find_skills(root)
-        if not found:
-            raise LibraryError("holds no skill folder", where=root, hint="a skill is a folder with a SKILL.md in it")
-        for folder in found:
+        for folder in found if root in found else skill_folders(root):
             folders.setdefault(str(folder.absolute()), folder)
     return list(folders.values())
 
