@@ -274,3 +274,17 @@ def test_a_full_device_is_an_error_with_a_hint() -> None:
 
     with pytest.raises(PolicyError, match=r"(?s)Tried to allocate 2 GiB.*learner\.micro_tokens"):
         fill()
+
+
+def test_what_prefixes_give_is_laid_out_as_what_own_tokens_give():
+    """In another layout elementwise kernels round the last digit differently, and a resume would not be exact."""
+    from imprint.models.local.attention import _over_prefixes, _weigh
+
+    keys, prefix = torch.randn(3, 2, 7, 8), torch.randn(2, 5, 8)
+    queries = torch.randn(3, 2, 4, 8)
+    own = _weigh(queries, keys, keys)
+    shared = _over_prefixes(queries, [(torch.arange(3), prefix, prefix)], own, None, None)
+    assert [one.stride() for one in shared] == [one.stride() for one in own]
+    torch.testing.assert_close(
+        shared[0], _weigh(queries, prefix.expand(3, -1, -1, -1), prefix.expand(3, -1, -1, -1))[0]
+    )

@@ -75,7 +75,7 @@ def shared_prefix_attention(
         window = None
         if sliding_window is not None and own is not None and reach > sliding_window:
             window = sliding_window - own.sum(dim=-1, keepdim=True)
-        shared, shared_lse = _over_prefixes(scaled, row_cache.prefixes[layer], value.shape[-1], window, softcap)
+        shared, shared_lse = _over_prefixes(scaled, row_cache.prefixes[layer], (merged, lse), window, softcap)
         merged = torch.lerp(merged, shared, torch.sigmoid(shared_lse - lse).to(merged.dtype))
         lse = lse if s_aux is None else torch.logaddexp(lse, shared_lse)
     if s_aux is not None:
@@ -87,18 +87,19 @@ def shared_prefix_attention(
 def _over_prefixes(
     scaled: Tensor,
     prefixes: Sequence[tuple[Tensor, Tensor, Tensor]],
-    width: int,
+    like: tuple[Tensor, Tensor],
     window: Tensor | None,
     softcap: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """What scaled queries [B, H, G * Q, D] find in their prefixes: values [B, H, G * Q, width], and log-sum-exps.
+    """What scaled queries [B, H, G * Q, D] find in their prefixes: values [B, H, G * Q, D of values], and log-sum-exps.
 
     Args:
+        like: the same of the own tokens. The result is laid out in memory as they are: in another layout elementwise
+            kernels round the last digit differently, and equal runs are equal to the last digit.
         window: how many of the last keys of its prefix each query attends to [B, 1, Q, 1]; may be negative.
     """
-    _, heads, queries, _ = scaled.shape
-    shared = scaled.new_zeros((*scaled.shape[:3], width))
-    shared_lse = torch.full((*scaled.shape[:3], 1), float("-inf"), device=scaled.device)
+    _, heads, queries, width = like[0].shape
+    shared, shared_lse = torch.zeros_like(like[0]), torch.full_like(like[1], float("-inf"))
     for places, keys, values in prefixes:
         # All the queries of the rows that share this prefix, as one matrix per head.
         mine = scaled.index_select(0, places).transpose(0, 1).reshape(1, heads, -1, scaled.shape[-1])
