@@ -14,7 +14,7 @@ from imprint.errors import CheckpointError
 from imprint.support import files
 
 RECIPE, STATUS, MARKER, LOCK = "recipe.yaml", "status.json", "run.json", ".lock"
-FORMAT = {"imprint_run": 1}  # the marker's content: any other run.json is somebody else's
+FORMAT = {"imprint_run": 1}  # the marker's content: any other run.json is not ours
 STATES = ("running", "finished", "interrupted", "failed")
 Record = Literal["metrics", "trials", "evaluations", "curriculum", "timings"]
 RECORDS: tuple[Record, ...] = ("metrics", "trials", "evaluations", "curriculum", "timings")

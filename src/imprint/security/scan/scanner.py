@@ -99,8 +99,12 @@ def scan_tree(root: Path) -> list[SkillReport]:
 
 
 def scan_units(root: Path) -> list[Path]:
-    """What there is to scan: skill folders, and folders outside of them that declare MCP servers."""
+    """What there is to scan: skill folders, linked ones too as a library reads them, and folders outside of them that
+    declare MCP servers."""
     skills = find_skills(root)
+    if root not in skills:
+        links = (entry for entry in Path(root).iterdir() if entry.is_symlink())
+        skills += [entry for entry in links if any((entry / name).is_file() for name in FILE_NAMES)]
     known = {os.fspath(folder) for folder in skills}
     return sorted([*skills, *_server_folders(Path(root), known)])
 
