@@ -14,7 +14,9 @@ from imprint.learning import losses
 from imprint.learning.sample import group_samples
 from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.measurement.training_metrics import zero_advantage_groups
+from imprint.methods.base import check_method
 from imprint.methods.loop import Clock, Loop, TaskOrder
+from imprint.recipe import parse_recipe
 from imprint.types import Trial
 from tiny import DoorWorld
 
@@ -78,8 +80,13 @@ def test_a_method_without_a_curriculum_needs_no_steps_for_its_stages(method, tmp
     bench = start(method, tmp_path / "run", steps=1)
     bench.go()
     assert bench.run.status()["state"] == "finished" and bench.rows("curriculum") == []
+
+
+@pytest.mark.parametrize("method", ["skill0", "imprint"])
+def test_stages_that_the_steps_do_not_give_are_told_before_anything_is_loaded(method):
     with pytest.raises(RecipeError, match="1 training steps cannot be cut into 3 stages"):
-        start("skill0", tmp_path / "other", steps=1).go()
+        check_method(parse_recipe({"name": "t", "method": method, "steps": 1}))
+    check_method(parse_recipe({"name": "t", "method": method, "steps": 0}))
 
 
 def test_the_curriculum_of_a_whole_run_ends_without_skills(tmp_path):

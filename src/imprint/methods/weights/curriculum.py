@@ -24,12 +24,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imprint.errors import CheckpointError, ImprintError, LibraryError, RecipeError
 from imprint.measurement.helpfulness import Kind, SkillEvidence
+
+if TYPE_CHECKING:
+    from imprint.recipe import Recipe
 
 __all__ = [
     "Action",
@@ -39,6 +42,7 @@ __all__ = [
     "budget",
     "budget_at",
     "candidates",
+    "check_stages",
     "decide",
     "enforce",
     "evidence_due",
@@ -98,6 +102,16 @@ def budget(stage: int, stages: int, skills: int) -> int:
     if not 1 <= stage <= stages or skills < 0:
         raise ValueError(f"no budget for stage {stage} of {stages} with {skills} skills")
     return 0 if stages == 1 else -(-skills * (stages - stage) // (stages - 1))
+
+
+def check_stages(recipe: Recipe) -> None:
+    """See that a recipe's steps can be cut into its stages, before anything is loaded.
+
+    Raises:
+        RecipeError: fewer steps than stages.
+    """
+    if recipe.steps:  # without steps there is only a test
+        stage_at(0, recipe.steps, recipe.section("curriculum", CurriculumConfig).stage_count)
 
 
 def stage_at(step: int, total_steps: int, stages: int) -> int:

@@ -20,6 +20,7 @@ readers did well is learned more than once (`replay.py`), also after the last sk
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,10 +28,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from imprint.context.shown import Shown
 from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import OffPolicy, Sample, off_prompt
-from imprint.methods.base import MethodSpec, Workbench
+from imprint.methods.base import Workbench
 from imprint.methods.loop import Group, Loop
 from imprint.methods.weights.curriculum import CurriculumConfig
 from imprint.methods.weights.replay import Replay
+from imprint.methods.weights.skill0 import SPEC as SKILL0
 from imprint.methods.weights.skill0 import Skill0
 from imprint.rollout.base import derive_seed
 
@@ -145,4 +147,4 @@ class Imprint(Skill0):
         self.replay.restore(state["tensors"])
 
 
-SPEC = MethodSpec(Imprint, sections={"curriculum": CurriculumConfig, "transfer": Transfer}, paced=("the skill budget",))
+SPEC = replace(SKILL0, method=Imprint, sections={**SKILL0.sections, "transfer": Transfer})

@@ -30,6 +30,7 @@ from imprint.methods.weights.curriculum import (
     CurriculumConfig,
     CurriculumState,
     candidates,
+    check_stages,
     decide,
     enforce,
     evidence_due,
@@ -105,4 +106,4 @@ class Skill0:
         self.skills = CurriculumState.from_record(state["json"]["curriculum"])
 
 
-SPEC = MethodSpec(Skill0, sections={"curriculum": CurriculumConfig}, paced=("the skill budget",))
+SPEC = MethodSpec(Skill0, {"curriculum": CurriculumConfig}, paced=("the skill budget",), check=check_stages)
