@@ -30,10 +30,9 @@ from imprint.learning.rewards import turn_scores
 from imprint.learning.sample import OffPolicy, Sample, off_prompt
 from imprint.methods.base import Workbench
 from imprint.methods.loop import Group, Loop
+from imprint.methods.weights import skill0
 from imprint.methods.weights.curriculum import CurriculumConfig
 from imprint.methods.weights.replay import Replay
-from imprint.methods.weights.skill0 import SPEC as SKILL0
-from imprint.methods.weights.skill0 import Skill0
 from imprint.rollout.base import derive_seed
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Transfer(BaseModel):
         return OffPolicy(self.min_logprob, self.importance_cap)
 
 
-class Imprint(Skill0):
+class Imprint(skill0.Skill0):
     """SKILL0's loop with another `show` and another `samples`."""
 
     replay: Replay
@@ -147,4 +146,4 @@ class Imprint(Skill0):
         self.replay.restore(state["tensors"])
 
 
-SPEC = replace(SKILL0, method=Imprint, sections={**SKILL0.sections, "transfer": Transfer})
+SPEC = replace(skill0.SPEC, method=Imprint, sections={**skill0.SPEC.sections, "transfer": Transfer})
