@@ -1,8 +1,8 @@
-"""What a training step costs when PyTorch's threads sleep while they wait, or spin, alone and beside other work.
+"""What a training step costs when PyTorch's threads soon sleep while they wait, or spin, alone and beside other work.
 
     python benchmarks/waiting.py
 
-The command line sets `OMP_WAIT_POLICY=PASSIVE` where the user has set nothing. Two processes, one with that setting and
+The command line sets `GOMP_SPINCOUNT=20000` where the user has set nothing. Two processes, one with that setting and
 one without, do the same training step in turns; then again while as many other processes as there are cores keep
 the machine busy.
 """
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from support.common import parser, report, seconds, spread, table
 
-WAYS = {"sleep": {"OMP_WAIT_POLICY": "PASSIVE"}, "spin": {}}
+WAYS = {"sleep": {"GOMP_SPINCOUNT": "20000"}, "spin": {}}
 BUSY = [sys.executable, "-c", "while True: pass"]
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(options: argparse.Namespace) -> dict[str, list[float]]:
     """The seconds of a step each way, after one that does not count."""
     command = [sys.executable, __file__, "--worker", *(["--quick"] if options.quick else [])]
-    inherited = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    inherited = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     workers = {
         way: subprocess.Popen(
             command, env={**inherited, **changed}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
