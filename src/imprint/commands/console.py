@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from imprint.measurement.naming import HIDDEN, SHOWN, ordered, spelled
+from imprint.measurement.naming import COLUMNS, ordered, spelled
 
 Folder = Annotated[
     str,
@@ -77,7 +77,6 @@ Json = Annotated[
     ),
 ]
 ALL = "all"
-COLUMNS = (HIDDEN, SHOWN)  # in the order of a table's columns
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -9,6 +9,7 @@ import typer
 
 from imprint.commands.console import Json, console, document, emit, grid, say
 from imprint.errors import CheckpointError
+from imprint.measurement.naming import COLUMNS
 
 if TYPE_CHECKING:
     from imprint.measurement.trials import Evaluation
@@ -24,7 +25,7 @@ def runs(
 
     Example: `imprint runs runs/compare`
     """
-    from imprint.report.listing import ROLES, list_runs
+    from imprint.report.listing import list_runs
 
     if not folder.is_dir():
         raise CheckpointError("is no folder", where=folder, hint="give the folder that your runs are in")
@@ -44,7 +45,7 @@ def runs(
         facts = ["–"] * 4 if run is None else [run.method, run.world, run.last_step, f"{run.share_done:.0%}"]
         when = f"{one.updated.astimezone():%Y-%m-%d %H:%M}"
         name = "." if one.path == folder else str(one.path.relative_to(folder))
-        rows.append([name, *facts[:2], one.state, *facts[2:], *(_success(one.end(role)) for role in ROLES), when])
+        rows.append([name, *facts[:2], one.state, *facts[2:], *(_success(one.end(role)) for role in COLUMNS), when])
     header = ["run", "method", "world", "status", "step", "done", "without skills", "with skills", "last change"]
     caption = "Success at the last evaluation of each: its split and 95% interval (Wilson)."
     console().print(grid(f"{len(found)} run{'s' * (len(found) > 1)} in {folder}", header, rows, caption, words=4))

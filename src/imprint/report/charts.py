@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from imprint.measurement.naming import spelled
+from imprint.measurement.naming import ROLES, spelled
 from imprint.measurement.trials import Evaluation
 from imprint.report.summary import Summary, pretty
 
@@ -60,7 +60,6 @@ DARK = {
     "bad": "#f2707d",
     **{f"run{place}": colour for place, colour in enumerate(DARK_RUN_COLOURS)},
 }
-ARMS = ("with", "without")
 WIDTH = 15.0  # inches; at 72 units an inch a figure is as wide as the page's column
 
 Hotspot = tuple[float, float, str]  # x and y in the SVG's units, and the text to show there
@@ -142,7 +141,7 @@ def gap_chart(summary: Summary) -> str | None:
         figure = Figure(figsize=(WIDTH, 5.6))
         axes = figure.subplots()
         hotspots: list[Hotspot] = []
-        curves = {arm: summary.curve(split, arm) for arm in ARMS}
+        curves = {arm: summary.curve(split, arm) for arm in ROLES}
         for arm, curve in curves.items():
             _band(axes, curve, arm)
         _success_axis(axes, summary)
@@ -160,7 +159,7 @@ def gap_chart(summary: Summary) -> str | None:
 def context_chart(summary: Summary) -> str | None:
     """Context tokens per turn over the steps, in both arms and in training."""
     split = summary.curve_split
-    curves = {arm: [e for e in summary.curve(split or "", arm) if e.context_tokens is not None] for arm in ARMS}
+    curves = {arm: [e for e in summary.curve(split or "", arm) if e.context_tokens is not None] for arm in ROLES}
     steps, tokens = summary.series("train/context_tokens")
     if not any(curves.values()) and not tokens:
         return None
@@ -222,12 +221,12 @@ def _end_labels(axes: Axes, summary: Summary, ends: dict[str, float], height: fl
     ordered = sorted(ends.items(), key=lambda item: item[1])
     for (name, value), at in zip(ordered, _apart([value for _, value in ordered], gap), strict=True):
         axes.annotate(
-            f"{form.format(value)} {summary.label(name) if name in ARMS else name}",
+            f"{form.format(value)} {summary.label(name) if name in ROLES else name}",
             (1, at),
             xycoords=("axes fraction", "data"),
             xytext=(8, 0),
             textcoords="offset points",
-            color=LIGHT[name] if name in ARMS else LIGHT["muted"],
+            color=LIGHT[name] if name in ROLES else LIGHT["muted"],
             fontweight="bold",
             va="center",
             annotation_clip=False,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import ImprintError
+from imprint.measurement.naming import COLUMNS
 from imprint.measurement.trials import Evaluation
 from imprint.report.summary import Summary
 from imprint.runs.folder import is_run
@@ -52,10 +53,7 @@ class Listed:
             return {**record, "problem": self.problem}
         facts = {"name": run.name, "method": run.method, "world": run.world, "seed": run.seed}
         counts = {"step": run.last_step, "steps": run.steps, "env_steps": run.env_steps, "done": run.share_done}
-        return {**record, **facts, **counts, "success": {role: _success(self.end(role)) for role in ROLES}}
-
-
-ROLES = ("without", "with")
+        return {**record, **facts, **counts, "success": {role: _success(self.end(role)) for role in COLUMNS}}
 
 
 def find_runs(folder: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from imprint.measurement.naming import ROLES
 from imprint.measurement.trials import Evaluation
 from imprint.report import charts
 from imprint.report.compare_figure import compare_plot
@@ -27,7 +28,6 @@ MAX_TASKS = 40  # shown per evaluation
 MAX_TEXT = 2000  # characters shown of one observation or response
 MAX_GOAL = 200  # of the line that a task is called by
 MAX_TURNS = 60
-ROLES = ("with", "without")  # of the two conditions that are set against each other, see `Summary.condition`
 
 
 def write_report(run_path: str | Path, refresh: int | None = None, out: Path | None = None) -> Path:
