@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import RecipeError
+from imprint.measurement.naming import COLUMNS
 from imprint.measurement.trials import ALL, Evaluation, evaluations
 from imprint.report.charts import RUN_COLOURS
 from imprint.report.html import render
@@ -26,7 +27,6 @@ from imprint.types import Trial
 
 __all__ = ["render_overlay", "write_overlay"]
 
-ROLES = ("without", "with")
 COLOURS = tuple(f"run{place}" for place in range(len(RUN_COLOURS)))
 
 
@@ -55,6 +55,7 @@ def render_overlay(runs: Sequence[Run], refresh: int | None = None) -> str:
     summaries = {name: Summary.of(run) for name, run in named.items()}
     training = training_panels(summaries, COLOURS)
     differences = _differences(named)
+    trials = {name: run_trials(run) for name, run in named.items()}
     worlds = [key for key, _ in differences if key.partition(".")[0] == "env" and key != "env.max_turns"]
     splits = () if worlds else SPLITS
     return render(
@@ -65,7 +66,7 @@ def render_overlay(runs: Sequence[Run], refresh: int | None = None) -> str:
         curves=_curves(summaries, splits),
         training=training,
         unshared=_unshared(summaries, {panel.metric for panel in training}),
-        tables=[table for split in splits if (table := _compared(split, named, summaries))],
+        tables=[table for split in splits if (table := _compared(split, trials, summaries))],
         worlds=worlds,
         differences=differences,
         episodes="[]",
@@ -95,7 +96,7 @@ def _curves(runs: Mapping[str, Summary], splits: Sequence[str]) -> list[Panel]:
     """Success and tokens over the steps, of each split and condition that all runs were evaluated on alike."""
     panels = []
     for split in splits:
-        for role in ROLES:
+        for role in COLUMNS:
             curves = {name: run.curve(split, role) for name, run in runs.items()}
             counts = {e.episodes for curve in curves.values() for e in curve}  # equally many are the same tasks
             if not all(curves.values()) or len(counts) > 1 or max(map(len, curves.values())) < 2:
@@ -138,11 +139,11 @@ class Compared:
     families: tuple[tuple[str, tuple[dict[str, Evaluation], ...]], ...]
 
 
-def _compared(split: str, runs: Mapping[str, Run], summaries: Mapping[str, Summary]) -> Compared | None:
+def _compared(split: str, measured: Mapping[str, Sequence[Trial]], summaries: Mapping[str, Summary]) -> Compared | None:
     """None where no condition was played on `split` by all runs, or on no task in common."""
-    ends = {role: [_end(run, split, role) for run in summaries.values()] for role in ROLES}
-    roles = [role for role in ROLES if all(ends[role])]
-    trials = {name: _last_trials(run, split, summaries[name], roles) for name, run in runs.items()}
+    ends = {role: [_end(run, split, role) for run in summaries.values()] for role in COLUMNS}
+    roles = [role for role in COLUMNS if all(ends[role])]
+    trials = {name: _last_trials(found, split, summaries[name], roles) for name, found in measured.items()}
     tasks = (
         set.intersection(*(set(by_task) for found in trials.values() for by_task in found.values())) if roles else set()
     )
@@ -171,7 +172,7 @@ def _compared(split: str, runs: Mapping[str, Run], summaries: Mapping[str, Summa
             for name, found in kept.items()
         ),
         tuple(
-            (pretty(family), tuple({role: rows[family] for role, rows in counted[name].items()} for name in runs))
+            (pretty(family), tuple({role: rows[family] for role, rows in counted[name].items()} for name in measured))
             for family in sorted({trial.family for trial in first[roles[0]]})
             if all(family in rows for by_role in counted.values() for rows in by_role.values())
         ),
@@ -183,9 +184,11 @@ def _end(run: Summary, split: str, role: str) -> Evaluation | None:
     return curve[-1] if curve else None
 
 
-def _last_trials(run: Run, split: str, summary: Summary, roles: Sequence[str]) -> dict[str, dict[str, Trial]]:
+def _last_trials(
+    measured: Sequence[Trial], split: str, summary: Summary, roles: Sequence[str]
+) -> dict[str, dict[str, Trial]]:
     """The trials of the last evaluation of each role, by task; none in runs of older versions, which kept none."""
-    trials = [trial for trial in run_trials(run) if trial.split == split]
+    trials = [trial for trial in measured if trial.split == split]
     found = {}
     for role in roles:
         end, name = _end(summary, split, role), summary.condition(role)

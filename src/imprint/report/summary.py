@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -54,9 +54,9 @@ class Summary:
         Raises:
             CheckpointError: a row is damaged, or lacks what it must have (the line is named).
         """
-        return replace(
-            cls.brief(run),
-            evaluations=tuple(run_evaluations(run)),
+        return cls._of(
+            run,
+            run_evaluations(run),
             decisions=tuple(run_decisions(run)),
             timings=tuple(run.rows("timings")),
             episode_steps=tuple(run.episode_steps()),
@@ -70,13 +70,18 @@ class Summary:
         Raises:
             CheckpointError: as `of`.
         """
+        return cls._of(run, run_evaluations(run, from_trials=False))
+
+    @classmethod
+    def _of(cls, run: Run, evaluations: Iterable[Evaluation], **more: Any) -> Summary:
         return cls(
             name=str(run.recipe.get("name") or run.path.resolve().name),
             recipe=run.recipe,
             recipe_text=run.recipe_text,
             metrics=tuple(row for row in run.rows("metrics") if isinstance(row.get("step"), int)),
-            evaluations=tuple(run_evaluations(run, from_trials=False)),
+            evaluations=tuple(evaluations),
             state=run.state,
+            **more,
         )
 
     @property
