@@ -153,7 +153,6 @@ def evaluate(
         chosen_split,
         rows,
         table=success_table(rows, f"{subject.title} on {chosen_split}"),
-        lines=[difference["text"]] if difference else [],
         difference=difference,
         meter=engine.meter,
     )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from imprint.commands.console import ALL, COLUMNS, grid
+from imprint.commands.console import ALL, grid
 from imprint.commands.playing import parse_seeds, play_conditions
 from imprint.commands.subject import Output, Subject
 from imprint.errors import RecipeError
-from imprint.measurement.naming import ordered, spelled
+from imprint.measurement.naming import COLUMNS, ordered, spelled
 
 if TYPE_CHECKING:
     from imprint.engine.base import Engine
@@ -67,7 +67,6 @@ def evaluate_seeds(
         split,
         rows,
         table=seeds_table(rows, f"{subject.title} on {split}"),
-        lines=[difference["text"]] if difference else [],
         difference=difference,
         meter=engine.meter,
         seeds=seeds,

@@ -133,7 +133,7 @@ class Output:
 
         Args:
             rows: `Evaluation` records, with a `seed` each where there are several `seeds`.
-            difference: of two conditions.
+            difference: of two conditions; its `text` is the first line under the table.
         """
         content = {
             "model": subject.model,
@@ -149,7 +149,7 @@ class Output:
             emit(document("eval", content))
         else:
             console().print(table)
-            for line in lines:
+            for line in (*([difference["text"]] if difference else []), *lines):
                 say(line)
         if self.file is not None:
             from imprint.support.files import atomic_write
