@@ -183,6 +183,7 @@ class Loop(Clock):
         self.before: int | None = None  # where the clock was when the current step began; None before the first
         self._headline = ""
         self._idle = 0  # steps in a row that taught nothing
+        self._validated: int | None = None  # the step after which validation tasks were last played
         self._seconds: dict[str, float] = {}  # of the step, by what they went into
 
     @property
@@ -222,7 +223,8 @@ class Loop(Clock):
             with self._timed("seconds"):
                 yield self.updates
             self._write_timings()
-            if self.due(self.recipe.checkpoint_interval) or self._best == self.updates:
+            validated = self._validated == self.updates
+            if self.due(self.recipe.checkpoint_interval) or (validated and self._best == self.updates):
                 self._checkpoint()  # last: what a resumed run finds is complete up to its checkpoint
             self.bench.progress.advance(self._headline, by=self.now - self.before)
 
@@ -281,9 +283,10 @@ class Loop(Clock):
         self.bench.sync(self.learner)
         self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
         described = rollout_metrics(groups, self.recipe.reward, active=active, env_steps=self.env_steps)
-        self.metrics.log(self.updates, {**described, **numbers})
-        self._warn({**described, **numbers})
-        self._headline = f"success {described['train/success']:.2f}, {active} skills in context"
+        row = {**described, **numbers}
+        self.metrics.log(self.updates, row)
+        self._warn(row)
+        self._headline = f"success {row['train/success']:.2f}, {active} skills in context"
 
     def _warn(self, row: Mapping[str, float]) -> None:
         """Say so when step after step teaches nothing."""
@@ -325,6 +328,7 @@ class Loop(Clock):
         if not (now or self.due(self.recipe.evaluation.interval)):
             return
         step, run = self.updates, self.bench.run
+        self._validated = step
         played = self.bench.evaluator.conditions(self.validation_tasks, conditions)
         for name, rows in self.recorder.record(played, "validation", step, self.env_steps).items():
             kept = played[name][: self.recipe.evaluation.keep_episodes]
