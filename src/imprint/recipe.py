@@ -261,6 +261,8 @@ def with_paths(
     places = Places(folders)
     served = any(change.startswith("endpoint") for change in overrides)
     located = _located(kind, deepcopy(dict(values)), places, served=served)
+    if not overrides:
+        return located, places
     for change in overrides:
         override(located, change)
     last = Places(folders[::-1], notes=places.notes)
