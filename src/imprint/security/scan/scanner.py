@@ -17,6 +17,7 @@ from imprint.security.scan.normal import Hidden, normalise
 from imprint.security.scan.prose import scan_prose
 from imprint.security.scan.report import Finding, Severity, SkillReport, evidence, ordered
 from imprint.security.scan.rules import rule
+from imprint.skills.installed import claims_a_skill
 from imprint.skills.skill import FILE_NAMES
 from imprint.skills.tree import SKIPPED, find_skills
 
@@ -103,8 +104,8 @@ def scan_units(root: Path) -> list[Path]:
     declare MCP servers."""
     skills = find_skills(root)
     if root not in skills:
-        links = (entry for entry in Path(root).iterdir() if entry.is_symlink())
-        skills += [entry for entry in links if any((entry / name).is_file() for name in FILE_NAMES)]
+        links = (entry for entry in Path(root).iterdir() if entry.is_symlink() and entry.exists())
+        skills += [entry for entry in links if claims_a_skill(entry)]
     known = {os.fspath(folder) for folder in skills}
     return sorted([*skills, *_server_folders(Path(root), known)])
 
