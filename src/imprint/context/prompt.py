@@ -100,10 +100,8 @@ class Context:
             last: the response's last token; if the response did not end itself, its end is supplied here.
         """
         frame, encode = self._frame, self.policy.encode
-        text, end = (
-            self._render("first.j2" if self.style == "plain" else "next.j2", result),
-            "" if last in self._ended else frame.end,
-        )
+        text = self._render("first.j2" if self.style == "plain" else "next.j2", result)
+        end = "" if last in self._ended else frame.end
         if self.style == "plain":
             return encode(end + text + CUE)
         return [*encode(end + frame.glue, special=True), *self._encode(text), *encode(frame.cue, special=True)]
