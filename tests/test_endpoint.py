@@ -41,12 +41,6 @@ NEEDS = {HEAT: "household-heat"}  # the expert cannot heat without the page
 LIBRARY = load_library("household")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with ExpertServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Endpoint, "first_wait", 0.01)

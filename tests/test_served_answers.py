@@ -25,12 +25,6 @@ DECOY = "I could <action>look</action> or <answer>this</answer>, in <think> tags
 SAID = "<action>COMMAND</action>"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with ExpertServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Endpoint, "first_wait", 0.01)
