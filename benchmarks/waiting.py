@@ -2,7 +2,7 @@
 
     python benchmarks/waiting.py
 
-The command line sets `GOMP_SPINCOUNT=20000` where the user has set nothing. Two processes, one with that setting and
+The command line sets `GOMP_SPINCOUNT=3000` where the user has set nothing. Two processes, one with that setting and
 one without, do the same training step in turns; then again while as many other processes as there are cores keep
 the machine busy.
 """
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from support.common import parser, report, seconds, spread, table
 
-WAYS = {"sleep": {"GOMP_SPINCOUNT": "20000"}, "spin": {}}
+WAYS = {"sleep": {"GOMP_SPINCOUNT": "3000"}, "spin": {}}
 BUSY = [sys.executable, "-c", "while True: pass"]
 
 

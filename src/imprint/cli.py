@@ -87,7 +87,7 @@ def main(
     # Threads that wait spin briefly, then sleep: beside other work, spinning for long slows training many times, and
     # sleeping at once slows it on an idle machine (`benchmarks/waiting.py`).
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     # Our own progress shows what is going on; a bar for each loading of a few megabytes hides it.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
