@@ -146,7 +146,7 @@ def test_rules_for_whole_files_are_all_tried() -> None:
         ("notes.zip", zipped({"a/run.sh": PIPE})),
         ("notes.tar.gz", tarred({"run.sh": PIPE})),
         ("inner.zip", zipped({"deep.zip": zipped({"run.sh": PIPE})})),
-        ("run.sh.gz", gzip.compress(f"#!/bin/sh\n{PIPE}\n".encode())),
+        ("run.sh.gz", gzip.compress(f"#!/bin/sh\n{PIPE}\n".encode(), mtime=0)),
         ("guide.docx", zipped({"word/document.xml": f"<w:p><w:t>```bash</w:t></w:p><w:p>{PIPE}</w:p><w:p>```</w:p>"})),
         ("late.md", "\n" * 100_000 + f"```bash\n{PIPE}\n```\n"),
         ("refs/page.md", f"```bash\n{PIPE}\n```\n"),
