@@ -24,8 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## The main job on the embedded default: at most ten minutes on two cores.
 	$(BIN)/imprint train recipes/demo.yaml --out runs/demo
 
-test: $(STAMP) ## Quick tests.
-	$(BIN)/python -m pytest
+# One process a core, each with one thread: more threads than cores wait for each other.
+test: $(STAMP) ## Quick tests, on all cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(STAMP) ## All tests, learning runs included.
 	$(BIN)/python -m pytest -m ''
