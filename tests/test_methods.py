@@ -401,6 +401,7 @@ def test_closed_book_weighs_valid_actions_alone(tmp_path):
         ("imprint", {"transfer": {"replay": 6, "weight": 2.0, "importance_cap": 2.0}}, 2),
         ("skill0", {}, 2),
         ("grpo", {}, 3),
+        ("grpo", {"advantage": {"unit": "step"}}, 3),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
     ],

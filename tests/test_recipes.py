@@ -49,6 +49,8 @@ def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns(fo
         if name in ("closed_book", "open_book"):  # as many episodes a step, of more tasks
             assert recipe["rollout"]["tasks"] * recipe["rollout"]["group"] == 64
             recipe["rollout"] = recipes["skill0"]["rollout"]
+        if name == "gigpo":
+            recipe["advantage"] = recipes["skill0"]["advantage"]
         if name == "agentocr":
             assert recipe["context"] | {"history": "text"} == recipes["skill0"]["context"]
             recipe["context"] = recipes["skill0"]["context"]

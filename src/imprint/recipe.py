@@ -23,6 +23,7 @@ from imprint.envs.base import world_kind
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
 from imprint.learning.rewards import RewardConfig
+from imprint.learning.step_advantages import DISCOUNT, STEP_WEIGHT
 from imprint.models.names import TINY, may_be_hub_name
 from imprint.models.served.config import EndpointConfig
 from imprint.security.vetting import TrustConfig
@@ -76,8 +77,10 @@ class RolloutConfig(_Section):
 class AdvantageConfig(_Section):
     """How scores become advantages."""
 
-    unit: Literal["episode", "turn"] = Field(
-        default="episode", description="`turn` weighs long episodes more, as the reference code does."
+    unit: Literal["episode", "turn", "step"] = Field(
+        default="episode",
+        description="`turn` weighs long episodes more, as the reference code does; `step` adds to `episode` how much "
+        "better a turn did than the others of its group in the same state (GiGPO).",
     )
     scale: Literal["std", "none"] = Field(default="std", description="Divide by the group's deviation (GRPO) or not.")
     std_floor: float | None = Field(
@@ -85,6 +88,33 @@ class AdvantageConfig(_Section):
         ge=0,
         description="Least deviation divided by; null: a tenth of a success where compressing has a bonus, else 0.",
     )
+    step_weight: float | None = Field(
+        default=None, ge=0, description="Unit `step`: weight of the step's advantage beside the episode's; null: 1."
+    )
+    discount: float | None = Field(
+        default=None, gt=0, le=1, description="Unit `step`: of later rewards, per turn, in its returns; null: 0.95."
+    )
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> AdvantageConfig:
+        for name in ("step_weight", "discount"):
+            if self.unit != "step" and getattr(self, name) is not None:
+                raise RecipeError(
+                    f"has no effect with the unit {self.unit!r}",
+                    key=f"advantage.{name}",
+                    hint="set advantage.unit: step, or leave it out",
+                )
+        return self
+
+    @property
+    def weight_of_steps(self) -> float:
+        """`step_weight`, or GiGPO's."""
+        return STEP_WEIGHT if self.step_weight is None else self.step_weight
+
+    @property
+    def step_discount(self) -> float:
+        """`discount`, or GiGPO's."""
+        return DISCOUNT if self.discount is None else self.discount
 
 
 class EvaluationConfig(_Section):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,8 @@ class StepResult:
         valid: the action was understood and possible (True on reset).
         admissible: the commands possible now, in the engine's order.
         score: a graded outcome so far, where the world has one; the episode's is that of its last step.
+        state: what identifies the state of the world within the task: equal texts, equal states; "" where the world
+            does not say. It does not count in `==`.
     """
 
     observation: str
@@ -84,6 +87,14 @@ class StepResult:
     valid: bool = True
     admissible: tuple[str, ...] = ()
     score: float | None = None
+    state: str = field(default="", compare=False)
+
+    @property
+    def anchor(self) -> str:
+        """What an equal moment of another episode of the task would have too: the state where the world gives it, else
+        a digest of what is observed and possible."""
+        seen = "\n".join((self.observation, *self.admissible))
+        return self.state or blake2b(seen.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
     @property
     def done(self) -> bool:
@@ -233,8 +244,9 @@ class Episode:
         score: the world's graded outcome, where it gives one; None: success decides.
         cached_tokens: of all tokens read, those that the sampler did not have to compute again.
         admissible: the possible commands before each turn, kept where the context lists them.
+        anchors: what identifies the state of the world before each turn (`StepResult.anchor`).
 
-    The last three are of the process that played the episode: they are not in its record, and do not count in `==`.
+    The last four are of the process that played the episode: they are not in its record, and do not count in `==`.
     """
 
     task: Task
@@ -253,6 +265,7 @@ class Episode:
     score: float | None = field(default=None, compare=False)
     cached_tokens: int = field(default=0, compare=False)
     admissible: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
+    anchors: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def outcome(self) -> float:
@@ -276,7 +289,7 @@ class Episode:
 
     def to_record(self, *, tokens: bool = False) -> dict[str, Any]:
         """A JSON-ready dictionary; without `tokens`, the text only (what a trace keeps)."""
-        lean = replace(self, pictures=(), views=(), admissible=())
+        lean = replace(self, pictures=(), views=(), admissible=(), anchors=())
         if not tokens:
             lean = replace(lean, prompt_ids=(), token_ids=(), logprobs=())
         record = {name: value for name, value in asdict(lean).items() if name not in _OF_THE_PROCESS}
@@ -299,7 +312,7 @@ class Episode:
         return cls(**values)
 
 
-_OF_THE_PROCESS = ("score", "cached_tokens", "admissible")
+_OF_THE_PROCESS = ("score", "cached_tokens", "admissible", "anchors")
 
 
 @dataclass(frozen=True, slots=True)

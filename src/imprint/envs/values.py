@@ -102,6 +102,7 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
     **dict.fromkeys(("terminated", "truncated", "success", "valid"), as_truth),
     "admissible": _texts,
     "score": lambda value, name: None if value is None else as_number(value, name),
+    "state": _text,
 }
 
 

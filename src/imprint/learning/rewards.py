@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.types import Episode
 
-__all__ = ["RewardConfig", "outcome", "turn_scores"]
+__all__ = ["RewardConfig", "discounted_returns", "outcome", "turn_scores"]
 
 
 class RewardConfig(BaseModel):
@@ -64,11 +64,42 @@ def turn_scores(episode: Episode, config: RewardConfig, *, step: int | None = No
         One score per turn, in order; empty for an episode without turns.
     """
     shared = outcome(episode, config) - config.turn_cost * len(episode.turns)
+    return [shared - penalty + bonus for penalty, bonus in _own_parts(episode, config, step)]
+
+
+def discounted_returns(
+    episode: Episode, config: RewardConfig, discount: float, *, step: int | None = None
+) -> list[float]:
+    """What each turn led to, later rewards discounted: GiGPO's step return (arXiv 2505.10978, Eq. 5).
+
+    G_t = r_t + discount * G_{t+1}, with r the turn's reward less `turn_cost`: the environment's own where
+    `config.success` is null, else the outcome, at the last turn. Penalty and bonus touch their own turn only, as in
+    `turn_scores`.
+
+    Args:
+        discount: above 0, at most 1. At 1 and without `turn_cost`, an outcome gives `turn_scores`.
+        step: as in `turn_scores`.
+
+    Returns:
+        One return per turn, in order; empty for an episode without turns.
+    """
+    rewards = [turn.reward if config.success is None else 0.0 for turn in episode.turns]
+    if rewards and config.success is not None:
+        rewards[-1] = outcome(episode, config)
+    returns, later = [0.0] * len(rewards), 0.0
+    for t in reversed(range(len(rewards))):
+        returns[t] = later = rewards[t] - config.turn_cost + discount * later
+    own = _own_parts(episode, config, step)
+    return [value - penalty + bonus for value, (penalty, bonus) in zip(returns, own, strict=True)]
+
+
+def _own_parts(episode: Episode, config: RewardConfig, step: int | None) -> list[tuple[float, float]]:
+    """The penalty and the bonus of each turn."""
     valid = [turn.well_formed if config.invalid == "format" else turn.valid for turn in episode.turns]
     bonus = config.compression_bonus * episode.success
     if step is None or step % config.compression_interval:
         bonus = 0.0
     return [
-        shared - (0.0 if is_valid else config.invalid_penalty) + bonus * math.log(turn.compression)
+        (0.0 if is_valid else config.invalid_penalty, bonus * math.log(turn.compression))
         for turn, is_valid in zip(episode.turns, valid, strict=True)
     ]

@@ -6,14 +6,15 @@ Suffix `_T`: tokens of a sample after its prompt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from imprint.learning.advantages import Scale, Unit, turn_advantages
+from imprint.learning.step_advantages import STEP_WEIGHT, gigpo_advantages, shared_states
 from imprint.models.sampling import Prompt
 from imprint.types import Draw, Episode, Picture, View, undrawn
 
@@ -26,6 +27,7 @@ __all__ = [
     "episode_samples",
     "group_samples",
     "off_prompt",
+    "shared_state_turns",
     "view_sample",
 ]
 
@@ -94,11 +96,17 @@ class Sample:
 
 
 class AdvantageOptions(NamedTuple):
-    """How scores become advantages; see `learning.advantages`."""
+    """How scores become advantages: see `learning.advantages`, and of the unit `step` `learning.step_advantages`.
 
-    unit: Unit = "episode"
+    Attributes:
+        returns: gives what each turn of an episode led to (`rewards.discounted_returns`); the unit `step` needs it.
+    """
+
+    unit: Unit | Literal["step"] = "episode"
     scale: Scale = "std"
     std_floor: float = 0.0
+    step_weight: float = STEP_WEIGHT
+    returns: Callable[[Episode], Sequence[float]] | None = None
 
 
 def episode_sample(
@@ -174,13 +182,43 @@ def group_samples(
 
     Args:
         scores: of each turn of each episode of each group.
+
+    Raises:
+        ValueError: the unit is `step`, and `options` has no `returns`.
     """
     episodes = [episode for group in groups for episode in group]
     owners = [place for place, group in enumerate(groups) for _ in group]
     flat = [turns for group in scores for turns in group]
-    advantages = turn_advantages(flat, owners, unit=options.unit, scale=options.scale, std_floor=options.std_floor)
+    advantages = _advantages(episodes, flat, owners, options)
     pairs = zip(episodes, advantages, strict=True)
     return [sample for episode, values in pairs for sample in episode_samples(episode, values)]
+
+
+def _advantages(
+    episodes: Sequence[Episode], scores: Sequence[Sequence[float]], groups_E: Sequence[int], options: AdvantageOptions
+) -> list[list[float]]:
+    """The advantage of each turn of each episode."""
+    unit, scale, floor = options.unit, options.scale, options.std_floor
+    if unit != "step":
+        return turn_advantages(scores, groups_E, unit=unit, scale=scale, std_floor=floor)
+    if options.returns is None:
+        raise ValueError("the unit 'step' needs what each turn led to: AdvantageOptions.returns")
+    returns, anchors = [options.returns(episode) for episode in episodes], [_anchors(episode) for episode in episodes]
+    weight = options.step_weight
+    return gigpo_advantages(scores, returns, anchors, groups_E, step_weight=weight, scale=scale, std_floor=floor)
+
+
+def shared_state_turns(groups: Sequence[Sequence[Episode]]) -> float:
+    """The share of the turns whose state another turn acted in, of an episode of their group that showed the same."""
+    episodes = [(place, episode) for place, group in enumerate(groups) for episode in group]
+    owners = [(place, episode.skills) for place, episode in episodes]
+    return shared_states([_anchors(episode) for _, episode in episodes], owners)
+
+
+def _anchors(episode: Episode) -> Sequence[str]:
+    """What identifies the state before each turn: of an episode read from a record, what was observed."""
+    seen = (episode.first_observation, *(turn.observation for turn in episode.turns))
+    return episode.anchors or seen[: len(episode.turns)]
 
 
 def packed(sample: Sample) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -27,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from imprint.context.shown import Shown
 from imprint.envs.base import goal_text
 from imprint.errors import RecipeError
-from imprint.learning.rewards import turn_scores
-from imprint.learning.sample import AdvantageOptions, Sample
+from imprint.learning.rewards import discounted_returns, turn_scores
+from imprint.learning.sample import AdvantageOptions, Sample, shared_state_turns
 from imprint.measurement.conditions import Condition
 from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
 from imprint.measurement.naming import ordered
@@ -189,8 +190,9 @@ class Loop(Clock):
     @property
     def advantage(self) -> AdvantageOptions:
         """How the recipe makes advantages of scores."""
-        config = self.recipe.advantage
-        return AdvantageOptions(config.unit, config.scale, self.recipe.std_floor)
+        config, reward = self.recipe.advantage, self.recipe.reward
+        returns = partial(discounted_returns, config=reward, discount=config.step_discount, step=self.updates + 1)
+        return AdvantageOptions(config.unit, config.scale, self.recipe.std_floor, config.weight_of_steps, returns)
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -274,8 +276,10 @@ class Loop(Clock):
         """One update on `samples`, counted and logged; `active` skills are in force."""
         with self._timed("update"):
             numbers = self.learner.step(samples, loss, done=self.share)
-        flat = zero_advantage_groups(groups, samples)
-        self.log(groups, {**numbers, "train/zero_advantage_groups": flat}, active=active)
+        numbers["train/zero_advantage_groups"] = zero_advantage_groups(groups, samples)
+        if self.recipe.advantage.unit == "step":
+            numbers["train/shared_states"] = shared_state_turns(groups)
+        self.log(groups, numbers, active=active)
 
     def log(self, groups: Sequence[Group], numbers: Mapping[str, float], *, active: int = 0) -> None:
         """Count the step that is done, and log its numbers with what its episodes were like."""

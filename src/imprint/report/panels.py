@@ -42,6 +42,12 @@ METRICS = (
         "Groups whose advantages are all zero: nothing is learned from them.",
         SHARE,
     ),
+    Metric(
+        "train/shared_states",
+        "shared states",
+        "Turns whose state another turn of their group acted in too: the others have no step advantage.",
+        SHARE,
+    ),
     Metric("curriculum/active", "skills in the context", "Those in force in training.", COUNT),
     Metric(
         "loss/policy",

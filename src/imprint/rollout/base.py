@@ -57,6 +57,7 @@ class RunningEpisode:
     cached_tokens: int = 0
     keeps_admissible: bool = False  # where the context lists the possible commands
     admissible: list[tuple[str, ...]] = field(default_factory=list)
+    anchors: list[str] = field(default_factory=list)
     now: StepResult = field(init=False)  # what is seen now
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ class RunningEpisode:
         """
         if self.keeps_admissible:
             self.admissible.append(self.now.admissible)
+        self.anchors.append(self.now.anchor)
         self.now, self.score = result, result.score
         self.turns.append(
             Turn(
@@ -114,6 +116,7 @@ class RunningEpisode:
             score=self.score,
             cached_tokens=self.cached_tokens,
             admissible=tuple(self.admissible),
+            anchors=tuple(self.anchors),
             **tokens,
         )
 

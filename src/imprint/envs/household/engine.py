@@ -115,7 +115,9 @@ class GameEngine:
     def reset(self) -> StepResult:
         """Restart the game."""
         self._start()
-        return StepResult(self.tables.intro, admissible=self.admissible() if self.with_admissible else ())
+        return StepResult(
+            self.tables.intro, admissible=self.admissible() if self.with_admissible else (), state=self.state()
+        )
 
     def copy(self) -> GameEngine:
         """A second engine in the same state; the two go separate ways from here."""
@@ -145,6 +147,7 @@ class GameEngine:
             success=self.won,
             valid=text is not None,
             admissible=self.admissible() if self.with_admissible else (),
+            state=self.state(),
         )
 
     # --- the commands: each gives its sentence, or None when it is not possible now ---
@@ -282,6 +285,15 @@ class GameEngine:
         return f"You are facing the {facing}. Next to it, you see {things}."
 
     # --- what is so now ---
+
+    def state(self) -> str:
+        """All that rules and sentences depend on, except the turns taken: equal texts, equal games from here on."""
+        start = self.tables.contents_R
+        moved = [(r, held) for r, held in enumerate(self.contents) if held != start[r]]
+        marked = sorted((o, marks) for o, marks in self._marks.items() if marks != self.tables.marks_O[o])
+        placed = sorted((o, places) for o, places in self._locations.items() if places != self.tables.locations_O[o])
+        parts = (self.location, self.held, self.won, sorted(self.opened), moved, marked, placed, sorted(self._left))
+        return "|".join(map(str, parts))
 
     def marks(self, o: int) -> int:
         """The marks (HOT, COOL, CLEAN, TOGGLED, SLICED) of object `o`, as bits."""
