@@ -64,7 +64,9 @@ class Bench:
             evaluator=self.evaluator,
             run=self.run,
             progress=progress,
-            make_learner=lambda: Learner(self.policy, self.recipe.learner, total_steps=self.recipe.steps),
+            make_learner=lambda recipe, weights: Learner(
+                self.policy, recipe.learner, total_steps=recipe.steps, weights=weights
+            ),
             task_source=partial(tasks_of, self.world),
             context=self.context,
         )

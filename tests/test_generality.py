@@ -164,6 +164,8 @@ def test_its_command_is_one_of_ours(other: Venv) -> None:
 @pytest.mark.parametrize("method", [name for name in method_names() if name != "imprint"])
 def test_every_method_runs_in_it(base: Path, seeing: Path, tmp_path: Path, method: str) -> None:
     few = {**FEW, "steps": 2, "skic": {"exemplars": 1}} if method == "skic" else {**FEW, "steps": 2}
+    if method == "pipeline":
+        few |= {"pipeline": {"stages": [{"method": one, "share": 0.5} for one in ("skillrl", "grpo")]}}
     if method == "agentocr":
         few |= {"context": {"history": "image"}}
     recipe = parse_recipe({"name": method, "method": method, "model": str(seeing if "context" in few else base), **few})
@@ -258,6 +260,7 @@ NAMED_ALIKE = {  # what has a method's name without being it
     "learning/losses/__init__.py": {"grpo"},  # the loss
     "measurement/training_metrics.py": {"curriculum"},  # in a metric's name, which files of all methods hold
     "runs/folder.py": {"curriculum"},  # a record, likewise
+    "security/scan/shell_code.py": {"pipeline"},  # of a shell
     "security/scan/shell_commands.py": {"transfer"},  # of files
 }
 

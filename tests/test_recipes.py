@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from imprint.envs.base import make_world
-from imprint.methods.base import make_method
+from imprint.methods.base import check_method, make_method
 from imprint.pretrain.recipe import PretrainRecipe
 from imprint.recipe import load_recipe
 from imprint.skills.library import load_library
@@ -24,6 +24,7 @@ RUNS = sorted(set(RECIPES.rglob("*.yaml")) - {*PRETRAIN, *ALFWORLD, *PUBLISHED})
 def test_a_recipe_of_a_run_loads_and_starts_with_what_fills_its_name(file):
     recipe = load_recipe(file)
     assert recipe.name == file.stem
+    check_method(recipe)
     assert make_method(recipe)
     assert recipe.ignored == ()
     assert load_library(recipe.skills).names
@@ -46,6 +47,10 @@ def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns(fo
             recipe.pop(key, None)
         if name in ("imprint", "closed_book", "open_book"):
             recipe["learner"] = recipes["skill0"]["learner"]
+        if name == "pipeline":
+            stages = recipe.pop("pipeline")["stages"]
+            assert {stage["rollout"]["tasks"] * stage["rollout"]["group"] for stage in stages} == {64}
+            recipe |= {key: recipes["skill0"][key] for key in ("learner", "rollout")}
         if name in ("closed_book", "open_book"):  # as many episodes a step, of more tasks
             assert recipe["rollout"]["tasks"] * recipe["rollout"]["group"] == 64
             recipe["rollout"] = recipes["skill0"]["rollout"]

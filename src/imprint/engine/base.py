@@ -108,8 +108,8 @@ class Engine:
     def sync(self, learner: object) -> None:
         """Tell the sampler that the learner has changed the weights."""
 
-    def learner(self) -> Learner:
-        """What changes the weights.
+    def learner(self, recipe: Recipe, weights: Path | None = None) -> Learner:
+        """What changes the weights, by the settings of `recipe`, from those of a checkpoint (None: as they are).
 
         Raises:
             RecipeError: this engine has no weights that can be changed.

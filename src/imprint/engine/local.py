@@ -66,20 +66,23 @@ class LocalEngine(Engine):
     def token_context(self) -> Context:
         return self.context
 
-    def learner(self) -> Learner:
-        """A fresh optimizer on the policy's weights.
+    def learner(self, recipe: Recipe, weights: Path | None = None) -> Learner:
+        """A fresh optimizer on the policy's weights, by the settings of `recipe`.
+
+        Args:
+            weights: a checkpoint whose weights the policy gets first.
 
         Raises:
             RecipeError: the weights are too coarse for small updates to change them.
         """
-        recipe = self.recipe
         if recipe.dtype != "float32" and recipe.steps:
             raise RecipeError(
                 f"{recipe.dtype} weights cannot be trained: most updates are smaller than their last digit",
                 key="dtype",
                 hint="set dtype: float32, and learner.precision: bfloat16 to compute in bfloat16",
             )
-        return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=recipe.rollout.temperature)
+        temperature = recipe.rollout.temperature
+        return Learner(self.policy, recipe.learner, total_steps=recipe.steps, temperature=temperature, weights=weights)
 
 
 def rollout_for(policy: Policy, world: World, config: ContextConfig, batch: int = 256) -> TokenRollout:

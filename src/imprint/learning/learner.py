@@ -31,16 +31,27 @@ class Learner:
     Args:
         total_steps: how many calls will be made, for the decay of the learning rate.
         temperature: of the sampler whose log-probs the samples carry.
+        weights: a saved policy whose weights `policy` gets first; a KL term's reference has them too.
 
     Raises:
         RecipeError: a vision tower is to be frozen, and the policy reads no pictures.
     """
 
-    def __init__(self, policy: Policy, config: LearnerConfig, *, total_steps: int, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        config: LearnerConfig,
+        *,
+        total_steps: int,
+        temperature: float = 1.0,
+        weights: Path | None = None,
+    ) -> None:
         self.policy = policy
         self.config = config
         self.total_steps = total_steps
         self.temperature = temperature or 1.0
+        if weights is not None:
+            self.load(weights)
         if config.freeze_vision_tower:
             _freeze_tower(policy)
         self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]

@@ -51,6 +51,7 @@ __all__ = [
     "Method",
     "MethodSpec",
     "Need",
+    "Start",
     "Workbench",
     "check_method",
     "make_method",
@@ -99,17 +100,43 @@ class Learner(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a method's part of a run begins: at 0, or behind the parts of other methods (`methods.weights.pipeline`).
+
+    Attributes:
+        stage: its place among the parts, from 0.
+        step: of the run, which is the part's step 0.
+        env_steps: played in training before it.
+        weights: a checkpoint of the run whose weights it begins with; None: those of the recipe's model.
+        last: the run ends with it.
+    """
+
+    stage: int = 0
+    step: int = 0
+    env_steps: int = 0
+    weights: Path | None = None
+    last: bool = True
+
+    def to_record(self) -> dict[str, Any]:
+        """What a checkpoint says of it; nothing for a run of one method."""
+        if not self.stage:
+            return {}
+        return {"start": {"stage": self.stage, "step": self.step, "env_steps": self.env_steps}}
+
+
 @dataclass
 class Workbench:
     """What a method works with: built by an engine from a recipe, or by a test from parts.
 
     Attributes:
         rollout: plays episodes; `sampling` is for training, the evaluator has its own.
-        make_learner: gives what changes the weights, on demand.
+        make_learner: gives what changes the weights, on demand: by a recipe, from a checkpoint (None: as they are).
         context: how episodes are rendered under other conditions; None where the model is behind an endpoint.
         meter: what a served model was asked and what that costs.
         draw: gives restored pictures their pixels, where there are pictures.
         sync: tells the sampler that the learner has changed the weights.
+        start: where in the run the method begins.
     """
 
     recipe: Recipe
@@ -119,12 +146,13 @@ class Workbench:
     evaluator: Evaluator
     run: Run
     progress: Progress
-    make_learner: Callable[[], Learner]
+    make_learner: Callable[[Recipe, Path | None], Learner]
     task_source: Callable[[str, int | None], Sequence[Task]]
     context: Context | None = None
     meter: Meter | None = None
     draw: Draw | None = None
     sync: Callable[[Learner], None] = lambda learner: None
+    start: Start = Start()
 
     @cached_property
     def learner(self) -> Learner:
@@ -133,7 +161,7 @@ class Workbench:
         Raises:
             RecipeError: the engine has no weights that can be changed.
         """
-        return self.make_learner()
+        return self.make_learner(self.recipe, self.start.weights)
 
     @property
     def seed(self) -> int:

@@ -173,6 +173,7 @@ class Loop(Clock):
         self.recipe = recipe = bench.recipe
         super().__init__(recipe.steps, recipe.env_steps)
         self.bench = bench
+        self.start = bench.start
         self.method = method
         self.extra_steps = extra
         self.learner = bench.learner  # made before any checkpoint is read: a KL term's reference is the starting policy
@@ -188,6 +189,16 @@ class Loop(Clock):
         self._seconds: dict[str, float] = {}  # of the step, by what they went into
 
     @property
+    def step(self) -> int:
+        """Of the run: what its records, seeds and checkpoints are numbered by."""
+        return self.start.step + self.updates
+
+    @property
+    def played(self) -> int:
+        """Environment steps of the run's training."""
+        return self.start.env_steps + self.env_steps
+
+    @property
     def advantage(self) -> AdvantageOptions:
         """How the recipe makes advantages of scores."""
         config, reward = self.recipe.advantage, self.recipe.reward
@@ -199,10 +210,10 @@ class Loop(Clock):
     def __enter__(self) -> Self:
         """Resume from the newest checkpoint, dropping what was recorded after it."""
         run = self.bench.run
-        steps = run.checkpoint_steps()
+        steps = [step for step in run.checkpoint_steps() if step >= self.start.step]
         if steps:
             self._load(steps[-1])
-        run.truncate_to(self.updates if steps else -1)
+        run.truncate_to(self.step if steps else self.start.step - 1)
         self.bench.progress.begin(self.steps + self.extra_steps, min(self.now, self.steps))
         self.metrics = MetricsWriter(run)
         return self
@@ -210,8 +221,8 @@ class Loop(Clock):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.bench.run.set_status("finished", self.updates, env_steps=self.env_steps)
+        if error is None and self.start.last:
+            self.bench.run.set_status("finished", self.step, env_steps=self.played)
 
     @property
     def share(self) -> float:
@@ -226,7 +237,7 @@ class Loop(Clock):
                 yield self.updates
             self._write_timings()
             validated = self._validated == self.updates
-            if self.due(self.recipe.checkpoint_interval) or (validated and self._best == self.updates):
+            if self.due(self.recipe.checkpoint_interval) or (validated and self._best == self.step):
                 self._checkpoint()  # last: what a resumed run finds is complete up to its checkpoint
             self.bench.progress.advance(self._headline, by=self.now - self.before)
 
@@ -246,12 +257,12 @@ class Loop(Clock):
         self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - began
 
     def _write_timings(self) -> None:
-        self.bench.run.append("timings", [{"step": self.updates, **self._seconds}])
+        self.bench.run.append("timings", [{"step": self.step, **self._seconds}])
         self._seconds = {}
 
     def play(self, show: Show) -> list[Group]:
         """Play a group of episodes of each of this step's tasks."""
-        step, size = self.updates, self.recipe.rollout.group
+        step, size = self.step, self.recipe.rollout.group
         requests = [
             Request(
                 task,
@@ -286,9 +297,9 @@ class Loop(Clock):
         self.updates += 1
         self.bench.sync(self.learner)
         self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
-        described = rollout_metrics(groups, self.recipe.reward, active=active, env_steps=self.env_steps)
+        described = rollout_metrics(groups, self.recipe.reward, active=active, env_steps=self.played)
         row = {**described, **numbers}
-        self.metrics.log(self.updates, row)
+        self.metrics.log(self.step, row)
         self._warn(row)
         self._headline = f"success {row['train/success']:.2f}, {active} skills in context"
 
@@ -306,7 +317,7 @@ class Loop(Clock):
         """Count a step without episodes that is done, and log its numbers."""
         self.updates += 1
         self.bench.sync(self.learner)
-        self.metrics.log(self.updates, {"env_steps": float(self.env_steps), **numbers})
+        self.metrics.log(self.step, {"env_steps": float(self.played), **numbers})
         self._headline = ", ".join(f"{name.rpartition('/')[2]} {numbers[name]:.3g}" for name in sorted(numbers)[:2])
 
     # --- measuring ---------------------------------------------------------------------------------------------------
@@ -322,6 +333,8 @@ class Loop(Clock):
     def validate(self, *conditions: Condition, now: bool = False) -> None:
         """Play the validation tasks under each condition, if due (or `now`); the old policy's are forgotten.
 
+        Where a method begins behind another one, that one has validated the policy.
+
         Raises:
             RecipeError: the recipe's `keep_best` is none of the conditions.
         """
@@ -329,12 +342,13 @@ class Loop(Clock):
         if best is not None and best not in names:
             raise RecipeError(f"{best!r} is not validated", key="keep_best", hint=f"choose one of: {', '.join(names)}")
         self.bench.evaluator.forget()
-        if not (now or self.due(self.recipe.evaluation.interval)):
+        behind = self.updates == 0 and self.start.step > 0
+        if behind or not (now or self.due(self.recipe.evaluation.interval)):
             return
-        step, run = self.updates, self.bench.run
-        self._validated = step
+        step, run = self.step, self.bench.run
+        self._validated = self.updates
         played = self.bench.evaluator.conditions(self.validation_tasks, conditions)
-        for name, rows in self.recorder.record(played, "validation", step, self.env_steps).items():
+        for name, rows in self.recorder.record(played, "validation", step, self.played).items():
             kept = played[name][: self.recipe.evaluation.keep_episodes]
             run.write_episodes(step, name, self.recorder.with_goals(kept))
             self.metrics.log(step, {f"validation/{name}/{row.family}": row.success for row in rows})
@@ -349,7 +363,7 @@ class Loop(Clock):
         """The helpfulness of each skill of `names` while `active` is in force, measured on the validation tasks."""
         pairs = self.bench.evaluator.pairs(self.validation_tasks, active, names, kind)
         played = {(one.condition, one.task): one for both in pairs.values() for pair in both for one in pair}
-        self.recorder.write([replace(trial, step=self.updates, env_steps=self.env_steps) for trial in played.values()])
+        self.recorder.write([replace(trial, step=self.step, env_steps=self.played) for trial in played.values()])
         return {
             name: helpfulness_from_pairs(name, [a.success for a, _ in both], [b.success for _, b in both], kind)
             for name, both in pairs.items()
@@ -360,13 +374,13 @@ class Loop(Clock):
         evaluator = self.bench.evaluator
         self.recorder.test(
             lambda tasks: evaluator.conditions(tasks, ordered(conditions, lambda one: one.name)),
-            self.updates,
-            self.env_steps,
+            self.step,
+            self.played,
         )
 
     def record(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows to the run's `curriculum.jsonl`, each with this step."""
-        self.bench.run.append("curriculum", [{"step": self.updates, **row} for row in rows])
+        self.bench.run.append("curriculum", [{"step": self.step, **row} for row in rows])
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -385,18 +399,20 @@ class Loop(Clock):
     def _checkpoint(self) -> None:
         from imprint.runs.checkpoint import save_checkpoint
 
-        kept = self.method.state() if self.method is not None else {}
-        state = {"env_steps": self.env_steps, **kept.get("json", {})}
+        own = self.method.state() if self.method is not None else {}
+        state = {"env_steps": self.played, **self.start.to_record(), **own.get("json", {})}
         run, keep = self.bench.run, self.recipe.keep_checkpoints
-        save_checkpoint(run, self.updates, self.learner, state, keep, self._best, memory=kept.get("tensors"))
-        run.set_status("running", self.updates, env_steps=self.env_steps)
+        kept = (self._best, self.start.step - 1)  # a resumed part begins with its start's weights: the KL reference
+        save_checkpoint(run, self.step, self.learner, state, keep, kept, memory=own.get("tensors"))
+        run.set_status("running", self.step, env_steps=self.played)
 
     def _load(self, step: int) -> None:
         from imprint.runs.checkpoint import load_checkpoint
 
         state = load_checkpoint(self.bench.run.checkpoint_path(step), self.learner)
-        self.updates = int(state.pop("step"))
-        self.env_steps = int(state.pop("env_steps"))
+        self.updates = int(state.pop("step")) - self.start.step
+        self.env_steps = int(state.pop("env_steps")) - self.start.env_steps
+        state.pop("start", None)
         tensors = state.pop("memory")
         if self.method is not None:
             self.method.restore({"json": state, "tensors": tensors})

@@ -196,14 +196,15 @@ class Summary:
     def stages(self) -> list[tuple[int, int, int | None]]:
         """(first step, stage, budget) of every stage that was reached, in order; none without decisions.
 
-        From the recipe and the steps that were done: a stage may begin without any decision.
+        From the recipe and the steps that were done: a stage may begin without any decision. In a pipeline the
+        curriculum is that of one of its methods, and its stages are not known.
         """
         total = self.steps or 0
         try:
             config = CurriculumConfig.model_validate(self.recipe.get("curriculum") or {})
         except ValidationError:  # a recipe of another version
             return []
-        if not self.decisions or total < config.stage_count:
+        if not self.decisions or "pipeline" in self.recipe or total < config.stage_count:
             return []
         first: dict[int, tuple[int, int, int | None]] = {}
         for step, tick in self._ticks():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,10 +39,10 @@ def save_checkpoint(
     learner: Saved,
     state: dict[str, Any],
     keep: int,
-    best: int | None = None,
+    kept: Collection[int | None] = (),
     memory: dict[str, Any] | None = None,
 ) -> Path:
-    """Write the checkpoint of `step` atomically and remove all but the newest `keep`, and that of step `best`.
+    """Write the checkpoint of `step` atomically and remove all but the newest `keep`, and those of the steps `kept`.
 
     Args:
         state: counters and what the method keeps as JSON, for `state.json`.
@@ -59,7 +60,7 @@ def save_checkpoint(
         content = {"step": step, **state, "files": [*listed, "state.json"]}
         (folder / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     for old in run.checkpoint_steps()[:-keep]:
-        if old != best:
+        if old not in kept:
             shutil.rmtree(run.checkpoint_path(old))
     return path
 

@@ -35,7 +35,7 @@ from typing import Any, Self
 
 import yaml
 
-from imprint.errors import CheckpointError, RecipeError
+from imprint.errors import CheckpointError, ImprintError, RecipeError
 from imprint.runs import folder as folders
 from imprint.runs.folder import CHECKPOINT, EPISODES, RECORDS, Record
 from imprint.support import files, plugins
@@ -218,6 +218,25 @@ class Run:
         folder = self.path / "checkpoints"
         names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
         return sorted(int(match[1]) for name in names if (match := CHECKPOINT.fullmatch(name)))
+
+    def checkpoint_state(self, step: int) -> dict[str, Any]:
+        """Counters of a checkpoint and what its method keeps as JSON: its `state.json`.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        path = self.checkpoint_path(step) / "state.json"
+        try:
+            state = json.loads(files.read_text(path))
+            if not isinstance(state, dict):
+                raise TypeError("not a mapping")
+        except (ImprintError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"cannot be read: {error}",
+                where=path.parent,
+                hint="delete this folder; the run then resumes from the checkpoint before it",
+            ) from error
+        return state
 
     def best_step(self, condition: str) -> int | None:
         """The training step with the most validation success under a condition, of equal ones the latest."""
