@@ -404,6 +404,8 @@ def test_closed_book_weighs_valid_actions_alone(tmp_path):
         ("grpo", {"advantage": {"unit": "step"}}, 3),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
+        ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}}, 2),
+        ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}, "context_distillation": {"top_k": 9}}, 6),
     ],
 )
 def test_a_resumed_run_ends_like_one_that_was_never_stopped(method, changes, stop, tmp_path, monkeypatch):

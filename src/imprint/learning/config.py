@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Aggregate = Literal["token-mean", "sequence-mean-token-mean"]
+TeacherKind = Literal["base", "ema", "live"]
 
 
 class LearnerConfig(BaseModel):

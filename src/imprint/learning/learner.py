@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imprint.errors import RecipeError
-from imprint.learning.config import LearnerConfig
+from imprint.errors import PolicyError, RecipeError
+from imprint.learning.config import LearnerConfig, TeacherKind
 from imprint.learning.losses.base import Loss, Metrics
 from imprint.learning.optimizers import make_optimizers
 from imprint.learning.sample import Floats, Sample
-from imprint.learning.scoring import Scored, micro_batches, score
+from imprint.learning.scoring import Scored, micro_batches, score, score_apart
+from imprint.learning.teacher import Teacher
 from imprint.models.local.device import within_memory
 from imprint.models.local.policy import Policy, without_bars
 
@@ -59,6 +60,18 @@ class Learner:
         self.steps = 0
         self._square, self._squares = 0.0, 0  # of the gradient's norm: a running mean, and of how many
         self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
+        self.teacher: Teacher | None = None
+
+    def keep_teacher(self, kind: TeacherKind, decay: float = 0.0) -> None:
+        """Keep a teacher for the losses that need one. Called before a checkpoint is loaded: the teacher begins as the
+        policy that training starts from.
+
+        Args:
+            kind, decay: see `learning.teacher.Teacher`.
+        """
+        if kind == "base" and self.reference is None:
+            self.reference = copy.deepcopy(self.policy)
+        self.teacher = Teacher(self.policy, kind, decay, start=self.reference)
 
     @within_memory()
     def step(self, samples: Sequence[Sample], loss: Loss, *, done: float | None = None) -> Metrics:
@@ -99,13 +112,15 @@ class Learner:
 
     def logprobs(self, samples: Sequence[Sample]) -> list[Floats]:
         """The log-probs, in nats, of each sample's trained tokens under the policy as it is."""
-        found: dict[int, Floats] = {}
-        for micro in micro_batches(samples, self.config.micro_tokens):
-            with torch.no_grad(), self._autocast():
-                scored = score(self.policy, micro, temperature=self.temperature)
-            for index, sample in enumerate(micro):
-                found[id(sample)] = scored.logprobs_M[scored.sample_M == index].float().cpu().numpy()
-        return [found[id(sample)] for sample in samples]
+        with self._autocast():
+            found = score_apart(
+                self.policy,
+                samples,
+                self.config.micro_tokens,
+                lambda scored: scored.logprobs_M,
+                temperature=self.temperature,
+            )
+        return [logprobs.float().cpu().numpy() for logprobs in found]
 
     def save(self, folder: Path) -> None:
         """Write the policy as a Hugging Face folder."""
@@ -142,12 +157,20 @@ class Learner:
             self._damp_muon(norm)
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.teacher is not None:
+            self.teacher.follow()
         return norm
 
     def _scored(self, micro: Sequence[Sample], loss: Loss) -> Scored:
         """A micro-batch under the policy, with what the loss needs besides."""
-        entropy = "entropy" in loss.needs
-        scored = score(self.policy, micro, temperature=self.temperature, with_entropy=entropy)
+        entropy, distributions = "entropy" in loss.needs, "distributions" in loss.needs
+        scored = score(
+            self.policy, micro, temperature=self.temperature, with_entropy=entropy, with_distribution=distributions
+        )
+        if distributions:
+            scored = replace(scored, teacher_logprobs_MV=self._taught(micro, distributions=True))
+        elif "teacher" in loss.needs:
+            scored = replace(scored, teacher_logprobs_M=self._taught(micro, distributions=False))
         if "reference" not in loss.needs:
             return scored
         if self.reference is None:
@@ -159,6 +182,34 @@ class Learner:
         with torch.no_grad():
             reference = score(self.reference, micro, temperature=self.temperature).logprobs_M
         return replace(scored, reference_logprobs_M=reference)
+
+    def _taught(self, micro: Sequence[Sample], *, distributions: bool) -> Tensor:
+        """The teacher's log-probs of a micro-batch's trained tokens [M], or of the whole vocabulary [M, V].
+
+        Raises:
+            PolicyError: what the teacher reads exceeds its context.
+        """
+        if self.teacher is None:
+            raise ValueError("this loss needs a teacher, and none is kept: call `keep_teacher` first")
+        reads = [sample.as_teacher_reads() for sample in micro]
+        longest = max(len(sample.prompt_ids) + len(sample.token_ids) for sample in reads)
+        if longest > self.policy.max_context:
+            raise PolicyError(
+                f"an episode has {longest} tokens with the teacher's prompt; the context has {self.policy.max_context}",
+                where=self.policy.name,
+                key="model",
+                hint="use a model with a longer context, shorter skills, or fewer turns (env.max_turns)",
+            )
+        # In micro-batches of its own: the teacher's prompts are longer, and the memory is to stay what it is.
+        found = score_apart(
+            self.teacher.policy,
+            reads,
+            self.config.micro_tokens,
+            lambda scored: scored.logprobs_M if scored.logprobs_MV is None else scored.logprobs_MV,
+            temperature=self.temperature,
+            with_distribution=distributions,
+        )
+        return torch.cat(found)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":
@@ -200,6 +251,7 @@ class Learner:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps": self.steps,
             "norms": (self._square, self._squares),
+            **({} if self.teacher is None else self.teacher.state()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -207,6 +259,8 @@ class Learner:
             optimizer.load_state_dict(saved)
         self.steps = int(state["steps"])
         self._square, self._squares = state["norms"]
+        if self.teacher is not None:
+            self.teacher.restore(state)
 
 
 def _freeze_tower(policy: Policy) -> None:

@@ -59,6 +59,8 @@ class Sample:
         off_policy: set when the tokens were sampled under another prompt: the ratio is then held at 1 (nothing is
             clipped), and its rules apply.
         pictures: those whose placeholders stand in the prompt; they are drawn again, to the same pixels.
+        teacher: what a teacher reads in the place of the prompt, for losses that compare the policy with one
+            (`learning.teacher`); None: the sample has none.
     """
 
     prompt_ids: tuple[int, ...]
@@ -68,6 +70,7 @@ class Sample:
     advantages_T: Floats
     off_policy: OffPolicy | None = None
     pictures: tuple[Picture, ...] = ()
+    teacher: Prompt | None = None
 
     @classmethod
     def imitation(
@@ -93,6 +96,20 @@ class Sample:
     def scaled(self, factor: float) -> Sample:
         """The same with every advantage times `factor`."""
         return replace(self, advantages_T=self.advantages_T * np.float32(factor))
+
+    def taught(self, prompt: Prompt) -> Sample:
+        """The same tokens, which a teacher reads after `prompt`."""
+        return replace(self, teacher=prompt)
+
+    def as_teacher_reads(self) -> Sample:
+        """The same tokens under the teacher's prompt.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.teacher is None:
+            raise ValueError("the sample has no prompt for a teacher")
+        return replace(self, prompt_ids=self.teacher.ids, pictures=self.teacher.pictures, teacher=None)
 
 
 class AdvantageOptions(NamedTuple):
@@ -159,19 +176,35 @@ def view_sample(
 
 
 def off_prompt(
-    episode: Episode, weights: Sequence[float], prompts: Sequence[Prompt], off_policy: OffPolicy | None = None
+    episode: Episode,
+    weights: Sequence[float],
+    prompts: Sequence[Prompt],
+    off_policy: OffPolicy | None = None,
+    *,
+    taught: bool = False,
 ) -> list[Sample]:
     """The actions of an episode under other prompts than those it was played with.
 
     Args:
         weights: one per turn; turns of weight 0 are not learned.
         prompts: as `Context.render` gives them: one, or one per turn where each turn had a prompt of its own.
+        taught: a teacher reads the prompts that it was played with.
     """
     if not episode.views:
         (prompt,) = prompts
-        return [episode_sample(episode, weights, prompt, off_policy)]
-    turns = zip(episode.views, weights, prompts, strict=True)
-    return [view_sample(view, weight, prompt, off_policy) for view, weight, prompt in turns if weight]
+        moved = [(episode_sample(episode, weights, prompt, off_policy), _own_prompt(episode))]
+    else:
+        turns = zip(episode.views, weights, prompts, strict=True)
+        moved = [
+            (view_sample(view, weight, prompt, off_policy), _own_prompt(view))
+            for view, weight, prompt in turns
+            if weight
+        ]
+    return [sample.taught(own) if taught else sample for sample, own in moved]
+
+
+def _own_prompt(played: Episode | View) -> Prompt:
+    return Prompt(played.prompt_ids, pictures=played.pictures)
 
 
 def group_samples(
@@ -225,7 +258,11 @@ def packed(sample: Sample) -> dict[str, Any]:
     """A sample as plain types and tensors, for a checkpoint; its rules for other prompts are not kept."""
     import torch
 
-    return {
+    teacher: dict[str, Any] = {}
+    if sample.teacher is not None:
+        teacher["teacher"] = torch.tensor(sample.teacher.ids, dtype=torch.int32)
+        teacher["teacher_pictures"] = [(picture.text, picture.factor) for picture in sample.teacher.pictures]
+    return teacher | {
         "prompt": torch.tensor(sample.prompt_ids, dtype=torch.int32),
         "tokens": torch.tensor(sample.token_ids, dtype=torch.int32),
         "mask": torch.from_numpy(sample.mask_T),
@@ -239,5 +276,9 @@ def unpacked(entry: Mapping[str, Any], off_policy: OffPolicy | None = None, draw
     """The inverse of `packed`; `draw` gives pictures their pixels."""
     mask, old, learned = (entry[name].numpy() for name in ("mask", "old_logprobs", "learned"))
     prompt, tokens = (tuple(entry[name].tolist()) for name in ("prompt", "tokens"))
-    pictures = tuple(Picture(text, factor, draw or undrawn) for text, factor in entry.get("pictures", ()))
-    return Sample(prompt, tokens, mask, old, learned, off_policy, pictures)
+    pictures, seen = (
+        tuple(Picture(text, factor, draw or undrawn) for text, factor in entry.get(name, ()))
+        for name in ("pictures", "teacher_pictures")
+    )
+    teacher = Prompt(tuple(entry["teacher"].tolist()), pictures=seen) if "teacher" in entry else None
+    return Sample(prompt, tokens, mask, old, learned, off_policy, pictures, teacher)

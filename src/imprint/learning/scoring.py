@@ -5,7 +5,7 @@ Suffix `_T`: tokens of a sample after its prompt; `_M`: the trained tokens of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,13 @@ def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sampl
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A micro-batch of samples under the current policy; every tensor has shape [M].
+    """A micro-batch of samples under the current policy; every tensor has shape [M], or [M, V] with a vocabulary of V.
 
     Attributes:
         sample_M: which sample of the micro-batch each token belongs to.
         denominator: what the sums of the whole mini-batch are divided by (`Loss.denominator`).
+        logprobs_MV: the policy's log-probs of every token that could stand there, with a gradient.
+        teacher_logprobs_M, teacher_logprobs_MV: of the teacher, which reads the samples' other prompts; constants.
     """
 
     logprobs_M: Tensor
@@ -63,9 +65,19 @@ class Scored:
     samples: Sequence[Sample]
     reference_logprobs_M: Tensor | None = None
     denominator: float = 1.0
+    logprobs_MV: Tensor | None = None
+    teacher_logprobs_M: Tensor | None = None
+    teacher_logprobs_MV: Tensor | None = None
 
 
-def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0, with_entropy: bool = False) -> Scored:
+def score(
+    policy: Policy,
+    samples: Sequence[Sample],
+    *,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+    with_distribution: bool = False,
+) -> Scored:
     """Log-probs of the trained tokens, each distinct prompt computed once (gradients flow through it).
 
     Equal to running every whole sequence, up to rounding.
@@ -86,7 +98,28 @@ def score(policy: Policy, samples: Sequence[Sample], *, temperature: float = 1.0
         advantages_M=_pad_arrays([s.advantages_T for s in samples], width, torch.float32, device)[trained],
         sample_M=trained.nonzero()[:, 0],
         samples=samples,
+        logprobs_MV=logprobs if with_distribution else None,
     )
+
+
+@torch.no_grad()
+def score_apart(
+    policy: Policy,
+    samples: Sequence[Sample],
+    budget: int,
+    values: Callable[[Scored], Tensor],
+    *,
+    temperature: float = 1.0,
+    with_distribution: bool = False,
+) -> list[Tensor]:
+    """What `values` takes from each sample's trained tokens, without a gradient, in micro-batches of their own."""
+    found: dict[int, Tensor] = {}
+    for micro in micro_batches(samples, budget):
+        scored = score(policy, micro, temperature=temperature, with_distribution=with_distribution)
+        taken = values(scored)
+        for index, sample in enumerate(micro):
+            found[id(sample)] = taken[scored.sample_M == index]
+    return [found[id(sample)] for sample in samples]
 
 
 def _pad_arrays(

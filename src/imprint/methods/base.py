@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from imprint.agent import Agent
     from imprint.context.prompt import Context
     from imprint.envs.base import World
+    from imprint.learning.config import TeacherKind
     from imprint.learning.losses import Loss
     from imprint.learning.sample import Floats, Sample
     from imprint.measurement.evaluate import Evaluator
@@ -83,6 +84,10 @@ class Learner(Protocol):
 
     def logprobs(self, samples: Sequence[Sample]) -> list[Floats]:
         """Of each sample's trained tokens under the policy as it is, in nats."""
+        ...
+
+    def keep_teacher(self, kind: TeacherKind, decay: float = 0.0) -> None:
+        """Keep a teacher for the losses that need one; before a checkpoint is loaded."""
         ...
 
     def save(self, folder: Path) -> None:

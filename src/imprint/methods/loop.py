@@ -164,18 +164,22 @@ class Loop(Clock):
 
     Args:
         extra: how many steps follow when the clock has run out (`extra`), for the progress bar.
+        rewarded: what is learned follows from success, so that steps without any teach nothing.
 
     Raises:
         ImprintError: the learner or the tasks cannot be had; nothing has been written then.
     """
 
-    def __init__(self, bench: Workbench, method: Stateful | None = None, *, extra: int = 0) -> None:
+    def __init__(
+        self, bench: Workbench, method: Stateful | None = None, *, extra: int = 0, rewarded: bool = True
+    ) -> None:
         self.recipe = recipe = bench.recipe
         super().__init__(recipe.steps, recipe.env_steps)
         self.bench = bench
         self.start = bench.start
         self.method = method
         self.extra_steps = extra
+        self.rewarded = rewarded
         self.learner = bench.learner  # made before any checkpoint is read: a KL term's reference is the starting policy
         self.train_tasks = bench.tasks("train")
         self.validation_tasks = bench.tasks("validation", recipe.evaluation.tasks)
@@ -305,7 +309,7 @@ class Loop(Clock):
 
     def _warn(self, row: Mapping[str, float]) -> None:
         """Say so when step after step teaches nothing."""
-        self._idle = self._idle + 1 if taught_nothing(row) else 0
+        self._idle = self._idle + 1 if self.rewarded and taught_nothing(row) else 0
         times = self._idle / PATIENCE
         if times >= 1 and times.is_integer() and int(times).bit_count() == 1:
             self.bench.progress.note(

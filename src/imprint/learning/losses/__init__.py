@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imprint.learning.losses.base import Loss
+    from imprint.learning.losses.distillation import DistillationLoss
     from imprint.learning.losses.grpo import GrpoLoss
     from imprint.learning.losses.sft import SftLoss
 
-__all__ = ["GrpoLoss", "Loss", "SftLoss"]
+__all__ = ["DistillationLoss", "GrpoLoss", "Loss", "SftLoss"]
 
-_PLACES = {"GrpoLoss": "grpo", "Loss": "base", "SftLoss": "sft"}
+_PLACES = {
+    "DistillationLoss": "distillation",
+    "GrpoLoss": "grpo",
+    "Loss": "base",
+    "SftLoss": "sft",
+}
 
 
 def __getattr__(name: str) -> Any:

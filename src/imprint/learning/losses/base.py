@@ -11,7 +11,7 @@ from imprint.learning.sample import Sample
 from imprint.learning.scoring import Scored
 
 Metrics = dict[str, float]
-Need = Literal["entropy", "reference"]
+Need = Literal["entropy", "reference", "teacher", "distributions"]
 
 
 class Loss(Protocol):
@@ -19,7 +19,8 @@ class Loss(Protocol):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What `Scored` must hold: the entropy of each token, the log-probs of the starting policy."""
+        """What `Scored` must hold: the entropy of each token, the log-probs of the starting policy, those of a teacher,
+        both policies' log-probs of the whole vocabulary (policy and teacher)."""
         ...
 
     @property

@@ -44,6 +44,8 @@ class ClosedBook:
     """Gather the successes of readers, then learn them under another prompt."""
 
     learned_under: Condition = WITHOUT
+    taught = False  # whether the loss needs a teacher, which reads the prompts of the readers
+    successes_only = True
 
     def __init__(self, imitation: Imitation) -> None:
         self.settings = imitation
@@ -52,14 +54,14 @@ class ClosedBook:
 
     def run(self, agent: Agent, bench: Workbench) -> Agent:
         self.draw = bench.draw
-        loop = Loop(bench, self, extra=self.settings.epochs)
+        loop = Loop(bench, self, extra=self.settings.epochs, rewarded=self.successes_only)
         with loop:
             if loop.updates == 0:
                 loop.validate(WITH, WITHOUT)
             for _ in loop.each():
                 groups = loop.play(lambda task, index: WITH.show(task, agent.library))
-                won = [episode for group in groups for episode in group if episode.success]
-                self.kept += [sample for episode in won for sample in self.samples(episode, agent, bench)]
+                kept = [one for group in groups for one in group if one.success or not self.successes_only]
+                self.kept += [sample for episode in kept for sample in self.samples(episode, agent, bench)]
                 loop.log(groups, {"imitation/kept": len(self.kept)}, active=len(agent.library))
             for _ in loop.extra(self.epochs):
                 loop.log_extra(self.learn(bench, self.epochs))
@@ -73,7 +75,10 @@ class ClosedBook:
         assert bench.context is not None
         shown = self.learned_under.show(episode.task, agent.library)
         valid = [float(turn.valid) for turn in episode.turns]
-        return off_prompt(episode, valid, bench.context.render(episode, shown))
+        return off_prompt(episode, valid, bench.context.render(episode, shown), taught=self.taught)
+
+    def loss(self) -> losses.Loss:
+        return losses.SftLoss()
 
     def learn(self, bench: Workbench, epoch: int) -> dict[str, float]:
         """One pass over the kept samples, in an order drawn from the seed; the means of its metrics."""
@@ -82,7 +87,7 @@ class ClosedBook:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         total = len(batches) * self.settings.epochs
         rows = [
-            bench.learner.step(batch, losses.SftLoss(), done=(epoch * len(batches) + place) / total)
+            bench.learner.step(batch, self.loss(), done=(epoch * len(batches) + place) / total)
             for place, batch in enumerate(batches)
         ]
         return {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else ())}
