@@ -12,11 +12,12 @@ import pytest
 import yaml
 from scipy.stats import t as student
 
+from conftest import ROOT
 from imprint.errors import CheckpointError, RecipeError
 from imprint.jobs.compare import collect, earlier_rows, plan, unlike_tests, write_results
 from imprint.jobs.processes import Job, games_played, is_finished, log_tail, run_all, start_training
 from imprint.recipe import load_recipe
-from imprint.report.compare_table import Grid, comparison_tables
+from imprint.report.compare_table import COSTS, Grid, comparison_tables
 from imprint.runs.run import Run
 from imprint.support.stats import wilson
 
@@ -243,6 +244,35 @@ def test_rows_are_the_last_test_of_each_finished_run(tmp_path: Path) -> None:
         "env_steps",
     }
     assert (tmp_path / "compare.png").stat().st_size > 1000 and (tmp_path / "compare.svg").is_file()
+
+
+def test_rows_have_the_costs_of_training_where_they_are_recorded(tmp_path: Path) -> None:
+    jobs = plan([recipe_file(tmp_path, "a"), recipe_file(tmp_path, "b")], [0, 1], tmp_path)
+    for job in jobs:
+        FakeTraining(job).poll()
+    for job, more in zip([job for job in jobs if job.method == "a"], (0, 2), strict=True):
+        with Run.create(job.folder, (job.folder / "recipe.yaml").read_text(), resume=True) as run:
+            steps = [{"step": step, "learner/optimizer_steps": 3.0, "learner/tokens": 700.0 + more} for step in (1, 2)]
+            run.append("metrics", [{"step": 0, "validation/with/all": 0.5}, *steps])
+            run.append("timings", [{"step": 1, "seconds": 2.0}, {"step": 2, "seconds": 5.0, "validation": 1.5}])
+    rows = collect(jobs)
+    costs = {(r["method"], r["seed"]): {key: r[key] for key in r if key in COSTS} for r in rows}
+    assert costs["a", 0] == {"optimizer_steps": 6, "tokens_learned": 1400, "seconds": 5.5}
+    assert costs["a", 1]["tokens_learned"] == 1404 and costs["b", 0] == costs["b", 1] == {}
+    (methods,) = [one for one in write_results(tmp_path, jobs) if one.title == "Methods"]
+    assert methods.header[-4:] == ("env steps", "optimizer steps", "tokens learned", "seconds")
+    assert [cells[-4:] for cells in methods.rows] == [("50", "6", "1,402", "6"), ("50", "–", "–", "–")]
+    assert "seconds depend on the machine" in methods.note
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/*/compare.json")), ids=lambda path: path.parent.name)
+def test_committed_comparisons_load_with_or_without_costs(path: Path) -> None:
+    rows = earlier_rows(path, [])
+    assert rows == json.loads(path.read_text())
+    methods = comparison_tables([row for row in rows if row["split"] == "test"])[0]
+    assert all(len(cells) == len(methods.header) for cells in methods.rows)
+    known = {key for key in COSTS if any(key in row for row in rows)}
+    assert {name for key, name in COSTS.items() if key in known} == set(methods.header) & set(COSTS.values())
 
 
 def test_methods_of_an_earlier_comparison_stand_beside_those_of_this_one(tmp_path: Path) -> None:

@@ -199,3 +199,18 @@ def test_every_minibatch_weighs_as_much_as_the_batch_would():
     whole = Learner(policy, LearnerConfig(lr=1e-9), total_steps=1).step(samples, LOSS)["grad_norm"]
     parts = Learner(policy, LearnerConfig(lr=1e-9, minibatches=3), total_steps=1).step(samples, LOSS)["grad_norm"]
     assert parts == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.parametrize(("epochs", "minibatches"), [(1, 1), (2, 3)])
+def test_the_work_is_counted_in_every_pass(epochs, minibatches):
+    policy = tiny_policy()
+    samples = make_samples(policy)
+    config = LearnerConfig(lr=1e-3, epochs=epochs, minibatches=minibatches, micro_tokens=40)
+    learner = Learner(policy, config, total_steps=5)
+    assert (learner.optimizer_steps, learner.tokens) == (0, 0)
+    flat = [replace(samples[0], advantages_T=0 * samples[0].advantages_T)]  # left out: nothing is learned from it
+    learner.step([*samples, *flat], LOSS)
+    tokens = sum(int(sample.mask_T.sum()) for sample in samples)
+    assert (learner.optimizer_steps, learner.tokens) == (epochs * minibatches, epochs * tokens)
+    learner.step(flat, LOSS)
+    assert (learner.optimizer_steps, learner.tokens) == (epochs * minibatches, epochs * tokens)

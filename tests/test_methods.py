@@ -233,6 +233,19 @@ def test_the_time_of_a_step_is_split_into_rollout_and_update(method, tmp_path):
     assert logged or method == "closed_book"
 
 
+def test_the_work_of_a_run_is_logged_by_step(tmp_path):
+    """Of all batches of a step, and of a part of a run that was resumed."""
+    bench = start("closed_book", tmp_path / "run", won=every_second, imitation={"epochs": 2, "batch": 5})
+    bench.go()
+    rows = [row for row in bench.rows("metrics") if "learner/tokens" in row]
+    tokens = sum(sample.trained_tokens for sample in bench.method.kept)
+    assert len(bench.method.kept) == 12
+    assert [row["learner/tokens"] for row in rows] == [0, 0, 0, tokens, tokens]
+    assert [row["learner/optimizer_steps"] for row in rows] == [0, 0, 0, 3, 3]
+    timings = bench.rows("timings")
+    assert all(0 < row["validation"] < row["seconds"] for row in timings[3:]) and "validation" not in timings[0]
+
+
 def test_a_budget_of_environment_steps_ends_training_and_sets_the_pace(tmp_path):
     changes = {"evaluation": {"interval": 3, "tasks": 4, "test_tasks": 4}, "learner": {"lr": 1e-3, "decay": "linear"}}
     bench = start("imprint", tmp_path / "run", won=every_second, env_steps=200, steps=9, **changes)

@@ -27,7 +27,7 @@ from imprint.methods.base import check_method
 from imprint.recipe import EnvConfig, Recipe, load_recipe
 from imprint.report.compare_figure import compare_plot
 from imprint.report.compare_table import Grid, Row, comparison_tables
-from imprint.report.records import run_evaluations
+from imprint.report.records import run_costs, run_evaluations
 from imprint.runs.folder import is_run
 from imprint.runs.run import Run, recipe_differences
 from imprint.runs.trust import overridden
@@ -36,7 +36,7 @@ from imprint.skills.library import load_library
 from imprint.support.files import atomic_write
 
 KEYS = ("split", "family", "arm", "episodes", "successes", "context_tokens", "turns", "env_steps")
-OPTIONAL = ("text_tokens",)  # what older runs do not have
+OPTIONAL = ("text_tokens",)  # what older runs do not have; nor have they the costs of training (`run_costs`)
 TEST, ALL = "test", "all"  # the split, and the family that is all of them
 
 
@@ -159,12 +159,14 @@ def _rows_of(job: Job, split: str) -> list[Row]:
         )
     rank = {name: place for place, name in enumerate(ordered(arm for _, arm in last))}
     order = sorted(last, key=lambda key: (key[0] != ALL, key[0], rank[key[1]]))
+    costs = run_costs(run)
     return [
         {
             "method": job.method,
             "seed": job.seed,
             **{key: last[place][key] for key in KEYS},
             **{key: last[place][key] for key in OPTIONAL if last[place][key] is not None},
+            **costs,
         }
         for place in order
     ]

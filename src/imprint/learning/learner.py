@@ -27,7 +27,7 @@ NORM_MEMORY = 0.99  # of the gradient's size, per optimizer step
 
 
 class Learner:
-    """Holds the optimizer of a policy in this process (`engine.base.Learner` is the protocol).
+    """Holds the optimizer of a policy in this process (`methods.base.Learner` is the protocol).
 
     Args:
         total_steps: how many calls will be made, for the decay of the learning rate.
@@ -58,6 +58,8 @@ class Learner:
         self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.optimizers = make_optimizers(policy, config)
         self.steps = 0
+        self.optimizer_steps = 0  # since this learner was made, as `tokens`
+        self.tokens = 0  # trained ones, in every pass
         self._square, self._squares = 0.0, 0  # of the gradient's norm: a running mean, and of how many
         self.reference = copy.deepcopy(policy) if config.kl_coef > 0 else None
         self.teacher: Teacher | None = None
@@ -157,6 +159,8 @@ class Learner:
             self._damp_muon(norm)
         for optimizer in self.optimizers:
             optimizer.step()
+        self.optimizer_steps += 1
+        self.tokens += sum(sample.trained_tokens for sample in samples)
         if self.teacher is not None:
             self.teacher.follow()
         return norm

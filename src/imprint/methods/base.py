@@ -76,7 +76,15 @@ class Method(Protocol):
 
 
 class Learner(Protocol):
-    """What changes weights: the local `learning.learner.Learner`, or another engine's."""
+    """What changes weights: the local `learning.learner.Learner`, or another engine's.
+
+    Attributes:
+        optimizer_steps: taken since it was made.
+        tokens: trained in these, once in every pass.
+    """
+
+    optimizer_steps: int
+    tokens: int
 
     def step(self, samples: Sequence[Sample], loss: Loss, *, done: float | None = None) -> dict[str, float]:
         """Learn from a batch; `done` is the share of the training that lies behind."""

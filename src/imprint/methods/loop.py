@@ -191,6 +191,7 @@ class Loop(Clock):
         self._idle = 0  # steps in a row that taught nothing
         self._validated: int | None = None  # the step after which validation tasks were last played
         self._seconds: dict[str, float] = {}  # of the step, by what they went into
+        self._work = self.learner.optimizer_steps, self.learner.tokens  # when the last step ended
 
     @property
     def step(self) -> int:
@@ -236,7 +237,7 @@ class Loop(Clock):
     def each(self) -> Iterator[int]:
         """The training steps that are left, counted from 0; what is recorded is complete when one ends."""
         while not self.done:
-            self.before = self.now
+            self.before, self._seconds = self.now, {}
             with self._timed("seconds"):
                 yield self.updates
             self._write_timings()
@@ -248,6 +249,7 @@ class Loop(Clock):
     def extra(self, done: int = 0) -> Iterator[int]:
         """The steps after the clock has run out, `done` of which are: each has a row, and a checkpoint at its end."""
         for index in range(done, self.extra_steps):
+            self._seconds = {}
             with self._timed("seconds"), self._timed("update"):
                 yield index
             self._write_timings()
@@ -262,7 +264,14 @@ class Loop(Clock):
 
     def _write_timings(self) -> None:
         self.bench.run.append("timings", [{"step": self.step, **self._seconds}])
-        self._seconds = {}
+
+    def _worked(self) -> dict[str, float]:
+        """What the learner has done since the last step."""
+        (steps, tokens), self._work = self._work, (self.learner.optimizer_steps, self.learner.tokens)
+        return {
+            "learner/optimizer_steps": float(self.learner.optimizer_steps - steps),
+            "learner/tokens": float(self.learner.tokens - tokens),
+        }
 
     def play(self, show: Show) -> list[Group]:
         """Play a group of episodes of each of this step's tasks."""
@@ -302,7 +311,7 @@ class Loop(Clock):
         self.bench.sync(self.learner)
         self.env_steps += sum(len(episode.turns) for group in groups for episode in group)
         described = rollout_metrics(groups, self.recipe.reward, active=active, env_steps=self.played)
-        row = {**described, **numbers}
+        row = {**described, **numbers, **self._worked()}
         self.metrics.log(self.step, row)
         self._warn(row)
         self._headline = f"success {row['train/success']:.2f}, {active} skills in context"
@@ -321,7 +330,7 @@ class Loop(Clock):
         """Count a step without episodes that is done, and log its numbers."""
         self.updates += 1
         self.bench.sync(self.learner)
-        self.metrics.log(self.step, {"env_steps": float(self.played), **numbers})
+        self.metrics.log(self.step, {"env_steps": float(self.played), **numbers, **self._worked()})
         self._headline = ", ".join(f"{name.rpartition('/')[2]} {numbers[name]:.3g}" for name in sorted(numbers)[:2])
 
     # --- measuring ---------------------------------------------------------------------------------------------------
@@ -351,7 +360,8 @@ class Loop(Clock):
             return
         step, run = self.step, self.bench.run
         self._validated = self.updates
-        played = self.bench.evaluator.conditions(self.validation_tasks, conditions)
+        with self._timed("validation"):
+            played = self.bench.evaluator.conditions(self.validation_tasks, conditions)
         for name, rows in self.recorder.record(played, "validation", step, self.played).items():
             kept = played[name][: self.recipe.evaluation.keep_episodes]
             run.write_episodes(step, name, self.recorder.with_goals(kept))

@@ -15,6 +15,7 @@ __all__ = ["Grid", "Row", "comparison_tables"]
 
 Row = Mapping[str, Any]  # of compare.json
 ALL = "all"
+COSTS = {"optimizer_steps": "optimizer steps", "tokens_learned": "tokens learned", "seconds": "seconds"}  # of training
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def comparison_tables(rows: Sequence[Row], tasks: str = "test tasks") -> list[Gr
 def _method_table(figures: Figures, tasks: str) -> Grid:
     drawn = any(row.get("text_tokens") not in (None, row.get("context_tokens")) for row in figures.rows)
     counts = ("context_tokens", "text_tokens") if drawn else ("context_tokens",)
+    costs = [key for key in COSTS if any(row.get(key) is not None for row in figures.rows)]
     body = [
         (
             method,
@@ -120,12 +122,12 @@ def _method_table(figures: Figures, tasks: str) -> Grid:
             figures.success(method, "with"),
             *(" / ".join(figures.mean_of(key, method, arm) for arm in ("without", "with")) for key in counts),
             " / ".join(figures.tokens_per_task(method, arm) for arm in ("without", "with")),
-            figures.mean_of("env_steps", method, "without"),
+            *(figures.mean_of(key, method, "without") for key in ("env_steps", *costs)),
         )
         for method in figures.methods
     ]
     header = ("method", "seeds", "without skills, %", "with skills, %", "tokens/turn")
-    header += (*(("as text",) if drawn else ()), "tokens/task", "env steps")
+    header += (*(("as text",) if drawn else ()), "tokens/task", "env steps", *(COSTS[key] for key in costs))
     played = sorted({row["episodes"] for row in figures.rows if row["family"] == ALL})
     note = (
         f"Success on {' or '.join(map(str, played))} {tasks}: mean over seeds and its 95% interval "
@@ -133,6 +135,11 @@ def _method_table(figures: Figures, tasks: str) -> Grid:
         "Tokens read per turn, and in all turns of a task (of both attempts, where a method makes two): "
         "without / with skills."
     )
+    if costs:
+        note += (
+            " Optimizer steps, tokens learned (trained tokens, once in every pass) and seconds of training, without "
+            "validations and the test, are means over seeds; seconds depend on the machine."
+        )
     if drawn:
         note += " As text: the same turns with every picture counted as the text that it shows."
     return Grid("Methods", header, tuple(body), note)

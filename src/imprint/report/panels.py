@@ -66,6 +66,8 @@ METRICS = (
     Metric("loss/entropy", "entropy", "Of the policy, in nats per token."),
     Metric("lr", "learning rate", "Of the step's last update."),
     Metric("loss/samples", "samples learned", "Those that have a gradient.", COUNT),
+    Metric("learner/optimizer_steps", "optimizer steps", "In a step: those of all its batches and passes.", COUNT),
+    Metric("learner/tokens", "tokens learned", "Trained tokens in a step, once in every pass.", COUNT),
     Metric("env_steps", "environment steps", "Turns played in training so far.", COUNT),
 )
 ELSEWHERE = ("validation/", "stop/", "train/context_tokens")  # shown by other charts

@@ -13,7 +13,7 @@ from imprint.measurement.trials import Evaluation, evaluations
 from imprint.runs.run import Record, Run
 from imprint.types import Trial
 
-__all__ = ["DecisionRow", "run_decisions", "run_evaluations", "run_trials"]
+__all__ = ["DecisionRow", "run_costs", "run_decisions", "run_evaluations", "run_trials"]
 
 Row = TypeVar("Row")
 
@@ -64,6 +64,22 @@ def run_evaluations(run: Run, *, from_trials: bool = True) -> list[Evaluation]:
     rows = [*(row for row in stored if (row.step, row.split, row.arm) not in known), *derived]
     last = {(row.step, row.split, row.arm, row.family): row for row in rows if row.episodes}
     return sorted(last.values(), key=lambda row: row.step)
+
+
+def run_costs(run: Run) -> dict[str, float]:
+    """What the training of a run took: `optimizer_steps`, `tokens_learned` and `seconds`, as far as it is recorded.
+
+    Validations are not among the seconds, except where older runs did not time them.
+    """
+    metrics, timings = run.rows("metrics"), run.rows("timings")
+    costs = {
+        name: sum(row.get(metric) or 0 for row in metrics)
+        for name, metric in (("optimizer_steps", "learner/optimizer_steps"), ("tokens_learned", "learner/tokens"))
+        if any(metric in row for row in metrics)
+    }
+    if timings:
+        costs["seconds"] = round(sum(row.get("seconds", 0.0) - row.get("validation", 0.0) for row in timings), 1)
+    return costs
 
 
 def run_decisions(run: Run) -> list[DecisionRow]:
