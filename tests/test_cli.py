@@ -452,6 +452,24 @@ def test_record_needs_a_run_and_games(model: Path, trained: tuple[Path, Path, st
     assert "add --games" in call("eval", trained[1], "--record", status=2).stderr
 
 
+def test_compare_trains_at_several_numbers_of_environment_steps(model: Path, tmp_path: Path) -> None:
+    few = {"env_steps": 16, "evaluation": {"interval": 2, "tasks": 2, "test_tasks": 2}}
+    recipe = write_recipe(tmp_path, model, **few)
+    command = ("compare", recipe, "--seeds", "0", "--out", tmp_path / "out", "--env-steps", "8", "--quiet")
+    printed = call(*command).output
+    assert "Sample efficiency" in printed and "as in its recipe" in printed
+    compared, short = (
+        json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("compare", "efficiency")
+    )
+    assert {row["budget"] for row in short} == {8} and all(8 <= row["env_steps"] < 16 for row in short)
+    assert set(short[0]) == {*compared[0], "budget"} and compared[0]["env_steps"] >= 16
+    assert compared[0]["optimizer_steps"] >= 0 and compared[0]["seconds"] > 0
+    before = (tmp_path / "out" / "efficiency.json").read_bytes()
+    call(*command)  # everything is finished
+    assert (tmp_path / "out" / "efficiency.json").read_bytes() == before
+    assert "--env-steps" in call(*command[:-2], "none", status=2).output
+
+
 def test_compare_plays_real_games_with_the_policies_it_made(model: Path, tmp_path: Path) -> None:
     call("envs", "make", "household", tmp_path / "games", "--split", "validation", "--games", 6)
     (tmp_path / "games" / "validation").rename(tmp_path / "games" / "valid_seen")

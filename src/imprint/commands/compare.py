@@ -39,6 +39,14 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    env_steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Train every recipe with these numbers of environment steps too, e.g. 2500,5000,10000: the sample "
+            "efficiency.",
+            show_default=False,
+        ),
+    ] = None,
     changes: Sets = None,
     trust: Trusted = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the tables.")] = False,
@@ -50,10 +58,13 @@ def compare(
     Example: `imprint compare recipes/household/*.yaml --seeds 0-4 --jobs 2`
     """
     from imprint.jobs import compare as comparison
+    from imprint.jobs import efficiency
     from imprint.jobs import processes as running
     from imprint.support.progress import Progress
 
     planned = comparison.plan(recipes, parse_seeds(seeds), out, changes or [], trust or [])
+    budgets = [] if env_steps is None else efficiency.read_budgets(env_steps)
+    shorter = efficiency.plan_budgets(recipes, parse_seeds(seeds), out, budgets, changes or [], trust or [])
     notes = [f"Not tested alike: {line}." for line in comparison.unlike_tests(planned)]
     earlier = [] if beside is None else comparison.earlier_rows(beside, planned)
     for note in notes:
@@ -80,7 +91,20 @@ def compare(
                 progress=progress,
                 steps=lambda one: (running.games_played(one), 1),
             )
+    for budget, runs in shorter.items():
+        with _hint(out), Progress(f"{budget:,} environment steps", quiet=quiet) as progress:
+            failures += running.run_all(
+                runs,
+                lambda one: running.start_training(one, threads),
+                workers=jobs,
+                progress=progress,
+                finished=lambda one: efficiency.write_efficiency(out, shorter),
+            )
     tables = comparison.write_results(out, planned, failures, notes, earlier)
+    if shorter:
+        tables += efficiency.write_efficiency(
+            out, shorter, [*comparison.test_rows(earlier), *comparison.collect(planned)]
+        )
     for table in tables:
         console().print(grid(table.title, table.header, table.rows))
         say(table.note + "\n")

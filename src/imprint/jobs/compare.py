@@ -190,6 +190,11 @@ def earlier_rows(path: Path, jobs: Sequence[Job]) -> list[Row]:
         ) from error
 
 
+def test_rows(rows: Sequence[Row]) -> list[Row]:
+    """Those of the test."""
+    return [row for row in rows if row["split"] == TEST]
+
+
 def _by_run(rows: Sequence[Row]) -> list[Row]:
     """Methods as they come first, each with its seeds in order."""
     methods = list(dict.fromkeys(row["method"] for row in rows))

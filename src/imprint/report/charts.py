@@ -25,6 +25,7 @@ from imprint.report.summary import Summary, pretty
 __all__ = [
     "DARK",
     "LIGHT",
+    "apart",
     "context_chart",
     "gap_chart",
     "label",
@@ -219,7 +220,7 @@ def _end_labels(axes: Axes, summary: Summary, ends: dict[str, float], height: fl
     low, high = axes.get_ylim()
     gap = (high - low) * 0.3 / height
     ordered = sorted(ends.items(), key=lambda item: item[1])
-    for (name, value), at in zip(ordered, _apart([value for _, value in ordered], gap), strict=True):
+    for (name, value), at in zip(ordered, apart([value for _, value in ordered], gap), strict=True):
         axes.annotate(
             f"{form.format(value)} {summary.label(name) if name in ROLES else name}",
             (1, at),
@@ -233,7 +234,7 @@ def _end_labels(axes: Axes, summary: Summary, ends: dict[str, float], height: fl
         )
 
 
-def _apart(values: Sequence[float], gap: float) -> list[float]:
+def apart(values: Sequence[float], gap: float) -> list[float]:
     """`values` (rising) moved so that neighbours are `gap` apart, each cluster around its own mean."""
     clusters: list[list[float]] = []
     for value in values:
