@@ -115,7 +115,7 @@ def outcomes(*successes):
     return won
 
 
-@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book"])
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd"])
 def test_steps_that_teach_nothing_are_told(method, tmp_path):
     bench = start(method, tmp_path / "run", won=outcomes(0, 0, 0, 0), steps=7)
     bench.go()
@@ -124,7 +124,7 @@ def test_steps_that_teach_nothing_are_told(method, tmp_path):
     assert "success 0.00" in told[0]
 
 
-@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book"])
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd"])
 def test_steps_that_teach_something_are_not(method, tmp_path):
     bench = start(method, tmp_path / "run", won=outcomes(1, 0, 0, 0), steps=7)
     bench.go()
@@ -370,6 +370,74 @@ def test_imprint_replays_what_readers_did_well_after_the_last_skill_is_gone(tmp_
     assert {sample.prompt_ids for sample in again} <= {group[-1].prompt_ids for group in first}
 
 
+def test_with_all_gains_imprint_carries_over_every_turn_of_every_reader(tmp_path):
+    changes = {"reward": {"invalid_penalty": 0.2}, "transfer": {"weight": 3.0, "gains": "all", "replay": 2}}
+    bench, loop = begun("imprint", tmp_path / "run", **changes)
+    group = [won(episode, index in (0, 3)) for index, episode in enumerate(gathered(bench, loop)[0])]
+    group[1] = replace(group[1], turns=tuple(replace(turn, valid=False) for turn in group[1].turns))
+    samples = bench.method.transferred(group)
+    assert [sample.token_ids for sample in samples] == [episode.token_ids for episode in group[:2]]
+    assert samples[0].advantages_T[samples[0].mask_T] == pytest.approx(3.0 * (1 - 0.5))
+    assert samples[1].advantages_T[samples[1].mask_T] == pytest.approx(3.0 * (-0.2 - 0.5))
+    assert len(bench.method.replay) == 1  # the success alone
+
+
+# --- rltf_sd ---
+
+
+def test_rltf_sd_learns_both_conditions_and_distills_either_sign(tmp_path):
+    bench = start("rltf_sd", tmp_path / "run", reward={"invalid_penalty": 0.0}, won=outcomes(1, 0, 1, 0), steps=1)
+    seen, learn = [], bench.parts.learner.step
+    bench.parts.learner.step = lambda samples, loss, done=None: seen.append(samples) or learn(samples, loss, done=done)
+    agent = bench.go()
+    assert agent.shown == WITHOUT
+    requests = training(bench)
+    assert [bool(request.skills) for request in requests] == [True, True, False, False] * 2
+    (samples,) = seen
+    own, distilled = samples[:8], samples[8:]
+    assert all(sample.off_policy is None for sample in own)
+    # In each half of a group one of two has won: +-1 by its deviation of sqrt(1/2).
+    gains = [float(sample.advantages_T[sample.mask_T][0]) for sample in own]
+    assert gains == pytest.approx([0.5**0.5, -(0.5**0.5)] * 4, abs=1e-4)
+    # A0 = R(y1) - 1/2, times 0.1, for a winner and a loser of each group, under the prompt of those who read nothing.
+    assert [sample.token_ids for sample in distilled] == [own[place].token_ids for place in (0, 1, 4, 5)]
+    assert [sample.prompt_ids for sample in distilled] == [own[place].prompt_ids for place in (2, 2, 6, 6)]
+    for sample, gain in zip(distilled, (0.05, -0.05) * 2, strict=True):
+        assert sample.advantages_T[sample.mask_T] == pytest.approx(gain)
+        assert sample.off_policy.min_logprob == -5.0 and sample.off_policy.importance_cap is None
+
+
+def test_a_distilled_token_has_the_gradient_of_its_log_prob_unless_it_is_too_unlikely(tmp_path):
+    """w A0 grad log pi(y1 | x0), by autograd on the log-probs under x0, whatever they were under x1."""
+    import torch
+
+    from imprint.learning.sample import OffPolicy, Sample
+    from imprint.learning.scoring import Scored
+
+    logprobs = torch.tensor([-1.0, -4.9, -5.1, -0.2], requires_grad=True)
+    advantages = np.array([0.05, 0.05, 0.05, -0.05], dtype=np.float32)
+    under_x1 = np.array([-0.1, -0.1, -0.1, -3.0], dtype=np.float32)
+    sample = Sample((1,), (2, 3, 4, 5), np.ones(4, dtype=bool), under_x1, advantages, OffPolicy(-5.0))
+    which = torch.zeros(4, dtype=torch.long)
+    tensors = (torch.from_numpy(under_x1), torch.from_numpy(advantages))
+    loss, metrics = losses.GrpoLoss()(Scored(logprobs, None, *tensors, which, [sample], denominator=1.0))
+    loss.backward()
+    assert logprobs.grad.tolist() == pytest.approx([-0.05, -0.05, 0.0, 0.05])
+    assert metrics["ratio_max"] == 1.0
+
+
+def test_rltf_sd_is_imprint_without_curriculum_and_replay(tmp_path):
+    """An ablation of `imprint` is a recipe: what is left without two of its parts is the other method."""
+    sections = {"curriculum": {"mode": "fixed", "schedule": [99]}}
+    sections["transfer"] = {"weight": 0.1, "gains": "all", "min_logprob": -5, "replay": 0}
+    rows = []
+    for method, changes in (("rltf_sd", {}), ("imprint", sections)):
+        bench = start(method, tmp_path / method, won=every_second, **changes)
+        bench.go()
+        rows.append([row for row in bench.rows("metrics") if "env_steps" in row])
+    assert len(rows[0]) == 3 and rows[0] == rows[1]
+
+
 # --- closed book ---
 
 
@@ -415,6 +483,7 @@ def test_closed_book_weighs_valid_actions_alone(tmp_path):
         ("skill0", {}, 2),
         ("grpo", {}, 3),
         ("grpo", {"advantage": {"unit": "step"}}, 3),
+        ("rltf_sd", {}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
         ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}}, 2),

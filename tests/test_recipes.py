@@ -10,7 +10,7 @@ import yaml
 from imprint.envs.base import make_world
 from imprint.methods.base import check_method, make_method
 from imprint.pretrain.recipe import PretrainRecipe
-from imprint.recipe import load_recipe
+from imprint.recipe import load_recipe, method_sections
 from imprint.skills.library import load_library
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -43,10 +43,9 @@ def test_a_recipe_of_pre_training_loads_and_names_lessons_that_exist(file):
 def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns(folder):
     recipes = {file.stem: load_recipe(file).model_dump() for file in sorted((RECIPES / folder).glob("*.yaml"))}
     for name, recipe in recipes.items():
-        sections = ("curriculum", "transfer", "imitation", "skic", "adaptmi", "context_distillation", "opsd", "sdar")
-        for key in ("name", "method", *sections):
+        for key in ("name", "method", *method_sections()[0].keys() - {"pipeline"}):
             recipe.pop(key, None)
-        if name in ("imprint", "closed_book", "open_book", "context_distillation"):
+        if name in ("imprint", "closed_book", "open_book", "context_distillation", "rltf_sd"):
             recipe["learner"] = recipes["skill0"]["learner"]
         if name == "pipeline":
             stages = recipe.pop("pipeline")["stages"]

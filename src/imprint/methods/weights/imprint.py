@@ -2,19 +2,21 @@
 without.
 
 A small policy that has only learned to read a skill knows nothing when its text goes: what SKILL0 reinforces are the
-actions *given the text*. Here each group plays its task with the skills and without, and the actions of the episodes
-that read them are learned under the prompt that lacks them:
+actions *given the text*. Imprint is a composition of four parts, each of which is a setting, so that an ablation is a
+recipe:
 
-    g = E_{y1 ~ pi(.|x1)} [ A0(y1) grad log pi(y1 | x0) ],    A0(y1) = R(y1) - mean_j R(y0_j)
-
-with x1 the prompt that shows the skills, x0 the same prompt without them, and the baseline from the group's episodes
-under x0 (RLTF-SD, arXiv 2602.02482; its "feedback" is our skill). As there, the ratio is 1 (nothing corrects
-for having sampled under x1, unless `transfer.importance_cap` is set), and tokens that are too unlikely under x0 can be
-left out.
+- mixed groups (`mixed.py`): each group plays its task with the skills and without (`transfer.skill_share`);
+- transfer (`transfer.py`): the actions of the episodes that read them are learned under the prompt that lacks them,
+  with A0(y1) = R(y1) - mean_j R(y0_j) as their advantage (RLTF-SD, arXiv 2602.02482; its "feedback" is our skill;
+  `transfer.weight`, 0 for none). By itself it is `rltf_sd.py`;
+- replay (`replay.py`): what readers did well is learned more than once, also after the last skill is withdrawn
+  (`transfer.replay`, 0 for none);
+- the Dynamic Curriculum (`curriculum.py`): the skills are withdrawn; `curriculum: {mode: fixed, schedule: [99]}` keeps
+  them.
 
 Departures from RLTF-SD: only positive transferred advantages are used (what a reader does wrong says little about what
-to do without the text), the share of readers falls to 0 with the Dynamic Curriculum instead of staying, and what
-readers did well is learned more than once (`replay.py`), also after the last skill is withdrawn.
+to do without the text; `transfer.gains: all` uses both), the share of readers falls to 0 with the curriculum instead of
+staying, and replay.
 """
 
 from __future__ import annotations
@@ -23,37 +25,35 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from imprint.context.shown import Shown
-from imprint.learning.rewards import turn_scores
-from imprint.learning.sample import OffPolicy, Sample, off_prompt
+from imprint.learning.sample import OffPolicy, Sample
 from imprint.methods.base import Workbench
 from imprint.methods.loop import Group, Loop
 from imprint.methods.weights import skill0
 from imprint.methods.weights.curriculum import CurriculumConfig
+from imprint.methods.weights.mixed import Mixture, apart
 from imprint.methods.weights.replay import Replay
+from imprint.methods.weights.transfer import Carrier, Gains
 from imprint.rollout.base import derive_seed
 
 if TYPE_CHECKING:
     from imprint.skills.library import SkillLibrary
-    from imprint.types import Episode, Task
+    from imprint.types import Task
 
 __all__ = ["SPEC", "Imprint", "Transfer"]
 
 
-class Transfer(BaseModel):
+class Transfer(Mixture):
     """The `transfer` section of a recipe: how a skill is carried into the prompt without it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    skill_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Share of each group that reads the skills (while they are active).",
-    )
     weight: float = Field(default=1.0, ge=0, description="Weight of the transferred advantages.")
+    gains: Gains = Field(
+        default="positive",
+        description="`positive`: the valid actions of successes that beat the episodes without skills; `all`: every "
+        "action of every episode with skills, also with negative advantages, as in RLTF-SD.",
+    )
     replay: int = Field(
         default=0, ge=0, description="Earlier readers' episodes drawn to be learned again in each step."
     )
@@ -86,8 +86,8 @@ class Imprint(skill0.Skill0):
 
     def begin(self, library: SkillLibrary, bench: Workbench) -> None:
         super().begin(library, bench)
-        self.bench, self.reward = bench, bench.recipe.reward
-        self.readers = round(self.transfer.skill_share * bench.recipe.rollout.group)
+        self.seed, self.readers = bench.seed, self.transfer.readers(bench.recipe.rollout.group)
+        self.carrier = Carrier(bench, self.transfer.gains, self.transfer.rules)
         self.replay = Replay(self.transfer.replay, self.transfer.replay_size, self.transfer.rules, bench.draw)
 
     def show(self, task: Task, index: int, library: SkillLibrary) -> Shown:
@@ -96,47 +96,28 @@ class Imprint(skill0.Skill0):
 
     def samples(self, loop: Loop, groups: list[Group]) -> list[Sample]:
         """GRPO within each condition, and the readers' gains, new and replayed, under the prompt without the skills."""
-        # Readers are recognised by what they were shown: once nothing is active, a group is one again.
-        apart = [[e for e in group if bool(e.skills) is reads] for group in groups for reads in (True, False)]
-        samples = super().samples(loop, [part for part in apart if part])
+        samples = super().samples(loop, apart(groups))
         if self.transfer.weight > 0:
-            rng = random.Random(derive_seed(self.bench.seed, "replay", loop.updates))
+            rng = random.Random(derive_seed(self.seed, "replay", loop.updates))
             samples += self.replay.draw(rng, self.transfer.weight)
             for group in groups:
                 samples += self.transferred(group)
         return samples
 
     def transferred(self, group: Group) -> list[Sample]:
-        """The successful readers of a group, each under the prompt that shows no skill."""
-        without = [episode for episode in group if not episode.skills]
-        if not without:
+        """The readers of a group, each under the prompt that shows no skill; its successes are kept for replay."""
+        baseline = self.carrier.baseline(group)
+        if baseline is None:
             return []
-        category = without[0].task.category
-        baseline = sum(self.score(episode) for episode in without) / len(without)
+        category = group[0].task.category
         self.replay.note_without(category, baseline)
         samples = []
-        for episode in group:
-            score = self.score(episode)
-            if episode.skills and episode.success:
-                carried = self.carried(episode)
-                if self.transfer.replay:
-                    for sample in carried:
-                        self.replay.add(category, sample, score)
-                if score > baseline:
-                    gain = self.transfer.weight * (score - baseline)
-                    samples += [sample.scaled(gain) for sample in carried]
+        for episode in self.carrier.chosen(group):
+            if self.transfer.replay and episode.success:
+                for sample in self.carrier.carried(episode):
+                    self.replay.add(category, sample, self.carrier.score(episode))
+            samples += self.carrier.transferred(episode, baseline, self.transfer.weight)
         return samples
-
-    def carried(self, episode: Episode) -> list[Sample]:
-        """A reader's valid actions, each to be learned with weight 1 under the prompt that shows no skill."""
-        assert self.bench.context is not None
-        valid = [float(turn.valid) for turn in episode.turns]
-        return off_prompt(episode, valid, self.bench.context.render(episode, Shown()), self.transfer.rules)
-
-    def score(self, episode: Episode) -> float:
-        """The mean score of an episode's turns, without the bonus for compressing."""
-        scores = turn_scores(episode, self.reward)
-        return sum(scores) / len(scores)
 
     def state(self) -> dict[str, dict[str, Any]]:
         return super().state() | {"tensors": self.replay.state()}
