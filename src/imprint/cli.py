@@ -1,4 +1,4 @@
-"""The command line: `imprint train | eval | compare | report | runs | play | skills | envs | search | pretrain`."""
+"""The command line: `imprint train | eval | compare | tune | report | runs | play | skills | envs | ...`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from imprint.commands import (
     serve_world,
     skills,
     train,
+    tune,
     verify,
     worlds,
 )
@@ -96,6 +97,7 @@ def main(
 app.command("train", rich_help_panel=TRAIN)(train.train)
 app.command("eval", rich_help_panel=TRAIN)(evaluate.evaluate)
 app.command("compare", rich_help_panel=TRAIN)(compare.compare)
+app.command("tune", rich_help_panel=TRAIN)(tune.tune)
 app.command("report", rich_help_panel=TRAIN)(report.report)
 app.command("runs", rich_help_panel=LOOK)(runs.runs)
 app.command("play", rich_help_panel=LOOK)(play.play)

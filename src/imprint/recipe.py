@@ -432,7 +432,7 @@ def _near(key: str, keys: Sequence[str]) -> str:
 
 
 def override(values: dict[str, Any], change: str) -> None:
-    """Apply one `key.subkey=value` (the value is YAML) to the values of a recipe, in place.
+    """Apply one `key.subkey=value` (the value is YAML) to the values of a recipe, in place; a list's keys are 0, 1, ...
 
     Raises:
         RecipeError: it is not so written, its value is no YAML, or it goes through what is no section.
@@ -441,17 +441,32 @@ def override(values: dict[str, Any], change: str) -> None:
     if not equals or not all(key.split(".")):
         raise RecipeError(f"cannot read {change!r}", key="--set", hint="write it as key.subkey=value")
     *sections, last = key.split(".")
-    place = values
+    place: Any = values
     for section in sections:
-        inner = {} if place.get(section) is None else place[section]
-        inner = place[section] = {"path": inner} if key.startswith("skills.") and isinstance(inner, str) else inner
-        if not isinstance(inner, dict):
+        at = _place(place, section, key)
+        inner = place[at] if isinstance(place, list) else place.get(at)
+        inner = {} if inner is None else inner
+        inner = place[at] = {"path": inner} if key.startswith("skills.") and isinstance(inner, str) else inner
+        if not isinstance(inner, dict | list):
             raise RecipeError(f"{section!r} is not a section", key=key, hint="`imprint train --keys` lists the keys")
         place = inner
     try:
-        place[last] = yaml.safe_load(text)
+        place[_place(place, last, key)] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{text!r} is not a YAML value", key=key, hint="put it in quotes") from error
+
+
+def _place(section: Any, name: str, key: str) -> Any:
+    """A key of a section, or of a list the place of an entry.
+
+    Raises:
+        RecipeError: the list has no such entry.
+    """
+    if not isinstance(section, list):
+        return name
+    if not (name.isascii() and name.isdigit() and int(name) < len(section)):
+        raise RecipeError(f"there is no entry {name!r}", key=key, hint=f"the entries are 0 to {len(section) - 1}")
+    return int(name)
 
 
 def may_change(key: str) -> bool:

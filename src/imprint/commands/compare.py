@@ -74,7 +74,7 @@ def compare(
             "is not a folder of games", where=games, key="--games", hint="give `alfworld`, or its json_2.1.1"
         )
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with _hint(out), Progress("compare", quiet=quiet) as progress:
+    with resume_hint(out), Progress("compare", quiet=quiet) as progress:
         failures = running.run_all(
             planned,
             lambda one: running.start_training(one, threads),
@@ -83,7 +83,7 @@ def compare(
             finished=lambda one: comparison.write_results(out, planned, (), notes, earlier),
         )
     if games is not None:
-        with _hint(out), Progress("real games", quiet=quiet) as progress:
+        with resume_hint(out), Progress("real games", quiet=quiet) as progress:
             failures += running.run_all(
                 [one for one in planned if running.is_finished(one)],
                 lambda one: running.start_games(one, games, threads),
@@ -92,7 +92,7 @@ def compare(
                 steps=lambda one: (running.games_played(one), 1),
             )
     for budget, runs in shorter.items():
-        with _hint(out), Progress(f"{budget:,} environment steps", quiet=quiet) as progress:
+        with resume_hint(out), Progress(f"{budget:,} environment steps", quiet=quiet) as progress:
             failures += running.run_all(
                 runs,
                 lambda one: running.start_training(one, threads),
@@ -118,7 +118,7 @@ def compare(
 
 
 @contextmanager
-def _hint(out: Path) -> Iterator[None]:
+def resume_hint(out: Path) -> Iterator[None]:
     """On an interrupt, explain how to resume."""
     try:
         yield

@@ -86,7 +86,7 @@ def plan(
             resumption(folder, recipe, length=False)
             if not is_run(folder):
                 recipe.refuse_missing()
-            trusted = _vetted(recipe, folder, trust)
+            trusted = vetted(recipe, folder, trust)
             changes = tuple(overrides)
             jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
             if not is_finished(jobs[-1]):
@@ -128,7 +128,7 @@ def unlike_tests(jobs: Sequence[Job]) -> list[str]:
     ]
 
 
-def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
+def vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
     """The names of `trust` that are skills of this recipe, once none of its skills is refused."""
     library = load_library(recipe.skills, lenient=recipe.lenient)
     mine = tuple(name for name in trust if name in library)
