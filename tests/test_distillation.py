@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from imprint.errors import PolicyError
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
-from imprint.learning.losses import DistillationLoss
+from imprint.learning.losses import DistillationLoss, GatedLoss, GrpoLoss
 from imprint.learning.losses.distillation import divergence
+from imprint.learning.losses.gated import gated_gap
 from imprint.learning.sample import Sample, off_prompt, packed, unpacked
 from imprint.learning.scoring import score
-from imprint.measurement.conditions import WITHOUT
+from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.models.sampling import Prompt
 from imprint.types import Episode, StopReason, Task, Turn, View
 from test_frozen_tower import picture, vision_policy
-from test_methods import every_second, start, training
+from test_methods import LIBRARY, every_second, outcomes, start, training
 from tiny import tiny_policy
 
 EXACT = LearnerConfig(lr=1e-3, weight_decay=0.0)
@@ -171,6 +172,15 @@ def test_micro_batches_change_nothing():
         learner.step(make_samples(), DistillationLoss(0.5))
         gradients.append(torch.cat([weight.grad.flatten() for weight in policy.model.parameters()]))
     assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_the_metric_is_the_mean_over_all_tokens_however_many_optimizer_steps_they_are_cut_into():
+    found = []
+    for changes in ({}, {"minibatches": 3}, {"minibatches": 3, "micro_tokens": 60}, {"epochs": 2}):
+        learner = Learner(tiny_policy(), LearnerConfig(lr=1e-12, **changes), total_steps=1)
+        learner.keep_teacher("base")
+        found.append(learner.step(make_samples(), DistillationLoss())["loss/divergence"])
+    assert found == pytest.approx([found[0]] * 4, rel=1e-4)
 
 
 def test_a_teacher_with_the_same_prompt_teaches_nothing_at_first():
@@ -335,3 +345,115 @@ def test_context_distillation_may_keep_failures_and_then_no_step_teaches_nothing
     bench = start("context_distillation", tmp_path / "all", won=lost, **few, **both)
     bench.go()
     assert len(bench.method.kept) == 4 * 2 * 4 and not any("taught nothing" in note for note in bench.notes)
+
+
+# --- on-policy self-distillation ---
+
+
+def taught_samples(bench, monkeypatch):
+    """What the learner is given in each step of a run."""
+    seen, step = [], bench.parts.learner.step
+    monkeypatch.setattr(
+        bench.parts.learner, "step", lambda samples, loss, **more: seen.append(samples) or step(samples, loss, **more)
+    )
+    bench.go()
+    return seen
+
+
+@pytest.mark.parametrize("method", ["opsd", "sdar"])
+def test_the_student_plays_without_the_skills_and_the_teacher_reads_its_turns_with_them(method, tmp_path, monkeypatch):
+    bench = start(method, tmp_path / "run", won=every_second, steps=2)
+    seen = taught_samples(bench, monkeypatch)
+    assert not any(request.skills for request in training(bench))
+    assert [len(samples) for samples in seen] == [8, 8]
+    requests = training(bench)[:8]
+    for sample, request in zip(seen[0], requests, strict=True):
+        first = bench.world.environment().reset(request.task, request.seed)
+        shown = [cond.show(request.task, LIBRARY) for cond in (WITHOUT, WITH)]
+        without, with_ = (bench.context.start(one.skills, first) for one in shown)
+        assert sample.prompt_ids == without.ids and sample.teacher.ids == with_.ids
+    assert bench.run.status()["state"] == "finished"
+
+
+def test_opsd_learns_every_token_whatever_the_outcome_and_no_step_teaches_nothing(tmp_path, monkeypatch):
+    bench = start("opsd", tmp_path / "run", won=outcomes(0, 0, 0, 0), steps=4, learner={"lr": 1e-2})
+    seen = taught_samples(bench, monkeypatch)
+    assert all(set(sample.advantages_T[sample.mask_T]) == {1.0} for sample in seen[0])
+    assert not any("taught nothing" in note for note in bench.notes)
+    values = [row["loss/divergence"] for row in bench.rows("metrics") if "loss/divergence" in row]
+    assert len(values) == 4 and all(value > 0 for value in values)
+
+
+@pytest.mark.parametrize("kind", ["base", "ema", "live"])
+def test_opsd_has_the_teacher_that_its_recipe_asks_for(kind, tmp_path):
+    bench = start("opsd", tmp_path / "run", steps=1, opsd={"teacher": kind, "decay": 0.5})
+    bench.go()
+    teacher, policy = bench.parts.learner.teacher.policy, bench.policy
+    first = weights_of(tiny_policy())
+    expected = {"base": first, "live": weights_of(policy), "ema": 0.5 * first + 0.5 * weights_of(policy)}[kind]
+    assert torch.allclose(weights_of(teacher), expected, atol=1e-6)
+
+
+# --- SDAR ---
+
+
+def test_the_gate_and_its_gradient_by_hand():
+    policy = torch.tensor([-1.0, -2.0, -0.5], requires_grad=True)
+    teacher = torch.tensor([-0.8, -3.0, -0.5])
+    terms, gates = gated_gap(policy, teacher, 5.0)
+    expected = torch.sigmoid(torch.tensor([1.0, -5.0, 0.0]))
+    assert torch.allclose(gates, expected)
+    assert torch.allclose(terms.detach(), expected * torch.tensor([0.2, -1.0, 0.0]), atol=1e-6)
+    terms.sum().backward()
+    assert torch.allclose(policy.grad, -expected)  # the gate is a constant
+
+
+@pytest.mark.parametrize("aggregate", ["token-mean", "sequence-mean-token-mean"])
+def test_the_gated_term_is_added_to_grpo_in_its_mean(aggregate):
+    policy, samples = tiny_policy(), make_samples()
+    samples = [replace(one, old_logprobs_T=own_logprobs(policy, one)) for one in samples]
+    config = EXACT.model_copy(update={"aggregate": aggregate, "max_grad_norm": 1e9, "micro_tokens": 80})
+    expected = torch.zeros_like(weights_of(policy))
+    for loss, sign in ((GrpoLoss.of(config), 1.0), (GatedLoss(GrpoLoss.of(config), 0.7, 5.0), -1.0)):
+        twin = tiny_policy()
+        learner = Learner(twin, config, total_steps=1)
+        learner.keep_teacher("base")
+        metrics = learner.step(samples, loss)
+        expected += sign * torch.cat([weight.grad.flatten() for weight in twin.model.parameters()])
+    assert 0 < metrics["loss/gate"] < 1
+    total = torch.zeros(())
+    for sample in samples:
+        targets = torch.tensor(sample.token_ids)[torch.from_numpy(sample.mask_T)][:, None]
+        own = alone(policy, sample.prompt_ids, sample).gather(-1, targets)[:, 0]
+        with torch.no_grad():
+            gap = alone(policy, sample.teacher.ids, sample).gather(-1, targets)[:, 0] - own
+        term = -(torch.sigmoid(5.0 * gap) * own)
+        whole = sum(one.trained_tokens for one in samples)
+        total = total + (term.sum() / whole if aggregate == "token-mean" else term.mean() / len(samples))
+    (-0.7 * total).backward()
+    found = torch.cat([weight.grad.flatten() for weight in policy.model.parameters()])
+    assert torch.allclose(expected, found, atol=1e-6)
+
+
+def own_logprobs(policy, sample: Sample) -> np.ndarray:
+    values = np.zeros(len(sample.token_ids), dtype=np.float32)
+    with torch.no_grad():
+        values[sample.mask_T] = score(policy, [sample]).logprobs_M.numpy()
+    return values
+
+
+def test_sdar_without_its_term_is_grpo(tmp_path):
+    rows = {}
+    for method, changes in (("grpo", {}), ("sdar", {"sdar": {"coef": 0.0}}), ("sdar", {"sdar": {"coef": 0.5}})):
+        bench = start(method, tmp_path / f"{len(rows)}", won=every_second, steps=2, **changes)
+        bench.go()
+        rows[len(rows)] = weights_of(bench.policy)
+    assert torch.equal(rows[0], rows[1]) and not torch.allclose(rows[0], rows[2], atol=1e-5)
+
+
+def test_sdar_learns_from_groups_without_an_advantage():
+    silent = [sample.scaled(0.0) for sample in make_samples()]
+    grpo = GrpoLoss()
+    assert not any(grpo.keeps(sample) for sample in silent)
+    assert all(GatedLoss(grpo).keeps(sample) for sample in silent)
+    assert not any(GatedLoss(grpo, coef=0.0).keeps(sample) for sample in silent)

@@ -488,6 +488,10 @@ def test_closed_book_weighs_valid_actions_alone(tmp_path):
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
         ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}, "context_distillation": {"top_k": 9}}, 6),
+        ("opsd", {}, 2),
+        ("opsd", {"opsd": {"teacher": "ema", "decay": 0.5, "beta": 0.5, "top_k": 9}}, 3),
+        ("opsd", {"opsd": {"teacher": "live"}}, 2),
+        ("sdar", {"sdar": {"coef": 0.5}, "learner": {"lr": 1e-3, "minibatches": 2}}, 2),
     ],
 )
 def test_a_resumed_run_ends_like_one_that_was_never_stopped(method, changes, stop, tmp_path, monkeypatch):

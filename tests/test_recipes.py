@@ -45,7 +45,7 @@ def test_the_recipes_of_the_comparison_differ_in_the_method_and_how_it_learns(fo
     for name, recipe in recipes.items():
         for key in ("name", "method", *method_sections()[0].keys() - {"pipeline"}):
             recipe.pop(key, None)
-        if name in ("imprint", "closed_book", "open_book", "context_distillation", "rltf_sd"):
+        if name in ("imprint", "closed_book", "open_book", "context_distillation", "rltf_sd", "opsd"):
             recipe["learner"] = recipes["skill0"]["learner"]
         if name == "pipeline":
             stages = recipe.pop("pipeline")["stages"]

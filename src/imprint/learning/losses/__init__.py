@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imprint.learning.losses.base import Loss
     from imprint.learning.losses.distillation import DistillationLoss
+    from imprint.learning.losses.gated import GatedLoss
     from imprint.learning.losses.grpo import GrpoLoss
     from imprint.learning.losses.sft import SftLoss
 
-__all__ = ["DistillationLoss", "GrpoLoss", "Loss", "SftLoss"]
+__all__ = ["DistillationLoss", "GatedLoss", "GrpoLoss", "Loss", "SftLoss"]
 
 _PLACES = {
     "DistillationLoss": "distillation",
+    "GatedLoss": "gated",
     "GrpoLoss": "grpo",
     "Loss": "base",
     "SftLoss": "sft",

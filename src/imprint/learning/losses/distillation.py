@@ -58,12 +58,13 @@ class DistillationLoss:
         assert scored.teacher_logprobs_MV is not None
         assert scored.logprobs_MV is not None
         values_M = divergence(scored.teacher_logprobs_MV, scored.logprobs_MV, beta=self.beta, top_k=self.top_k)
-        loss = (values_M * scored.advantages_M).sum() / scored.denominator
-        return loss, {"divergence": float(loss.detach())}
+        total = (values_M * scored.advantages_M).sum()
+        metrics = {"divergence": float(total.detach()), "weight": float(scored.advantages_M.sum())}
+        return total / scored.denominator, metrics
 
     def merge(self, parts: Sequence[Metrics]) -> Metrics:
-        """The parts are shares of one mean: they add up."""
-        return {"divergence": sum(part["divergence"] for part in parts)}
+        """The weighted mean over all tokens of all parts."""
+        return {"divergence": sum(part["divergence"] for part in parts) / sum(part["weight"] for part in parts)}
 
 
 def divergence(teacher_MV: Tensor, policy_MV: Tensor, *, beta: float, top_k: int | None = None) -> Tensor:

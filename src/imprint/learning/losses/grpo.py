@@ -85,10 +85,10 @@ class GrpoLoss:
             # Of tokens that the policy sampled itself: the estimator's mean is the KL for these alone.
             own_M = torch.tensor([s.off_policy is None for s in scored.samples], device=old_M.device)[scored.sample_M]
             kl_M = kl_penalty(scored.logprobs_M, scored.reference_logprobs_M) * own_M
-            loss = loss + self.kl_coef * self._mean(kl_M, scored)
+            loss = loss + self.kl_coef * self.mean(kl_M, scored)
             metrics["kl"] = float(kl_M.detach().mean())
         if scored.entropy_M is not None:
-            loss = loss - self.entropy_coef * self._mean(scored.entropy_M, scored)
+            loss = loss - self.entropy_coef * self.mean(scored.entropy_M, scored)
             metrics["entropy"] = float(scored.entropy_M.detach().mean())
         return loss, metrics
 
@@ -96,7 +96,8 @@ class GrpoLoss:
         """The metrics of a batch from those of its micro-batches."""
         return merge_metrics(parts)
 
-    def _mean(self, values_M: Tensor, scored: Scored) -> Tensor:
+    def mean(self, values_M: Tensor, scored: Scored) -> Tensor:
+        """The share of a micro-batch in the mean of a value over all tokens, taken as `aggregate` says."""
         every_M = torch.ones_like(values_M, dtype=torch.bool)
         return aggregate_tokens(
             values_M, every_M, self.aggregate, sequences_T=scored.sample_M, denominator=scored.denominator
