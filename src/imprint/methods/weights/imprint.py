@@ -98,7 +98,7 @@ class Imprint(skill0.Skill0):
         """GRPO within each condition, and the readers' gains, new and replayed, under the prompt without the skills."""
         samples = super().samples(loop, apart(groups))
         if self.transfer.weight > 0:
-            rng = random.Random(derive_seed(self.seed, "replay", loop.updates))
+            rng = random.Random(derive_seed(self.seed, "replay", loop.step))
             samples += self.replay.draw(rng, self.transfer.weight)
             for group in groups:
                 samples += self.transferred(group)
