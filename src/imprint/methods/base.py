@@ -13,8 +13,8 @@ keyword arguments, and maps an agent to an agent:
 
     SPEC = MethodSpec(MyMethod, sections={"my_section": MySection}, needs={"weights"})
 
-A method that trains composes `methods.loop.Loop`, and also has `state()` and `restore(state)`. It can then be a stage of
-a pipeline too: what it numbers or seeds by `loop.step` goes on from the stage before it.
+A method that trains composes `methods.loop.Loop`, and also has `state()` and `restore(state)`. It can then be a stage
+of a pipeline too: what it numbers or seeds by `loop.step` goes on from the stage before it.
 """
 
 from __future__ import annotations
