@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from bench import LIBRARY, Bench
 from imprint.errors import RecipeError
@@ -15,7 +16,8 @@ from imprint.learning.sample import group_samples
 from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.measurement.training_metrics import zero_advantage_groups
 from imprint.methods.base import check_method
-from imprint.methods.loop import Clock, Loop, TaskOrder
+from imprint.methods.loop import Clock, Loop
+from imprint.methods.task_order import TaskOrder
 from imprint.recipe import parse_recipe
 from imprint.types import Trial
 from tiny import DoorWorld
@@ -294,6 +296,23 @@ def test_balanced_tasks_come_from_every_category_in_turn_each_walked_through_by_
     assert len(set(blue[:many])) == min(many, len(blue))
 
 
+def test_focus_draws_the_categories_that_fail_and_walks_through_each():
+    tasks = DoorWorld().tasks("train")
+    order = TaskOrder(tasks, 50, balance=False, focus=0.9, seed=0)
+    first = [task.category for task in order.at(0)]
+    assert 15 <= first.count("blue") <= 35  # nothing is known: both alike
+    for _ in range(20):
+        order.note([("blue", True), ("red", False)])
+    chosen = order.at(1)
+    red = [task.id for task in chosen if task.category == "red"]
+    assert 38 <= len(red) < 50  # 1 / (1 + 0.1) of them, by chance
+    many = sum(task.category == "red" for task in tasks)
+    assert len(set(red)) == many  # all of them before any comes again
+    resumed = TaskOrder(tasks, 50, balance=False, focus=0.9, seed=0)
+    resumed.restore(order.state())
+    assert resumed.at(2) == order.at(2)
+
+
 # --- imprint ---
 
 
@@ -473,6 +492,40 @@ def test_closed_book_weighs_valid_actions_alone(tmp_path):
     assert loss.denominator([sample]) == sample.trained_tokens
 
 
+def test_a_round_of_closed_book_is_played_by_the_policy_that_the_last_one_made(tmp_path):
+    imitation = {"epochs": 3, "batch": 2, "rounds": 2}
+    bench = start("closed_book", tmp_path / "run", won=every_second, steps=4, imitation=imitation)
+    before = [weight.clone() for weight in bench.parts.learner.weights]
+    changed = []  # whether the weights are other than at the start, by step of training
+    play = bench.rollout.play
+
+    def noted(requests, *given):
+        if next(iter(requests)).task.split == "train":
+            changed.append(
+                not all(torch.equal(old, new) for old, new in zip(before, bench.parts.learner.weights, strict=True))
+            )
+        return play(requests, *given)
+
+    bench.rollout.play = noted
+    bench.go()
+    rows = bench.rows("metrics")
+    kept = [row.get("imitation/kept") for row in rows if "imitation/kept" in row or "loss/nll" in row]
+    assert kept == [4, 8, None, None, None, 12, 16, None, None, None]
+    assert changed == [False, False, True, True]
+
+
+def test_closed_book_learns_readers_prompts_too_if_asked(tmp_path):
+    imitation = {"epochs": 1, "batch": 100, "reading": 0.5}
+    bench = start("closed_book", tmp_path / "run", won=every_second, steps=2, imitation=imitation)
+    bench.go()
+    assert [len(sample.prompt_ids) for sample in bench.method.kept] != [
+        len(one.prompt_ids) for one in bench.method.read
+    ]
+    assert [sample.token_ids for sample in bench.method.kept] == [sample.token_ids for sample in bench.method.read]
+    (learned,) = (row["loss/samples"] for row in bench.rows("metrics") if "loss/nll" in row)
+    assert learned == len(bench.method.kept) * 1.5
+
+
 # --- resume ---
 
 
@@ -492,6 +545,9 @@ def test_closed_book_weighs_valid_actions_alone(tmp_path):
         ("opsd", {"opsd": {"teacher": "ema", "decay": 0.5, "beta": 0.5, "top_k": 9}}, 3),
         ("opsd", {"opsd": {"teacher": "live"}}, 2),
         ("sdar", {"sdar": {"coef": 0.5}, "learner": {"lr": 1e-3, "minibatches": 2}}, 2),
+        ("closed_book", {"imitation": {"epochs": 2, "batch": 3, "rounds": 2, "reading": 0.5}}, 3),
+        ("closed_book", {"rollout": {"tasks": 3, "group": 2, "focus": 0.9}}, 2),
+        ("closed_book", {"imitation": {"epochs": 2, "batch": 3, "rounds": 2, "reading": 0.5}}, 5),
     ],
 )
 def test_a_resumed_run_ends_like_one_that_was_never_stopped(method, changes, stop, tmp_path, monkeypatch):

@@ -64,6 +64,13 @@ class RolloutConfig(_Section):
     balance: bool = Field(
         default=False, description="Tasks of every category in turn; false: as often as they are in the split."
     )
+    focus: float = Field(
+        default=0,
+        ge=0,
+        le=0.99,
+        description="Draw the categories that fail more often in training: each with weight 1 - focus x its success; "
+        "0: do not draw them.",
+    )
     group: int = Field(default=8, ge=2, description="Episodes per task (GRPO's group).")
     temperature: float = Field(default=1.0, gt=0)
     max_new_tokens: int | None = Field(

@@ -15,7 +15,6 @@ Nothing here knows what a method shows or learns from. A method may use parts of
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from imprint.measurement.naming import ordered
 from imprint.measurement.training_metrics import rollout_metrics, taught_nothing, zero_advantage_groups
 from imprint.measurement.trials import Evaluation, evaluations, trials_of
 from imprint.methods.base import Workbench
+from imprint.methods.task_order import TaskOrder
 from imprint.rollout.base import Request, derive_seed
 from imprint.runs.metrics import MetricsWriter
 from imprint.types import Episode, Task, Trial
@@ -43,7 +43,7 @@ from imprint.types import Episode, Task, Trial
 if TYPE_CHECKING:
     from imprint.learning.losses import Loss
 
-__all__ = ["Clock", "Loop", "Recorder", "Stateful", "TaskOrder"]
+__all__ = ["Clock", "Loop", "Recorder", "Stateful"]
 
 PATIENCE = 3  # steps in a row that teach nothing before that is said; then at each doubling
 HINT = "train a base that sometimes succeeds (docs/manual/pretrain.md), or ask for easier tasks or larger groups"
@@ -71,13 +71,14 @@ class Clock:
         self.steps = steps
         self.budget = env_steps
         self.updates = 0  # training steps done
+        self.extra_done = 0  # of them, those without episodes
         self.env_steps = 0  # turns played in training
 
     @property
     def now(self) -> int:
-        """The updates, or the share of `env_steps` that is used up, in parts of `steps`."""
+        """The updates with episodes, or the share of `env_steps` that is used up, in parts of `steps`."""
         if self.budget is None:
-            return self.updates
+            return self.updates - self.extra_done
         return min(self.steps, self.steps * self.env_steps // self.budget)
 
     @property
@@ -88,34 +89,6 @@ class Clock:
         """Whether a multiple of `interval`, or the end, was reached since `before` (None: at the start)."""
         now = self.now
         return before is None or now // interval > before // interval or now == self.steps > before
-
-
-class TaskOrder:
-    """The training tasks of each step: a seeded shuffle of the split, walked through, shuffled anew when used up.
-
-    Args:
-        count: tasks per step.
-        balance: each category is walked through by itself, and the categories take turns.
-    """
-
-    def __init__(self, tasks: Sequence[Task], count: int, *, balance: bool, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-        by_category: dict[str, list[Task]] = {}
-        for task in tasks if balance else ():
-            by_category.setdefault(task.category, []).append(task)
-        self.decks = [by_category[name] for name in sorted(by_category)] if balance else [list(tasks)]
-
-    def at(self, step: int) -> list[Task]:
-        """The tasks of a step, counted from 0."""
-        places, decks = range(step * self.count, (step + 1) * self.count), self.decks
-        return [self._drawn(decks[place % len(decks)], place // len(decks)) for place in places]
-
-    def _drawn(self, deck: Sequence[Task], place: int) -> Task:
-        round_, index = divmod(place, len(deck))
-        order = list(range(len(deck)))
-        random.Random(derive_seed(self.seed, "tasks", round_)).shuffle(order)
-        return deck[order[index]]
 
 
 class Recorder:
@@ -163,7 +136,7 @@ class Loop(Clock):
     """One training run of a method, from its newest checkpoint to its last step.
 
     Args:
-        extra: how many steps follow when the clock has run out (`extra`), for the progress bar.
+        extra: how many steps without episodes there are (`extra`), for the progress bar.
         rewarded: what is learned follows from success, so that steps without any teach nothing.
 
     Raises:
@@ -185,7 +158,9 @@ class Loop(Clock):
         self.validation_tasks = bench.tasks("validation", recipe.evaluation.tasks)
         self.recorder = Recorder(bench)
         rollout = recipe.rollout
-        self.order = TaskOrder(self.train_tasks, rollout.tasks, balance=rollout.balance, seed=recipe.seed)
+        self.order = TaskOrder(
+            self.train_tasks, rollout.tasks, balance=rollout.balance, focus=rollout.focus, seed=recipe.seed
+        )
         self.before: int | None = None  # where the clock was when the current step began; None before the first
         self._headline = ""
         self._idle = 0  # steps in a row that taught nothing
@@ -219,7 +194,7 @@ class Loop(Clock):
         if steps:
             self._load(steps[-1])
         run.truncate_to(self.step if steps else self.start.step - 1)
-        self.bench.progress.begin(self.steps + self.extra_steps, min(self.now, self.steps))
+        self.bench.progress.begin(self.steps + self.extra_steps, min(self.now, self.steps) + self.extra_done)
         self.metrics = MetricsWriter(run)
         return self
 
@@ -234,9 +209,13 @@ class Loop(Clock):
         """The share of the training that lay behind when this step began."""
         return (self.before or 0) / self.steps
 
-    def each(self) -> Iterator[int]:
-        """The training steps that are left, counted from 0; what is recorded is complete when one ends."""
-        while not self.done:
+    def each(self, until: int | None = None) -> Iterator[int]:
+        """The training steps that are left, counted from 0; what is recorded is complete when one ends.
+
+        Args:
+            until: where on the clock to stop; its end if None.
+        """
+        while self.now < (self.steps if until is None else until):
             self.before, self._seconds = self.now, {}
             with self._timed("seconds"):
                 yield self.updates
@@ -246,12 +225,12 @@ class Loop(Clock):
                 self._checkpoint()  # last: what a resumed run finds is complete up to its checkpoint
             self.bench.progress.advance(self._headline, by=self.now - self.before)
 
-    def extra(self, done: int = 0) -> Iterator[int]:
-        """The steps after the clock has run out, `done` of which are: each has a row, and a checkpoint at its end."""
-        for index in range(done, self.extra_steps):
+    def extra(self, until: int) -> Iterator[int]:
+        """The steps without episodes left of the first `until`: each has a row, and a checkpoint at its end."""
+        while self.extra_done < until:
             self._seconds = {}
             with self._timed("seconds"), self._timed("update"):
-                yield index
+                yield self.extra_done
             self._write_timings()
             self._checkpoint()
             self.bench.progress.advance(self._headline)
@@ -275,7 +254,7 @@ class Loop(Clock):
 
     def play(self, show: Show) -> list[Group]:
         """Play a group of episodes of each of this step's tasks."""
-        step, size = self.step, self.recipe.rollout.group
+        step, size = self.step - self.extra_done, self.recipe.rollout.group
         requests = [
             Request(
                 task,
@@ -288,6 +267,7 @@ class Loop(Clock):
         ]
         with self._timed("rollout"):
             episodes = self.bench.rollout.play(requests, self.bench.sampling)
+        self.order.note((episode.task.category, episode.success) for episode in episodes)
         return [episodes[place : place + size] for place in range(0, len(episodes), size)]
 
     def scores(self, groups: Sequence[Group]) -> list[list[list[float]]]:
@@ -329,6 +309,7 @@ class Loop(Clock):
     def log_extra(self, numbers: Mapping[str, float]) -> None:
         """Count a step without episodes that is done, and log its numbers."""
         self.updates += 1
+        self.extra_done += 1
         self.bench.sync(self.learner)
         self.metrics.log(self.step, {"env_steps": float(self.played), **numbers, **self._worked()})
         self._headline = ", ".join(f"{name.rpartition('/')[2]} {numbers[name]:.3g}" for name in sorted(numbers)[:2])
@@ -414,7 +395,13 @@ class Loop(Clock):
         from imprint.runs.checkpoint import save_checkpoint
 
         own = self.method.state() if self.method is not None else {}
-        state = {"env_steps": self.played, **self.start.to_record(), **own.get("json", {})}
+        state = {
+            "env_steps": self.played,
+            "extra_steps": self.extra_done,
+            "order": self.order.state(),
+            **self.start.to_record(),
+            **own.get("json", {}),
+        }
         run, keep = self.bench.run, self.recipe.keep_checkpoints
         kept = (self._best, self.start.step - 1)  # a resumed part begins with its start's weights: the KL reference
         save_checkpoint(run, self.step, self.learner, state, keep, kept, memory=own.get("tensors"))
@@ -426,6 +413,8 @@ class Loop(Clock):
         state = load_checkpoint(self.bench.run.checkpoint_path(step), self.learner)
         self.updates = int(state.pop("step")) - self.start.step
         self.env_steps = int(state.pop("env_steps")) - self.start.env_steps
+        self.order.restore(state.pop("order", None))
+        self.extra_done = int(state.pop("extra_steps", state.get("epochs", 0)))  # `epochs`: as once written
         state.pop("start", None)
         tensors = state.pop("memory")
         if self.method is not None:

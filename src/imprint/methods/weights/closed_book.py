@@ -7,12 +7,15 @@ The simplest way into the weights, also known as context distillation by rejecti
 SE-Bench (arXiv 2602.04811), whose open-book control (`open_book.py`) learns the same episodes under their own prompts.
 
 Departures from SE-Bench: the tasks are games of many turns, checked by their world and not by unit tests; the learning
-rate decays over the epochs; all episodes are played by the starting policy at `rollout.temperature`.
+rate decays over the epochs. Two settings go beyond it: `rounds` (1. to 3. again, played by the policy that came of the
+last round, as in expert iteration, arXiv 1705.08439) and `reading` (the same actions also under the prompt with the
+skills, so that it is not forgotten how to read them).
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,10 +37,22 @@ __all__ = ["SPEC", "ClosedBook", "Imitation"]
 class Imitation(BaseModel):
     """The `imitation` section of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(default=4, ge=1, description="Passes over the kept episodes.")
+    epochs: int = Field(default=4, ge=1, description="Passes over the kept episodes, in each round.")
     batch: int = Field(default=128, ge=1, description="Episodes per optimizer step.")
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        description="Parts of the environment steps: what is kept is learned after each, and the policy that comes of "
+        "it plays the next.",
+    )
+    reading: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of the kept episodes that are learned with the skills in the prompt too.",
+    )
 
 
 class ClosedBook:
@@ -50,54 +65,62 @@ class ClosedBook:
     def __init__(self, imitation: Imitation) -> None:
         self.settings = imitation
         self.kept: list[Sample] = []
-        self.epochs = 0  # done
+        self.read: list[Sample] = []  # the same under the prompts they were played with
 
     def run(self, agent: Agent, bench: Workbench) -> Agent:
         self.draw = bench.draw
-        loop = Loop(bench, self, extra=self.settings.epochs, rewarded=self.successes_only)
+        rounds, epochs = self.settings.rounds, self.settings.epochs
+        loop = Loop(bench, self, extra=rounds * epochs, rewarded=self.successes_only)
         with loop:
             if loop.updates == 0:
                 loop.validate(WITH, WITHOUT)
-            for _ in loop.each():
-                groups = loop.play(lambda task, index: WITH.show(task, agent.library))
-                kept = [one for group in groups for one in group if one.success or not self.successes_only]
-                self.kept += [sample for episode in kept for sample in self.samples(episode, agent, bench)]
-                loop.log(groups, {"imitation/kept": len(self.kept)}, active=len(agent.library))
-            for _ in loop.extra(self.epochs):
-                loop.log_extra(self.learn(bench, self.epochs))
-                self.epochs += 1
-                loop.validate(WITH, WITHOUT, now=True)
+            for number in range(1, rounds + 1):
+                for _ in loop.each(until=loop.steps * number // rounds):
+                    groups = loop.play(lambda task, index: WITH.show(task, agent.library))
+                    kept = [one for group in groups for one in group if one.success or not self.successes_only]
+                    self.keep(kept, agent, bench)
+                    loop.log(groups, {"imitation/kept": len(self.kept)}, active=len(agent.library))
+                for epoch in loop.extra(until=epochs * number):
+                    loop.log_extra(self.learn(bench, epoch))
+                    loop.validate(WITH, WITHOUT, now=True)
             loop.test(WITH, WITHOUT)
         return agent.trained(loop.checkpoint, self.learned_under)
 
-    def samples(self, episode: Episode, agent: Agent, bench: Workbench) -> list[Sample]:
-        """A reader's valid actions, each with weight 1, under the prompt that is learned."""
+    def keep(self, episodes: Sequence[Episode], agent: Agent, bench: Workbench) -> None:
+        """Keep valid actions, each with weight 1, under the prompt that is learned; if asked, under their own too."""
         assert bench.context is not None
-        shown = self.learned_under.show(episode.task, agent.library)
-        valid = [float(turn.valid) for turn in episode.turns]
-        return off_prompt(episode, valid, bench.context.render(episode, shown), taught=self.taught)
+        for episode in episodes:
+            valid = [float(turn.valid) for turn in episode.turns]
+            for shown, samples in ((self.learned_under, self.kept), (WITH, self.read)):
+                if samples is self.kept or self.settings.reading:
+                    prompts = bench.context.render(episode, shown.show(episode.task, agent.library))
+                    samples += off_prompt(episode, valid, prompts, taught=self.taught)
 
     def loss(self) -> losses.Loss:
         return losses.SftLoss()
 
     def learn(self, bench: Workbench, epoch: int) -> dict[str, float]:
         """One pass over the kept samples, in an order drawn from the seed; the means of its metrics."""
+        rng = random.Random(derive_seed(bench.seed, "imitation", epoch))
         order, size = list(self.kept), self.settings.batch
-        random.Random(derive_seed(bench.seed, "imitation", epoch)).shuffle(order)
+        order += rng.sample(self.read, round(self.settings.reading * len(self.read)))
+        rng.shuffle(order)
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        total = len(batches) * self.settings.epochs
+        before, total = epoch % self.settings.epochs * len(batches), self.settings.epochs * len(batches)
         rows = [
-            bench.learner.step(batch, self.loss(), done=(epoch * len(batches) + place) / total)
-            for place, batch in enumerate(batches)
+            bench.learner.step(batch, self.loss(), done=(before + place) / total) for place, batch in enumerate(batches)
         ]
         return {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else ())}
 
     def state(self) -> dict[str, dict[str, Any]]:
-        return {"json": {"epochs": self.epochs}, "tensors": {"kept": [packed(sample) for sample in self.kept]}}
+        kept, read = ([packed(sample) for sample in samples] for samples in (self.kept, self.read))
+        return {"tensors": {"kept": kept, "read": read}}
 
     def restore(self, state: dict[str, dict[str, Any]]) -> None:
-        self.epochs = int(state["json"]["epochs"])
-        self.kept = [unpacked(entry, draw=self.draw) for entry in state["tensors"]["kept"]]
+        tensors = state["tensors"]
+        self.kept, self.read = (
+            [unpacked(entry, draw=self.draw) for entry in tensors.get(name, ())] for name in ("kept", "read")
+        )
 
 
 SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation}, paced=None)
