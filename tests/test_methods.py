@@ -514,6 +514,17 @@ def test_a_round_of_closed_book_is_played_by_the_policy_that_the_last_one_made(t
     assert changed == [False, False, True, True]
 
 
+@pytest.mark.parametrize("method", ["closed_book", "open_book"])
+def test_more_rounds_than_steps_are_refused(method):
+    with pytest.raises(RecipeError, match=r"imitation\.rounds: 4 rounds cannot share 3 steps"):
+        check_method(parse_recipe({"name": "t", "method": method, "steps": 3, "imitation": {"rounds": 4}}))
+
+
+def test_open_book_refuses_to_keep_reading_which_it_learns_anyway():
+    with pytest.raises(RecipeError, match=r"imitation\.reading"):
+        check_method(parse_recipe({"name": "t", "method": "open_book", "imitation": {"reading": 0.5}}))
+
+
 def test_closed_book_learns_readers_prompts_too_if_asked(tmp_path):
     imitation = {"epochs": 1, "batch": 100, "reading": 0.5}
     bench = start("closed_book", tmp_path / "run", won=every_second, steps=2, imitation=imitation)

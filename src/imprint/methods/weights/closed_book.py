@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imprint.errors import RecipeError
 from imprint.learning import losses
 from imprint.learning.sample import Sample, off_prompt, packed, unpacked
 from imprint.measurement.conditions import WITH, WITHOUT, Condition
@@ -29,6 +30,7 @@ from imprint.rollout.base import derive_seed
 
 if TYPE_CHECKING:
     from imprint.agent import Agent
+    from imprint.recipe import Recipe
     from imprint.types import Episode
 
 __all__ = ["SPEC", "ClosedBook", "Imitation"]
@@ -123,4 +125,19 @@ class ClosedBook:
         )
 
 
-SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation}, paced=None)
+def check_rounds(recipe: Recipe) -> None:
+    """See that every round has a step to play, before anything is loaded.
+
+    Raises:
+        RecipeError: there are more rounds than steps.
+    """
+    rounds = recipe.section("imitation", Imitation).rounds
+    if 0 < recipe.steps < rounds:  # without steps there is only a test
+        raise RecipeError(
+            f"{rounds} rounds cannot share {recipe.steps} steps",
+            key="imitation.rounds",
+            hint="raise steps, or lower it",
+        )
+
+
+SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation}, paced=None, check=check_rounds)

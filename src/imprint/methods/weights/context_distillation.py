@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.learning import losses
 from imprint.methods.base import MethodSpec, Workbench
-from imprint.methods.weights.closed_book import ClosedBook, Imitation
+from imprint.methods.weights.closed_book import ClosedBook, Imitation, check_rounds
 
 if TYPE_CHECKING:
     from imprint.agent import Agent
@@ -68,5 +68,8 @@ class ContextDistillation(ClosedBook):
 
 
 SPEC = MethodSpec(
-    ContextDistillation, sections={"imitation": Imitation, "context_distillation": Distillation}, paced=None
+    ContextDistillation,
+    sections={"imitation": Imitation, "context_distillation": Distillation},
+    paced=None,
+    check=check_rounds,
 )

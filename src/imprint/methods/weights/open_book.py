@@ -6,9 +6,15 @@ gains without skills is no knowledge taken from their text; what it gains with t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from imprint.errors import RecipeError
 from imprint.measurement.conditions import WITH
 from imprint.methods.base import MethodSpec
-from imprint.methods.weights.closed_book import ClosedBook, Imitation
+from imprint.methods.weights.closed_book import ClosedBook, Imitation, check_rounds
+
+if TYPE_CHECKING:
+    from imprint.recipe import Recipe
 
 __all__ = ["SPEC", "OpenBook"]
 
@@ -19,4 +25,19 @@ class OpenBook(ClosedBook):
     learned_under = WITH
 
 
-SPEC = MethodSpec(OpenBook, sections={"imitation": Imitation}, paced=None)
+def check_reading(recipe: Recipe) -> None:
+    """Refuse what the method does anyway.
+
+    Raises:
+        RecipeError: `imitation.reading` is set, or there are more rounds than steps.
+    """
+    check_rounds(recipe)
+    if recipe.section("imitation", Imitation).reading:
+        raise RecipeError(
+            "has no effect: open_book learns every episode with the skills in the prompt",
+            key="imitation.reading",
+            hint="leave it out, or use method: closed_book",
+        )
+
+
+SPEC = MethodSpec(OpenBook, sections={"imitation": Imitation}, paced=None, check=check_reading)
