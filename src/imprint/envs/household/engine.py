@@ -115,9 +115,7 @@ class GameEngine:
     def reset(self) -> StepResult:
         """Restart the game."""
         self._start()
-        return StepResult(
-            self.tables.intro, admissible=self.admissible() if self.with_admissible else (), state=self.state()
-        )
+        return StepResult(self.tables.intro, admissible=self.admissible() if self.with_admissible else ())
 
     def copy(self) -> GameEngine:
         """A second engine in the same state; the two go separate ways from here."""
@@ -147,7 +145,6 @@ class GameEngine:
             success=self.won,
             valid=text is not None,
             admissible=self.admissible() if self.with_admissible else (),
-            state=self.state(),
         )
 
     # --- the commands: each gives its sentence, or None when it is not possible now ---

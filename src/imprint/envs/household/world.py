@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -210,9 +211,9 @@ class HouseholdEnvironment:
     def reset(self, task: Task, seed: int) -> StepResult:
         """Start `task`. The game is deterministic: `seed` changes nothing."""
         self.engine = GameEngine(self.world.game(task), max_turns=self.world.max_turns, with_admissible=True)
-        return self.engine.reset()
+        return replace(self.engine.reset(), state=self.engine.state())
 
     def step(self, action: str) -> StepResult:
         if self.engine is None:
             raise GameError("step before reset", hint="call reset(task, seed) first")
-        return self.engine.step(action)
+        return replace(self.engine.step(action), state=self.engine.state())
