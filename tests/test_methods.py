@@ -117,7 +117,7 @@ def outcomes(*successes):
     return won
 
 
-@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd"])
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd", "rltf_fm", "siri"])
 def test_steps_that_teach_nothing_are_told(method, tmp_path):
     bench = start(method, tmp_path / "run", won=outcomes(0, 0, 0, 0), steps=7)
     bench.go()
@@ -126,7 +126,7 @@ def test_steps_that_teach_nothing_are_told(method, tmp_path):
     assert "success 0.00" in told[0]
 
 
-@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd"])
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd", "rltf_fm"])
 def test_steps_that_teach_something_are_not(method, tmp_path):
     bench = start(method, tmp_path / "run", won=outcomes(1, 0, 0, 0), steps=7)
     bench.go()
@@ -457,6 +457,141 @@ def test_rltf_sd_is_imprint_without_curriculum_and_replay(tmp_path):
     assert len(rows[0]) == 3 and rows[0] == rows[1]
 
 
+# --- rltf_fm ---
+
+
+def test_rltf_fm_predicts_the_page_after_each_attempt_without_it(tmp_path):
+    bench = start("rltf_fm", tmp_path / "run", feedback_modelling={"weight": 0.3})
+    bench.method.begin(LIBRARY, bench.parts)
+    loop = Loop(bench.parts, bench.method)
+    groups = loop.play(lambda task, index: (WITH if index < 2 else WITHOUT).show(task, LIBRARY))
+    attempt = groups[0][3]
+    (sample,) = bench.method.modelled(attempt)
+    assert sample.prompt_ids == attempt.prompt_ids
+    size = len(attempt.token_ids)
+    assert sample.token_ids[:size] == attempt.token_ids and not sample.mask_T[:size].any()
+    decode = bench.policy.tokenizer.decode
+    asked = decode([token for token, own in zip(sample.token_ids, sample.mask_T, strict=True) if not own][size:])
+    assert attempt.turns[-1].observation in asked and "Which skill serves this task?" in asked
+    page = decode([token for token, own in zip(sample.token_ids, sample.mask_T, strict=True) if own])
+    for skill in WITH.show(attempt.task, LIBRARY).skills:
+        assert skill.body in page
+    assert page.endswith("\n") and not page.strip().endswith("Which skill serves this task?")
+    assert set(sample.advantages_T[sample.mask_T].tolist()) == {np.float32(0.3)}
+    # Its gradient is w times that of the cross-entropy.
+    expected = (0.3 * bench.parts.learner.logprobs([replace(sample, off_policy=None)])[0]).mean()
+    import torch
+
+    from imprint.learning.scoring import score
+
+    with torch.no_grad():
+        scored = score(bench.policy, [sample])
+    nll = losses.SftLoss()(replace(scored, denominator=float(sample.trained_tokens)))[0]
+    assert float(nll) == pytest.approx(-expected, rel=1e-5)
+    many = bench.method.carried_over(loop, groups)
+    assert [one.prompt_ids for one in many] == [e.prompt_ids for group in groups for e in group if not e.skills]
+
+
+def test_the_gradient_of_a_page_is_that_of_its_weighted_cross_entropy(tmp_path):
+    from imprint.learning.scoring import score
+
+    bench = start("rltf_fm", tmp_path / "run", feedback_modelling={"weight": 0.3})
+    bench.method.begin(LIBRARY, bench.parts)
+    loop = Loop(bench.parts, bench.method)
+    group = loop.play(lambda task, index: WITHOUT.show(task, LIBRARY))[0]
+    (sample,) = bench.method.modelled(group[0])
+    gradients = []
+    for loss in (losses.GrpoLoss(), losses.SftLoss()):
+        bench.policy.model.zero_grad()
+        scored = replace(score(bench.policy, [sample]), denominator=float(sample.trained_tokens))
+        loss(scored)[0].backward()
+        gradients.append([weight.grad.clone() for weight in bench.policy.model.parameters()])
+    assert any(one.abs().max() > 0 for one in gradients[0])
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_rltf_fm_learns_the_pages_and_skips_what_does_not_fit(tmp_path):
+    changes = {"steps": 8, "learner": {"lr": 1e-2}, "feedback_modelling": {"weight": 1.0}}
+    bench = start("rltf_fm", tmp_path / "run", **changes)
+    assert bench.go().shown == WITHOUT
+    nll = [row["feedback/nll"] for row in bench.rows("metrics") if "feedback/nll" in row]
+    assert len(nll) == 8 and nll[-1] < 0.7 * nll[0]
+    attempt = Loop(bench.parts, bench.method).play(lambda task, index: WITHOUT.show(task, LIBRARY))[0][0]
+    assert bench.method.modelled(attempt)
+    bench.policy.limit = len(attempt.prompt_ids) + len(attempt.token_ids) + 8
+    assert bench.method.modelled(attempt) == []
+
+
+def test_rltf_fm_needs_episodes_that_are_one_text():
+    recipe = {"name": "t", "method": "rltf_fm", "context": {"history": "image"}}
+    with pytest.raises(RecipeError, match=r"context\.history"):
+        check_method(parse_recipe(recipe))
+
+
+# --- siri ---
+
+
+def siri(folder, **changes):
+    """The method in a loop, with a group of each kind: who read succeeded once, who did not never."""
+    changes["rollout"] = {**FEW["rollout"], "balance": True}  # a group of each family
+    bench = start("siri", folder, reward={"invalid_penalty": 0.0}, **changes)
+    bench.method.begin(LIBRARY, bench.parts)
+    loop = Loop(bench.parts, bench.method)
+    groups = loop.play(lambda task, index: (WITH if index < 2 else WITHOUT).show(task, LIBRARY))
+    return bench.method, loop, [[won(e, index == 0) for index, e in enumerate(group)] for group in groups]
+
+
+def test_siri_learns_the_actions_of_gaining_readers_weighted_by_utility_and_advantage(tmp_path):
+    from imprint.learning.sample import turn_advantages_of
+
+    internalization = {"weight": 2.0, "warm_up": 0}
+    method, loop, groups = siri(
+        tmp_path / "run", advantage={"unit": "step", "scale": "none"}, internalization=internalization
+    )
+    samples = method.carried_over(loop, groups)
+    assert [sample.token_ids for sample in samples] == [group[0].token_ids for group in groups]
+    assert [sample.prompt_ids for sample in samples] == [group[3].prompt_ids for group in groups]
+    advantages = turn_advantages_of(groups, loop.scores(groups), loop.advantage)
+    for sample, group, values in zip(samples, groups, advantages[::4], strict=True):
+        assert sample.off_policy is not None
+        for turn, advantage in zip(group[0].turns, values, strict=True):  # U = 1 - 0
+            assert sample.advantages_T[turn.start : turn.stop] == pytest.approx(2.0 * max(0.0, advantage))
+    # 3/4 of a success above the group's mean: without a step's advantage, every valid action weighs that.
+    method, loop, groups = siri(tmp_path / "other", advantage={"scale": "none"}, internalization=internalization)
+    first, *rest = groups[0][0].turns
+    groups[0][0] = replace(groups[0][0], turns=(replace(first, valid=False), *rest))
+    (sample, _) = method.carried_over(loop, groups)
+    assert not sample.advantages_T[first.start : first.stop].any()
+    for turn in rest:
+        assert sample.advantages_T[turn.start : turn.stop] == pytest.approx(2.0 * 0.75)
+    own = method.samples(loop, groups)
+    assert [one.token_ids for one in own] == [e.token_ids for group in groups for e in group if not e.skills]
+
+
+def test_siri_learns_from_beneficial_skills_alone(tmp_path):
+    method, loop, groups = siri(tmp_path / "run", internalization={"threshold": 0.6})
+    assert method.carried_over(loop, groups) == []  # a gain of 1/2 is not above 0.6
+    assert method.utilities == {"general": 0.5, "red": 0.5, "blue": 0.5}
+    assert method.numbers() == {"utility/blue": 0.5, "utility/general": 0.5, "utility/red": 0.5}
+    method.utilities = {"general": 0.9, "red": 0.9, "blue": -0.9}
+    assert {e.task.category for e in groups[0]} | {e.task.category for e in groups[1]} == {"red", "blue"}
+    (sample,) = method.carried_over(loop, groups)
+    (red,) = [group for group in groups if group[0].task.category == "red"]
+    assert sample.token_ids == red[0].token_ids
+    assert method.utilities["red"] == pytest.approx(0.8 * 0.9 + 0.2 * 0.5)
+    assert method.utilities["blue"] == pytest.approx(0.8 * -0.9 + 0.2 * 0.5)
+
+
+def test_siri_warms_up_without_skills(tmp_path):
+    bench = start("siri", tmp_path / "run", steps=4, internalization={"warm_up": 0.5})
+    bench.go()
+    readers = [bool(request.skills) for request in training(bench)]
+    assert readers == [False] * 16 + [True, True, False, False] * 4
+    rows = [row for row in bench.rows("metrics") if "env_steps" in row]
+    assert ["utility/general" in row for row in rows] == [False, False, True, True]
+
+
 # --- closed book ---
 
 
@@ -548,6 +683,8 @@ def test_closed_book_learns_readers_prompts_too_if_asked(tmp_path):
         ("grpo", {}, 3),
         ("grpo", {"advantage": {"unit": "step"}}, 3),
         ("rltf_sd", {}, 2),
+        ("rltf_fm", {}, 2),
+        ("siri", {"advantage": {"unit": "step"}, "internalization": {"warm_up": 0.25}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
         ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}}, 2),

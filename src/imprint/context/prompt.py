@@ -106,6 +106,19 @@ class Context:
             return encode(end + text + CUE)
         return [*encode(end + frame.glue, special=True), *self._encode(text), *encode(frame.cue, special=True)]
 
+    def exchange(self, asked: str, skills: Sequence[Skill], last: int) -> tuple[list[int], list[int]]:
+        """The tokens of a question in the place of an observation, and of the pages of `skills` as the answer to it.
+
+        Args:
+            last: the last token before it, as in `follow`.
+        """
+        pages = render_pages(self._templates, skills).strip()
+        opening = " " if self.style == "plain" else ""
+        return self.follow(StepResult(asked), last), [
+            *self._encode(opening + pages),
+            *self.policy.encode(self._frame.stop, special=True),
+        ]
+
     def render(self, episode: Episode, shown: Shown) -> list[Prompt]:
         """The prompts that an episode would have been played with under another condition.
 

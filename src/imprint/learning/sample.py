@@ -28,6 +28,7 @@ __all__ = [
     "group_samples",
     "off_prompt",
     "shared_state_turns",
+    "turn_advantages_of",
     "view_sample",
 ]
 
@@ -220,25 +221,25 @@ def group_samples(
         ValueError: the unit is `step`, and `options` has no `returns`.
     """
     episodes = [episode for group in groups for episode in group]
-    owners = [place for place, group in enumerate(groups) for _ in group]
-    flat = [turns for group in scores for turns in group]
-    advantages = _advantages(episodes, flat, owners, options)
-    pairs = zip(episodes, advantages, strict=True)
+    pairs = zip(episodes, turn_advantages_of(groups, scores, options), strict=True)
     return [sample for episode, values in pairs for sample in episode_samples(episode, values)]
 
 
-def _advantages(
-    episodes: Sequence[Episode], scores: Sequence[Sequence[float]], groups_E: Sequence[int], options: AdvantageOptions
+def turn_advantages_of(
+    groups: Sequence[Sequence[Episode]], scores: Sequence[Sequence[Sequence[float]]], options: AdvantageOptions
 ) -> list[list[float]]:
-    """The advantage of each turn of each episode."""
+    """The advantage of each turn of each episode, group after group; the arguments are those of `group_samples`."""
+    episodes = [episode for group in groups for episode in group]
+    owners = [place for place, group in enumerate(groups) for _ in group]
+    flat = [turns for group in scores for turns in group]
     unit, scale, floor = options.unit, options.scale, options.std_floor
     if unit != "step":
-        return turn_advantages(scores, groups_E, unit=unit, scale=scale, std_floor=floor)
+        return turn_advantages(flat, owners, unit=unit, scale=scale, std_floor=floor)
     if options.returns is None:
         raise ValueError("the unit 'step' needs what each turn led to: AdvantageOptions.returns")
     returns, anchors = [options.returns(episode) for episode in episodes], [_anchors(episode) for episode in episodes]
     weight = options.step_weight
-    return gigpo_advantages(scores, returns, anchors, groups_E, step_weight=weight, scale=scale, std_floor=floor)
+    return gigpo_advantages(flat, returns, anchors, owners, step_weight=weight, scale=scale, std_floor=floor)
 
 
 def shared_state_turns(groups: Sequence[Sequence[Episode]]) -> float:

@@ -276,10 +276,18 @@ class Loop(Clock):
             [turn_scores(episode, self.recipe.reward, step=self.updates + 1) for episode in group] for group in groups
         ]
 
-    def learn(self, groups: Sequence[Group], samples: Sequence[Sample], loss: Loss, *, active: int = 0) -> None:
-        """One update on `samples`, counted and logged; `active` skills are in force."""
+    def learn(
+        self,
+        groups: Sequence[Group],
+        samples: Sequence[Sample],
+        loss: Loss,
+        *,
+        active: int = 0,
+        beside: Mapping[str, float] | None = None,
+    ) -> None:
+        """One update on `samples`, counted and logged, with the numbers `beside` it; `active` skills are in force."""
         with self._timed("update"):
-            numbers = self.learner.step(samples, loss, done=self.share)
+            numbers = self.learner.step(samples, loss, done=self.share) | dict(beside or {})
         numbers["train/zero_advantage_groups"] = zero_advantage_groups(groups, samples)
         if self.recipe.advantage.unit == "step":
             numbers["train/shared_states"] = shared_state_turns(groups)

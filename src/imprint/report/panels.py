@@ -48,6 +48,7 @@ METRICS = (
         "Turns whose state another turn of their group acted in too: the others have no step advantage.",
         SHARE,
     ),
+    Metric("feedback/nll", "feedback loss", "Negative log-likelihood of the skills' pages, in nats a token."),
     Metric("curriculum/active", "skills in the context", "Those in force in training.", COUNT),
     Metric(
         "loss/policy",

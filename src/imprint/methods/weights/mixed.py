@@ -70,7 +70,8 @@ class MixedGrpo:
                 readers = self.readers(loop)
                 groups = loop.play(_shows(agent.library, readers))
                 samples = self.samples(loop, groups) + self.carried_over(loop, groups)
-                loop.learn(groups, samples, loss, active=len(agent.library) if readers else 0)
+                active = len(agent.library) if readers else 0
+                loop.learn(groups, samples, loss, active=active, beside=self.numbers())
                 loop.validate(WITH, WITHOUT)
             loop.test(WITH, WITHOUT)
         return agent.trained(loop.checkpoint, WITHOUT)
@@ -90,6 +91,10 @@ class MixedGrpo:
     def carried_over(self, loop: Loop, groups: list[Group]) -> list[Sample]:
         """What is learned beside that."""
         return []
+
+    def numbers(self) -> dict[str, float]:
+        """What is logged beside the loss."""
+        return {}
 
     def state(self) -> dict[str, dict[str, Any]]:
         return {}

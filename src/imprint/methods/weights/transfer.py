@@ -34,7 +34,7 @@ class Carrier:
         rules: how the carried tokens are learned.
     """
 
-    def __init__(self, bench: Workbench, gains: Gains, rules: OffPolicy | None = None) -> None:
+    def __init__(self, bench: Workbench, gains: Gains, rules: OffPolicy) -> None:
         assert bench.context is not None
         self.context, self.reward = bench.context, bench.recipe.reward
         self.gains, self.rules = gains, rules
