@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imprint.commands.console import Sets, Trusted, console, grid, say
 from imprint.commands.playing import parse_seeds
 from imprint.errors import RecipeError
+
+if TYPE_CHECKING:
+    from imprint.jobs.processes import Failure
 
 
 def compare(
@@ -110,6 +113,11 @@ def compare(
         say(table.note + "\n")
     if tables:
         say(f"{out / 'table.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
+    exit_after(failures)
+
+
+def exit_after(failures: Sequence[Failure]) -> None:
+    """Say which runs failed and how, and exit with status 1, if any did."""
     for failure in failures:
         say(f"\n{failure.job.name} failed with status {failure.status}", stderr=True)
         say(f"the end of {failure.job.log}:\n{failure.tail}", stderr=True)

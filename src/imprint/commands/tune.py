@@ -32,7 +32,7 @@ def tune(
 
     Example: `imprint tune household/grpo --space space.yaml --trials 8 --out runs/tune-grpo`
     """
-    from imprint.commands.compare import resume_hint
+    from imprint.commands.compare import exit_after, resume_hint
     from imprint.jobs import processes as running
     from imprint.jobs import tune as tuning
     from imprint.support.progress import Progress
@@ -53,8 +53,4 @@ def tune(
     say(table.note + "\n")
     if table.rows:
         say(f"{out / 'trials.json'}, {out / 'best.yaml'}")
-    for failure in failures:
-        say(f"\n{failure.job.name} failed with status {failure.status}", stderr=True)
-        say(f"the end of {failure.job.log}:\n{failure.tail}", stderr=True)
-    if failures:
-        raise typer.Exit(1)
+    exit_after(failures)

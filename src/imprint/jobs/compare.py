@@ -83,12 +83,7 @@ def plan(
                     hint="set it above 0",
                 )
             folder = out / "runs" / run_name(recipe.name, seed)
-            resumption(folder, recipe, length=False)
-            if not is_run(folder):
-                recipe.refuse_missing()
-            trusted = vetted(recipe, folder, trust)
-            changes = tuple(overrides)
-            jobs.append(Job(path, recipe.name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
+            jobs.append(training_job(path, recipe, folder, overrides, trust))
             if not is_finished(jobs[-1]):
                 worlds[recipe.env.model_dump_json()] = recipe.env
     for name in trust:
@@ -128,7 +123,23 @@ def unlike_tests(jobs: Sequence[Job]) -> list[str]:
     ]
 
 
-def vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
+def training_job(
+    path: Path, recipe: Recipe, folder: Path, overrides: Sequence[str], trust: Sequence[str], name: str | None = None
+) -> Job:
+    """The job that trains `recipe`, the file `path` with `overrides` and a seed, in `folder`; `name` is its method's.
+
+    Raises:
+        ImprintError: `folder` holds another run, a folder that the recipe names is missing, or a skill is refused.
+    """
+    resumption(folder, recipe, length=False)
+    if not is_run(folder):
+        recipe.refuse_missing()
+    trusted = _vetted(recipe, folder, trust)
+    method = name or recipe.name
+    return Job(path, method, recipe.seed, folder, recipe.steps, recipe.env_steps, tuple(overrides), trusted)
+
+
+def _vetted(recipe: Recipe, folder: Path, trust: Sequence[str]) -> tuple[str, ...]:
     """The names of `trust` that are skills of this recipe, once none of its skills is refused."""
     library = load_library(recipe.skills, lenient=recipe.lenient)
     mine = tuple(name for name in trust if name in library)

@@ -29,15 +29,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from imprint.errors import CheckpointError, RecipeError
-from imprint.jobs.compare import vetted
+from imprint.jobs.compare import training_job
 from imprint.jobs.processes import Job, is_finished
-from imprint.jobs.resume import resumption
 from imprint.measurement.conditions import WITHOUT
 from imprint.methods.base import check_method
 from imprint.recipe import load_recipe, validated
 from imprint.report.compare_table import ALL, Grid
 from imprint.report.records import run_costs, run_evaluations
-from imprint.runs.folder import is_run
 from imprint.runs.run import Run
 from imprint.support.files import atomic_write
 from imprint.support.seeds import derive_seed
@@ -62,13 +60,12 @@ class Range(BaseModel):
         """A number of the range, with three digits; a whole one where both ends are."""
         if isinstance(self.low, int) and isinstance(self.high, int) and not self.log:
             return rng.randint(self.low, self.high)
-        value = math.exp(rng.uniform(math.log(self.low), math.log(self.high))) if self.log else rng.uniform(*self.ends)
+        if self.log:
+            value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        else:
+            value = rng.uniform(self.low, self.high)
         value = min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
         return round(value) if isinstance(self.low, int) and isinstance(self.high, int) else value
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        return self.low, self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +150,7 @@ def plan_trials(search: Search, trials: int, seeds: Sequence[int], out: Path, tr
             if not recipe.steps:
                 raise RecipeError("it trains nothing", where=search.recipe, key="steps", hint="set it above 0")
             folder = out / "runs" / f"trial-{number:03d}-s{seed}"
-            resumption(folder, recipe, length=False)
-            if not is_run(folder):
-                recipe.refuse_missing()
-            trusted = vetted(recipe, folder, trust)
-            name = f"trial {number}"
-            jobs.append(Job(search.recipe, name, seed, folder, recipe.steps, recipe.env_steps, changes, trusted))
+            jobs.append(training_job(search.recipe, recipe, folder, changes, trust, name=f"trial {number}"))
         found.append(Trial(number, settings, tuple(jobs)))
     return found
 
