@@ -9,6 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Aggregate = Literal["token-mean", "sequence-mean-token-mean"]
 TeacherKind = Literal["base", "ema", "live"]
+DivergenceBeta = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="0: KL(teacher || policy); 1: KL(policy || teacher); between: generalised Jensen-Shannon.",
+    ),
+]
+DivergenceTopK = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="The most likely tokens that are told apart, the rest counting as one; null: the whole vocabulary. "
+        "For vocabularies above some 30,000 tokens, to save memory.",
+    ),
+]
 
 
 class LearnerConfig(BaseModel):

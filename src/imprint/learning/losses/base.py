@@ -43,3 +43,17 @@ class Loss(Protocol):
     def merge(self, parts: Sequence[Metrics]) -> Metrics:
         """The metrics of a batch from those of its micro-batches."""
         ...
+
+
+class Weighted:
+    """The half of a loss that follows from its samples' advantages being weights."""
+
+    __slots__ = ()
+
+    def keeps(self, sample: Sample) -> bool:
+        """Samples without any weight have no gradient, and a batch of them no mean."""
+        return bool(sample.advantages_T[sample.mask_T].any())
+
+    def denominator(self, samples: Sequence[Sample]) -> float:
+        """The sum of the weights of the trained tokens."""
+        return float(sum(sample.advantages_T[sample.mask_T].sum() for sample in samples))

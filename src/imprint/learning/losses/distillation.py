@@ -22,8 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imprint.learning.losses.base import Metrics, Need
-from imprint.learning.sample import Sample
+from imprint.learning.losses.base import Metrics, Need, Weighted
 from imprint.learning.scoring import Scored
 
 __all__ = ["DistillationLoss", "divergence", "with_tail"]
@@ -33,7 +32,7 @@ LEAST = 1e-7  # about what float32 can tell from 0 beside 1
 
 
 @dataclass(frozen=True, slots=True)
-class DistillationLoss:
+class DistillationLoss(Weighted):
     """The loss of samples that have a teacher's prompt, and weights as advantages.
 
     Attributes:
@@ -45,14 +44,6 @@ class DistillationLoss:
     top_k: int | None = None
     damps_muon: bool = False
     needs: frozenset[Need] = frozenset({"distributions"})
-
-    def keeps(self, sample: Sample) -> bool:
-        """Samples without any weight have no gradient."""
-        return bool(sample.advantages_T[sample.mask_T].any())
-
-    def denominator(self, samples: Sequence[Sample]) -> float:
-        """The sum of the weights of the trained tokens."""
-        return float(sum(sample.advantages_T[sample.mask_T].sum() for sample in samples))
 
     def __call__(self, scored: Scored) -> tuple[Tensor, Metrics]:
         assert scored.teacher_logprobs_MV is not None

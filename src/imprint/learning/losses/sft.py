@@ -10,27 +10,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from imprint.learning.losses.base import Metrics, Need
-from imprint.learning.sample import Sample
+from imprint.learning.losses.base import Metrics, Need, Weighted
 from imprint.learning.scoring import Scored
 
 __all__ = ["SftLoss"]
 
 
 @dataclass(frozen=True, slots=True)
-class SftLoss:
+class SftLoss(Weighted):
     """The loss of samples made by `Sample.imitation`, or of any whose advantages are weights."""
 
     needs: frozenset[Need] = frozenset()
     damps_muon: bool = False
-
-    def keeps(self, sample: Sample) -> bool:
-        """Samples without any weight have no gradient, and a batch of them no mean."""
-        return bool(sample.advantages_T[sample.mask_T].any())
-
-    def denominator(self, samples: Sequence[Sample]) -> float:
-        """The sum of the weights of the trained tokens."""
-        return float(sum(sample.advantages_T[sample.mask_T].sum() for sample in samples))
 
     def __call__(self, scored: Scored) -> tuple[Tensor, Metrics]:
         loss = -(scored.logprobs_M * scored.advantages_M).sum() / scored.denominator

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.learning import losses
+from imprint.learning.config import DivergenceBeta, DivergenceTopK
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.weights.closed_book import ClosedBook, Imitation, check_rounds
 
@@ -32,18 +33,8 @@ class Distillation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    beta: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="0: KL(teacher || policy); 1: KL(policy || teacher); between: generalised Jensen-Shannon.",
-    )
-    top_k: int | None = Field(
-        default=None,
-        ge=1,
-        description="The most likely tokens that are told apart, the rest counting as one; null: the whole vocabulary. "
-        "For vocabularies above some 30,000 tokens, to save memory.",
-    )
+    beta: DivergenceBeta = 0.0
+    top_k: DivergenceTopK = None
     successes_only: bool = Field(default=True, description="Leave out the episodes that fail.")
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from imprint.learning import losses
-from imprint.learning.config import TeacherKind
+from imprint.learning.config import DivergenceBeta, DivergenceTopK, TeacherKind
 from imprint.learning.sample import Sample, episode_samples
 from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.methods.base import MethodSpec, Workbench
@@ -47,18 +47,8 @@ class SelfDistillation(BaseModel):
     decay: float = Field(
         default=0.99, ge=0, lt=1, description="Of `ema`, per optimizer step: what stays of the teacher's weights."
     )
-    beta: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="1: KL(policy || teacher); 0: KL(teacher || policy); between: generalised Jensen-Shannon.",
-    )
-    top_k: int | None = Field(
-        default=None,
-        ge=1,
-        description="The most likely tokens that are told apart, the rest counting as one; null: the whole vocabulary. "
-        "For vocabularies above some 30,000 tokens, to save memory.",
-    )
+    beta: DivergenceBeta = 1.0
+    top_k: DivergenceTopK = None
 
 
 class Opsd:
