@@ -23,7 +23,7 @@ from pydantic import Field
 from imprint.learning.sample import OffPolicy, Sample, group_samples, turn_advantages_of
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.loop import Group, Loop
-from imprint.methods.weights.mixed import MixedGrpo, Mixture
+from imprint.methods.weights.mixed import MixedGrpo, Mixture, apart
 from imprint.methods.weights.transfer import Carrier
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class Siri(MixedGrpo):
 
     def note(self, group: Group) -> None:
         """Move the utilities of the skills that a group showed towards its gain in success."""
-        halves = [[e for e in group if bool(e.skills) is reads] for reads in (True, False)]
-        if all(halves):
+        halves = apart([group])
+        if len(halves) == 2:
             having, lacking = (sum(e.success for e in half) / len(half) for half in halves)
             for name in halves[0][0].skills:
                 before = self.utilities.get(name, having - lacking)
