@@ -27,6 +27,7 @@ __all__ = [
     "LIGHT",
     "apart",
     "context_chart",
+    "end_label",
     "gap_chart",
     "label",
     "styled",
@@ -221,17 +222,23 @@ def _end_labels(axes: Axes, summary: Summary, ends: dict[str, float], height: fl
     gap = (high - low) * 0.3 / height
     ordered = sorted(ends.items(), key=lambda item: item[1])
     for (name, value), at in zip(ordered, apart([value for _, value in ordered], gap), strict=True):
-        axes.annotate(
-            f"{form.format(value)} {summary.label(name) if name in ROLES else name}",
-            (1, at),
-            xycoords=("axes fraction", "data"),
-            xytext=(8, 0),
-            textcoords="offset points",
-            color=LIGHT[name] if name in ROLES else LIGHT["muted"],
-            fontweight="bold",
-            va="center",
-            annotation_clip=False,
-        )
+        text = f"{form.format(value)} {summary.label(name) if name in ROLES else name}"
+        end_label(axes, text, at, LIGHT[name] if name in ROLES else LIGHT["muted"])
+
+
+def end_label(axes: Axes, text: str, at: float, colour: str) -> None:
+    """Write `text` beside the right end of the axes, at the height `at` of their data."""
+    axes.annotate(
+        text,
+        (1, at),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        color=colour,
+        fontweight="bold",
+        va="center",
+        annotation_clip=False,
+    )
 
 
 def apart(values: Sequence[float], gap: float) -> list[float]:

@@ -106,14 +106,10 @@ def _draw(axes: Axes, points: Sequence[Point], colour: str, marker: str) -> None
         axes.axhline(points[-1].success, color=colour, linestyle=":", linewidth=1.6)
         return
     steps, success = [one.env_steps for one in trained], [one.success for one in trained]
-    below, above = ([abs(one.success - end) for one, end in zip(trained, ends, strict=True)] for ends in _ends(trained))
+    below, above = [abs(one.success - one.low) for one in trained], [abs(one.success - one.high) for one in trained]
     axes.errorbar(
         steps, success, yerr=(below, above), color=colour, marker=marker, markersize=5.5, capsize=3, elinewidth=1.4
     )
-
-
-def _ends(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    return [one.low for one in points], [one.high for one in points]
 
 
 def _finish(axes: Axes, points: Mapping[str, Sequence[Point]]) -> None:
@@ -140,14 +136,4 @@ def _name_lines(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
     """The name and last value of each line at its right end."""
     ordered = sorted(ends.items(), key=lambda item: item[1])
     for (method, value), at in zip(ordered, charts.apart([value for _, value in ordered], 0.052), strict=True):
-        axes.annotate(
-            f"{value:.0%} {charts.label(method, 22)}",
-            (1, at),
-            xycoords=("axes fraction", "data"),
-            xytext=(8, 0),
-            textcoords="offset points",
-            color=colours[method],
-            fontweight="bold",
-            va="center",
-            annotation_clip=False,
-        )
+        charts.end_label(axes, f"{value:.0%} {charts.label(method, 22)}", at, colours[method])
