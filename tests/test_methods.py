@@ -117,7 +117,7 @@ def outcomes(*successes):
     return won
 
 
-@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd", "rltf_fm", "siri"])
+@pytest.mark.parametrize("method", ["grpo", "skill0", "imprint", "closed_book", "rltf_sd", "rltf_fm", "siri", "ucob"])
 def test_steps_that_teach_nothing_are_told(method, tmp_path):
     bench = start(method, tmp_path / "run", won=outcomes(0, 0, 0, 0), steps=7)
     bench.go()
@@ -592,6 +592,104 @@ def test_siri_warms_up_without_skills(tmp_path):
     assert ["utility/general" in row for row in rows] == [False, False, True, True]
 
 
+# --- ucob ---
+
+
+def ucob(folder, winner, **changes):
+    """The method in a loop, with groups of two readers and two others, of which one has succeeded."""
+    bench = start("ucob", folder, reward={"invalid_penalty": 0.0}, advantage={"unit": "step"}, **changes)
+    bench.method.begin(LIBRARY, bench.parts)
+    loop = Loop(bench.parts, bench.method)
+    groups = loop.play(lambda task, index: (WITH if index < 2 else WITHOUT).show(task, LIBRARY))
+    alike = [[replace(e, anchors=tuple("state" for _ in e.turns)) for e in group] for group in groups]
+    return bench, loop, [[won(e, index == winner) for index, e in enumerate(group)] for group in alike]
+
+
+@pytest.mark.parametrize("winner", [0, 3])
+def test_ucob_lets_the_better_branch_teach_the_other(tmp_path, winner):
+    bench, loop, groups = ucob(tmp_path / "run", winner)
+    own = bench.method.samples(loop, groups)
+    assert len(own) == sum(len(group) for group in groups)
+    taught = bench.method.carried_over(loop, groups)
+    assert len(taught) == 2 * len(groups)  # `pairs` of each state
+    for group in groups:
+        best = group[winner]
+        returns = loop.advantage.returns(best)
+        place = max((n for n, turn in enumerate(best.turns) if turn.valid), key=lambda n: returns[n])
+        turn = best.turns[place]
+        action = best.token_ids[turn.start : turn.stop]
+        mine = [one for one in taught if one.teacher.ids == (*best.prompt_ids, *best.token_ids[: turn.start])]
+        assert [one.token_ids for one in mine] == [action, action]
+        others = [e for e in group if bool(e.skills) is not bool(best.skills)]
+        contexts = {(*e.prompt_ids, *e.token_ids[: t.start]) for e in others for t in e.turns}
+        assert {one.prompt_ids for one in mine} <= contexts
+    readers_learn = bench.method.numbers()["branches/taught_with"]
+    assert readers_learn == (0 if winner == 0 else len(taught))
+
+
+def test_ucob_has_no_pairs_where_states_differ_or_the_gap_is_small(tmp_path):
+    bench, loop, groups = ucob(tmp_path / "run", 0)
+    bench.method.samples(loop, groups)
+    apart = [
+        [replace(e, anchors=tuple(f"{n} {t}" for t in range(len(e.turns)))) for n, e in enumerate(group)]
+        for group in groups
+    ]
+    assert bench.method.carried_over(loop, apart) == []
+    lost = [[won(e, False) for e in group] for group in groups]
+    assert bench.method.carried_over(loop, lost) == []
+    nothing_valid = [
+        [replace(e, turns=tuple(replace(t, valid=False) for t in e.turns)) for e in group] for group in groups
+    ]
+    assert bench.method.carried_over(loop, nothing_valid) == []
+
+
+def test_the_weight_of_a_pair_grows_with_its_gap():
+    from imprint.methods.weights.ucob import weight_of
+
+    assert weight_of(0.0) == 0.0
+    assert weight_of(0.2) == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert weight_of(1.0) == pytest.approx(2 / (1 + np.exp(-5.0)))  # v is at most 2
+
+
+def test_the_loss_of_ucob_is_grpos_and_the_mean_divergence_over_the_taught_tokens(tmp_path):
+    import torch
+
+    from imprint.learning.scoring import score
+
+    bench, loop, groups = ucob(tmp_path / "run", 0, ucob={"coef": 0.5, "top_k": None})
+    own = bench.method.samples(loop, groups)
+    taught = bench.method.carried_over(loop, groups)
+    objective, learner = bench.method.objective, bench.parts.learner
+    batch = [*own, *taught]
+
+    def gradient(loss, samples):
+        bench.policy.model.zero_grad()
+        denominator = loss.denominator(samples)
+        loss(replace(learner._scored(samples, loss), denominator=denominator))[0].backward()
+        return [weight.grad.clone() for weight in bench.policy.model.parameters()]
+
+    together = gradient(objective, batch)
+    grpo = gradient(objective.policy, own)
+    with torch.no_grad():
+        reads = torch.cat(
+            [score(bench.policy, [s.as_teacher_reads()], with_distribution=True).logprobs_MV for s in taught]
+        )
+    bench.policy.model.zero_grad()
+    said = torch.cat([score(bench.policy, [s], with_distribution=True).logprobs_MV for s in taught])
+    gaps = [
+        sample.advantages_T[0] * sum(one.trained_tokens for one in taught) / objective.denominator(own)
+        for sample in taught
+    ]
+    weights = torch.cat([torch.full((s.trained_tokens,), float(w)) for s, w in zip(taught, gaps, strict=True)])
+    (0.5 * (weights * (reads.exp() * (reads - said)).sum(-1)).mean()).backward()
+    pairs = [weight.grad for weight in bench.policy.model.parameters()]
+    for whole, part, other in zip(together, grpo, pairs, strict=True):
+        np.testing.assert_allclose(whole, part + other, atol=1e-6)
+    row = learner.step(batch, objective)
+    assert row["loss/taught"] == sum(one.trained_tokens for one in taught)
+    assert row["loss/divergence"] > 0
+
+
 # --- closed book ---
 
 
@@ -685,6 +783,7 @@ def test_closed_book_learns_readers_prompts_too_if_asked(tmp_path):
         ("rltf_sd", {}, 2),
         ("rltf_fm", {}, 2),
         ("siri", {"advantage": {"unit": "step"}, "internalization": {"warm_up": 0.25}}, 2),
+        ("ucob", {"advantage": {"unit": "step"}, "ucob": {"coef": 1.0, "top_k": 9}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
         ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}}, 2),

@@ -167,12 +167,15 @@ class Learner:
 
     def _scored(self, micro: Sequence[Sample], loss: Loss) -> Scored:
         """A micro-batch under the policy, with what the loss needs besides."""
-        entropy, distributions = "entropy" in loss.needs, "distributions" in loss.needs
+        entropy, some = "entropy" in loss.needs, "distributions of the taught" in loss.needs
+        distributions = some or "distributions" in loss.needs
         scored = score(
             self.policy, micro, temperature=self.temperature, with_entropy=entropy, with_distribution=distributions
         )
         if distributions:
-            scored = replace(scored, teacher_logprobs_MV=self._taught(micro, distributions=True))
+            taught = [sample for sample in micro if sample.teacher is not None] if some else micro
+            if taught:
+                scored = replace(scored, teacher_logprobs_MV=self._taught(taught, distributions=True))
         elif "teacher" in loss.needs:
             scored = replace(scored, teacher_logprobs_M=self._taught(micro, distributions=False))
         if "reference" not in loss.needs:

@@ -23,6 +23,7 @@ __all__ = [
     "Floats",
     "OffPolicy",
     "Sample",
+    "anchors_of",
     "episode_sample",
     "episode_samples",
     "group_samples",
@@ -237,7 +238,7 @@ def turn_advantages_of(
         return turn_advantages(flat, owners, unit=unit, scale=scale, std_floor=floor)
     if options.returns is None:
         raise ValueError("the unit 'step' needs what each turn led to: AdvantageOptions.returns")
-    returns, anchors = [options.returns(episode) for episode in episodes], [_anchors(episode) for episode in episodes]
+    returns, anchors = [options.returns(episode) for episode in episodes], [anchors_of(episode) for episode in episodes]
     weight = options.step_weight
     return gigpo_advantages(flat, returns, anchors, owners, step_weight=weight, scale=scale, std_floor=floor)
 
@@ -246,10 +247,10 @@ def shared_state_turns(groups: Sequence[Sequence[Episode]]) -> float:
     """The share of the turns whose state another turn acted in, of an episode of their group that showed the same."""
     episodes = [(place, episode) for place, group in enumerate(groups) for episode in group]
     owners = [(place, episode.skills) for place, episode in episodes]
-    return shared_states([_anchors(episode) for _, episode in episodes], owners)
+    return shared_states([anchors_of(episode) for _, episode in episodes], owners)
 
 
-def _anchors(episode: Episode) -> Sequence[str]:
+def anchors_of(episode: Episode) -> Sequence[str]:
     """What identifies the state before each turn: of an episode read from a record, what was observed."""
     seen = (episode.first_observation, *(turn.observation for turn in episode.turns))
     return episode.anchors or seen[: len(episode.turns)]

@@ -54,7 +54,8 @@ class Scored:
         sample_M: which sample of the micro-batch each token belongs to.
         denominator: what the sums of the whole mini-batch are divided by (`Loss.denominator`).
         logprobs_MV: the policy's log-probs of every token that could stand there, with a gradient.
-        teacher_logprobs_M, teacher_logprobs_MV: of the teacher, which reads the samples' other prompts; constants.
+        teacher_logprobs_M, teacher_logprobs_MV: of the teacher, which reads the samples' other prompts; constants. Of
+            the tokens of the samples that have such a prompt, where the loss asks for these alone.
     """
 
     logprobs_M: Tensor

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imprint.learning.losses.base import Loss
+    from imprint.learning.losses.beside import BesideLoss
     from imprint.learning.losses.distillation import DistillationLoss
     from imprint.learning.losses.gated import GatedLoss
     from imprint.learning.losses.grpo import GrpoLoss
     from imprint.learning.losses.sft import SftLoss
 
-__all__ = ["DistillationLoss", "GatedLoss", "GrpoLoss", "Loss", "SftLoss"]
+__all__ = ["BesideLoss", "DistillationLoss", "GatedLoss", "GrpoLoss", "Loss", "SftLoss"]
 
 _PLACES = {
+    "BesideLoss": "beside",
     "DistillationLoss": "distillation",
     "GatedLoss": "gated",
     "GrpoLoss": "grpo",

@@ -11,7 +11,7 @@ from imprint.learning.sample import Sample
 from imprint.learning.scoring import Scored
 
 Metrics = dict[str, float]
-Need = Literal["entropy", "reference", "teacher", "distributions"]
+Need = Literal["entropy", "reference", "teacher", "distributions", "distributions of the taught"]
 
 
 class Loss(Protocol):
@@ -20,7 +20,8 @@ class Loss(Protocol):
     @property
     def needs(self) -> frozenset[Need]:
         """What `Scored` must hold: the entropy of each token, the log-probs of the starting policy, those of a teacher,
-        both policies' log-probs of the whole vocabulary (policy and teacher)."""
+        both policies' log-probs of the whole vocabulary (policy and teacher), the teacher's of all samples or of those
+        alone that have a prompt for it."""
         ...
 
     @property

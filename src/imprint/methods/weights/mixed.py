@@ -3,8 +3,8 @@
     maximise  J(y0 | x0) + J(y1 | x1),   x0 the prompt that shows no skill, x1 the one that shows those that serve
 
 with GRPO's advantages within the episodes of one group that read the same prompt. By itself this carries nothing from
-one prompt to the other; `rltf_sd`, `rltf_fm` and `siri` add what does (`MixedGrpo.carried_over`), and `imprint` has the
-same groups under a curriculum.
+one prompt to the other; `rltf_sd`, `rltf_fm`, `siri` and `ucob` add what does (`MixedGrpo.carried_over`), and `imprint`
+has the same groups under a curriculum.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from imprint.methods.loop import Group, Loop, Show
 
 if TYPE_CHECKING:
     from imprint.agent import Agent
+    from imprint.learning.losses import Loss
     from imprint.skills.library import SkillLibrary
 
 __all__ = ["MixedGrpo", "Mixture", "apart"]
@@ -62,7 +63,7 @@ class MixedGrpo:
     def run(self, agent: Agent, bench: Workbench) -> Agent:
         self.begin(agent.library, bench)
         loop = Loop(bench, self)
-        loss = losses.GrpoLoss.of(bench.recipe.learner)
+        loss = self.loss(bench)
         with loop:
             if loop.updates == 0:
                 loop.validate(WITH, WITHOUT)
@@ -78,6 +79,9 @@ class MixedGrpo:
 
     def begin(self, library: SkillLibrary, bench: Workbench) -> None:
         """Take what the method needs of a run."""
+
+    def loss(self, bench: Workbench) -> Loss:
+        return losses.GrpoLoss.of(bench.recipe.learner)
 
     def readers(self, loop: Loop) -> int:
         """How many episodes of each group read the skills in this step."""
