@@ -147,6 +147,30 @@ class TeachableWorld(World, Protocol):
         ...
 
 
+class Practice(Protocol):
+    """A game with random rules that a policy may begin, and the teacher finish."""
+
+    pages: tuple[Skill, ...]  # the skills to show
+
+    def environment(self) -> Environment:
+        """Its environment; the task and the seed of `reset` change nothing."""
+        ...
+
+    def finished(self, actions: Sequence[str]) -> Demonstration | None:
+        """The demonstration that begins with `actions`, which weigh nothing, and goes on as the teacher does from
+        there; None if nothing is left to do, or it does not succeed."""
+        ...
+
+
+@runtime_checkable
+class PractisableWorld(TeachableWorld, Protocol):
+    """A teachable world whose teacher can take over where a policy has come to."""
+
+    def practice(self, seed: int, *, lesson: str) -> Practice | None:
+        """What `demonstration` would play for the same seed and lesson; None where nothing can be begun."""
+        ...
+
+
 DreamWorld = TeachableWorld  # the old name, importable for one more release
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from imprint.context.prompt import Context
 from imprint.context.visual import VisualContext
 from imprint.engine.local import rollout_for
-from imprint.envs.base import TeachableWorld
+from imprint.envs.base import Demonstration, PractisableWorld, TeachableWorld
 from imprint.learning.learner import Learner
 from imprint.learning.losses.sft import SftLoss
 from imprint.learning.sample import Sample
@@ -17,6 +17,7 @@ from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.measurement.evaluate import Evaluator
 from imprint.models.sampling import Sampling
 from imprint.pretrain.demonstrations import demonstration_samples
+from imprint.pretrain.own_play import OwnPlay
 from imprint.pretrain.recipe import PretrainRecipe
 from imprint.pretrain.texts import HELD_OUT, language_of
 from imprint.pretrain.transcription import transcription_metrics, transcription_samples
@@ -24,6 +25,8 @@ from imprint.rollout.tokens import TokenRollout, derive_seed
 from imprint.skills.library import SkillLibrary
 from imprint.support.files import append_jsonl, atomic_folder
 from imprint.support.progress import Progress
+
+OWN_PLAY_INTERVAL = 20  # steps
 
 
 def lessons_of(recipe: PretrainRecipe, step: int) -> list[str]:
@@ -70,6 +73,8 @@ class LessonTrainer:
             config = recipe.context.model_copy(update={"history": "image"})
             rollouts["drawn_history/"] = rollout_for(self.policy, world, config)
         self.contexts = [one.context for one in rollouts.values()]
+        self.own_play = OwnPlay(world, rollout) if isinstance(world, PractisableWorld) else None
+        self.begun: list[Demonstration] = []  # what the policy has begun and is not learned yet
         self.evaluators = {
             name: Evaluator(one, library, Sampling(0.4, 24), recipe.seed) for name, one in rollouts.items()
         }
@@ -89,10 +94,13 @@ class LessonTrainer:
 
     def _samples(self, step: int) -> list[Sample]:
         recipe, context = self.recipe, self.context
-        demos = [
+        demos: list[Demonstration | None] = [
             self.world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
             for index, lesson in enumerate(lessons_of(recipe, step))
         ]
+        start = recipe.own_play
+        if start is not None and step >= start:
+            demos[: recipe.demos // 2] = self._begun(step)
         samples = [
             sample
             for index, demo in enumerate(demos)
@@ -103,6 +111,16 @@ class LessonTrainer:
             seed = derive_seed(recipe.seed, "aloud", step)
             samples += transcription_samples(context, self.texts, recipe.transcription_pictures, seed)
         return samples
+
+    def _begun(self, step: int) -> list[Demonstration]:
+        """Half a step's demonstrations, begun by the policy as it was at most `OWN_PLAY_INTERVAL` steps ago."""
+        assert self.own_play is not None
+        half = self.recipe.demos // 2
+        if len(self.begun) < half:
+            lessons = [name for _ in range(OWN_PLAY_INTERVAL) for name in lessons_of(self.recipe, step)[:half]]
+            self.begun = self.own_play.demonstrations(lessons, derive_seed(self.recipe.seed, "own play", step))
+        now, self.begun = self.begun[:half], self.begun[half:]
+        return now
 
     def _context_of(self, step: int, index: int) -> Context:
         """Pairs of demonstrations alternate: of the newest lesson and of another one each (`lessons_of`)."""

@@ -103,6 +103,12 @@ class PretrainRecipe(Located):
     transcription_pictures: int = Field(
         default=0, ge=0, description="Pictures per step of which parts are to be transcribed."
     )
+    own_play: int | None = Field(
+        default=None,
+        ge=0,
+        description="From this step on, half of a step's demonstrations are begun by the policy itself and finished by "
+        "the teacher, so that it learns ways back from its own mistakes; null: none.",
+    )
     copy_steps: int = Field(
         default=0, ge=0, description="First steps, in which sequences of random words are to be copied."
     )

@@ -13,7 +13,7 @@ import torch
 
 from imprint.context.visual import VisualContext
 from imprint.engine.local import rollout_for
-from imprint.envs.base import TeachableWorld, make_world
+from imprint.envs.base import PractisableWorld, TeachableWorld, make_world
 from imprint.errors import CheckpointError, RecipeError
 from imprint.models.local.policy import Policy
 from imprint.pretrain.copying import train_copying
@@ -70,7 +70,8 @@ def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
     """The recipe's world.
 
     Raises:
-        RecipeError: it makes no demonstrations, or a history is to be drawn without anything else.
+        RecipeError: it makes no demonstrations, a history is to be drawn without anything else, or the policy is to
+            begin episodes that nobody can finish.
     """
     world = make_world(recipe.env.name, **recipe.env.options)
     if not isinstance(world, TeachableWorld):
@@ -84,6 +85,17 @@ def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
             "a history can be drawn only beside skills that are drawn",
             key="drawn_history",
             hint="set context.skills to image, or drawn_history to null",
+        )
+    if recipe.own_play is not None and (recipe.context.draws or not isinstance(world, PractisableWorld)):
+        raise RecipeError(
+            "no episode that a policy has begun can be finished "
+            + (
+                "where skills are drawn"
+                if recipe.context.draws
+                else f"in the world {world.name!r}: it has no `practice`"
+            ),
+            key="own_play",
+            hint="set it to null" + ("" if recipe.context.draws else ", or add the method (docs/manual/worlds.md)"),
         )
     return world
 

@@ -6,17 +6,22 @@ receptacle, what ends the task, and which sentence asks for it. In such a game, 
 clean the mug with the toaster, or to hold it while a candle burns; only the skill text explains it.
 
 The real pairs (heat with a microwave, cool with a fridge, clean with a sink, the desk and floor lamp as what ends a
-task) are never drawn. A few fixed recipes with made-up goal words are shown with and without their skill text, so that
-the policy also learns closed-book recipes.
+task) are never drawn; in the varied lessons the lamps end tasks too, but none whose goal speaks of looking. A few fixed
+recipes with made-up goal words are shown with and without their skill text, so that the policy also learns closed-book
+recipes.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 
+from imprint.envs.household.catalog import ROOMS
 from imprint.envs.household.game import Game, Goal, Object, Rules
 from imprint.envs.household.maker import MakerConfig, make_game
+from imprint.envs.household.splits import asks_of
 from imprint.skills.skill import Skill
 
 VERBS = ("heat", "cool", "clean")
@@ -27,6 +32,7 @@ REAL_TOOLS = {
     "clean": frozenset({"Sink", "SinkBasin"}),
 }
 REAL_LAMPS = frozenset({"DeskLamp", "FloorLamp"})
+THINGS = sorted({thing.type for room in ROOMS for thing in room.things})
 GOAL_WORDS = (
     "hot",
     "cool",
@@ -51,6 +57,7 @@ SENTENCES = (
     "look at {object} under the {target}.",
     "examine the {object} with the {target}.",
 )
+LOOKING = ("look at", "examine")
 KNOWN_SENTENCE = "put a {word} {object} in {target}."
 
 
@@ -89,6 +96,7 @@ class RandomRules:
     game: Game
     recipe: TaskRecipe
     pages: tuple[Skill, ...]
+    varied: bool = False  # of a varied lesson
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,9 @@ class Lesson:
         unread: the share of the others without it: nothing explains the recipe, and it can only be tried out.
         words: how much text a skill has beside what is special about its recipe: 1 is like the real ones, 0 none.
         chain: treatments in every recipe, for many things to look up in one episode; 0 draws recipes of all kinds.
+        varied: any thing is asked for, any thing ends a task, the second of two things is fetched more often, and texts
+            give advice for other tasks: fewer cues by which a recipe could be guessed without reading.
+        renamed: the share of games in which every object bears the name of another.
     """
 
     closed_book: float = 0.2
@@ -108,16 +119,22 @@ class Lesson:
     unread: float = 0.08
     words: float = 1.0
     chain: int = 0
+    varied: bool = False
+    renamed: float = 0.0
 
 
 # From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
-# text, read skill text of real length.
-LESSONS = {
+# text, read skill text of real length. Then the same varied, and last where no name says what a thing is good for.
+PLAIN_LESSONS = {
     "drill": Lesson(closed_book=0.0, unread=0.0, words=0.0, chain=4),
     "closed_book": Lesson(closed_book=1.0, no_page=1.0),
     "line": Lesson(words=0.0),
     "terse": Lesson(words=0.15),
     "full": Lesson(),
+}
+LESSONS = PLAIN_LESSONS | {
+    **{f"varied-{name}": replace(lesson, varied=True) for name, lesson in PLAIN_LESSONS.items()},
+    "renamed": Lesson(varied=True, renamed=1.0),
 }
 
 
@@ -130,22 +147,34 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
     for attempt in range(20_000):
         config = MakerConfig(seed=rng.randrange(1 << 30), size=size)  # type: ignore[arg-type]
         base = make_game("train", rng.randrange(1 << 20), config)
-        recipe = CLOSED_BOOK.get(word) or draw_recipe(base, rng, lesson.chain)
+        if lesson.renamed and rng.random() < lesson.renamed:
+            base = _renamed(base, rng)
+        recipe = CLOSED_BOOK.get(word) or draw_recipe(base, rng, lesson)
+        if lesson.varied and recipe is not None and recipe.lamp is not None:
+            base = _about_any_object(base, recipe.lamp, rng)
         if recipe is None or not _fits(base, recipe):
             continue
         game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
         if game is not None:
-            return RandomRules(game, recipe, write_pages(game, recipe, word, rng, lesson.words) if shows_page else ())
+            pages = write_pages(game, recipe, word, rng, lesson) if shows_page else ()
+            return RandomRules(game, recipe, pages, lesson.varied)
     raise AssertionError(f"no game fits the recipe of seed {seed}")
 
 
-def draw_recipe(game: Game, rng: random.Random, chain: int = 0) -> TaskRecipe | None:
-    """A recipe that this game's furniture allows, never a real one with a tool; of `chain` treatments if not 0."""
-    if chain:
-        return _draw_chain(game, rng, chain)
-    kind = rng.choices(("treat", "treat-two", "place", "two", "use"), weights=(45, 8, 12, 15, 20))[0]
+KINDS = ("treat", "treat-two", "place", "two", "use")
+WEIGHTS = (45, 8, 12, 15, 20)
+VARIED_WEIGHTS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
+
+
+def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | None:
+    """A recipe that this game's furniture allows, never a real one with a tool."""
+    if lesson.chain:
+        return _draw_chain(game, rng, lesson.chain)
+    kind = rng.choices(KINDS, weights=VARIED_WEIGHTS if lesson.varied else WEIGHTS)[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
+        if not lesson.varied:
+            lamps = [lamp for lamp in lamps if lamp not in REAL_LAMPS]
         return TaskRecipe(lamp=rng.choice(lamps)) if lamps else None
     if kind in ("place", "two"):
         return TaskRecipe(count=2 if kind == "two" else 1)
@@ -175,9 +204,48 @@ def _draw_chain(game: Game, rng: random.Random, length: int) -> TaskRecipe | Non
     )
 
 
+def _renamed(game: Game, rng: random.Random) -> Game:
+    """The same game with the names of its objects drawn anew from all there are, those of fixed things included.
+
+    What a thing is called then says nothing of what is done with it. Otherwise words that only ever play one part in
+    the demonstrations (a desk lamp is never used in them, a candle often) are learned as that part.
+    """
+    kinds = sorted({thing.type for thing in game.objects})
+    names = dict(zip(kinds, rng.sample(THINGS, len(kinds)), strict=True))
+    ids = {thing.id: names[thing.type] + thing.id.removeprefix(thing.type) for thing in game.objects}
+    objects = tuple(
+        replace(thing, id=ids[thing.id], type=names[thing.type], inside=ids[thing.inside] if thing.inside else None)
+        for thing in game.objects
+    )
+    lamp = game.goal.toggle_type
+    goal = replace(game.goal, object_type=names[game.goal.object_type], toggle_type=names[lamp] if lamp else None)
+    holds = frozenset((place, names[kind]) for place, kind in game.can_contain)
+    return replace(game, objects=objects, goal=goal, can_contain=holds)
+
+
+def _about_any_object(game: Game, lamp: str, rng: random.Random) -> Game:
+    """The game about any portable thing in it, mostly about one that few goals ask for.
+
+    Without this, a type that no training goal names (their split leaves out a teddy bear) is a word that the base
+    policy sees in lists and never learns to take.
+    """
+    types = {thing.type for thing in game.objects if thing.receptacle is not None and "pickupable" in thing.flags}
+    kinds = sorted(types - {lamp})
+    if not kinds:
+        return game
+    (kind,) = rng.choices(kinds, weights=[1 / (1 + _goals_about()[kind]) for kind in kinds])
+    return replace(game, goal=replace(game.goal, object_type=kind))
+
+
+@cache
+def _goals_about() -> Counter[str]:
+    """How many training goals ask for each object type."""
+    return Counter(ask.object_type for asks in asks_of("train").values() for ask in asks)
+
+
 def _lamp_candidates(game: Game) -> list[str]:
     types = {thing.type for thing in game.objects if thing.receptacle is not None}
-    return sorted(types - REAL_LAMPS - {game.goal.object_type})
+    return sorted(types - {game.goal.object_type})
 
 
 def _fits(game: Game, recipe: TaskRecipe) -> bool:
@@ -223,7 +291,8 @@ def _game_with_rules(
     )
     if recipe.lamp is None and placed and not require:
         return None  # already (partly) there
-    sentence = (KNOWN_SENTENCE if known else rng.choice(SENTENCES)).format(
+    wordings = [text for text in SENTENCES if not (recipe.lamp in REAL_LAMPS and text.startswith(LOOKING))]
+    sentence = (KNOWN_SENTENCE if known else rng.choice(wordings)).format(
         word=word,
         verb=rng.choice(VERBS),
         object=kind.lower(),
@@ -292,6 +361,11 @@ PLACE = (
     "Then carry it to the goal place and move it there.",
     "At the end go to the place in the goal and move it there, for example: move {object} 1 to {target} 1.",
 )
+UNTREATED = (
+    "Nothing has to be done to it: do not heat, cool or clean it.",
+    "Do not heat, cool or clean it.",
+    "Keep it as it is.",
+)
 PLAIN = (
     "Nothing else has to be done to it: do not heat, cool or clean it.",
     "Keep it as it is.",
@@ -351,10 +425,10 @@ GENERAL_INTROS = (
 )
 
 
-def write_pages(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, words: float = 1.0) -> tuple[Skill, ...]:
+def write_pages(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, lesson: Lesson) -> tuple[Skill, ...]:
     """The skills of a game: its own, mostly after a general one; in random wording."""
-    pages = [_own_page(game, recipe, word, rng, words)]
-    if rng.random() < 0.85 * words:
+    pages = [_own_page(game, recipe, word, rng, lesson)]
+    if rng.random() < 0.85 * lesson.words:
         pages.insert(0, _general_page(rng))
     return tuple(pages)
 
@@ -365,7 +439,7 @@ def _general_page(rng: random.Random) -> Skill:
     return Skill(name="household-general", description=description, body=_layout(sentences, rng))
 
 
-def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, wordiness: float) -> Skill:
+def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, lesson: Lesson) -> Skill:
     kind = game.goal.object_type.lower()
     places = sorted({r.type.lower() for r in game.receptacles})
     # Examples in skill text mention other objects and places as often as the ones in the goal.
@@ -388,7 +462,7 @@ def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, wor
     elif not recipe.treatments:
         special.append(rng.choice(PLAIN).format(**words))
     ending = [rng.choice(TWO).format(**words)] if recipe.count == 2 else []
-    if not wordiness:
+    if not lesson.words:
         return Skill(name="household-task", description="", body=" ".join(special + ending))
     filled = [rng.choice(FIND).format(**words), rng.choice(TAKE).format(**words)]
     if recipe.treatments or recipe.lamp is not None or rng.random() < 0.6:
@@ -396,7 +470,9 @@ def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, wor
     if recipe.lamp is None:
         filled.append(rng.choice(PLACE).format(**words))
     filled += ending
-    extra = [tip for tip in tool_tips + rng.sample(TIPS, rng.randint(1, 6)) if rng.random() < wordiness]
+    if lesson.varied and recipe.lamp is not None and rng.random() < 0.5:
+        tool_tips.append(rng.choice(UNTREATED))  # said of what is only carried, it would give the recipe away
+    extra = [tip for tip in tool_tips + rng.sample(TIPS, rng.randint(1, 6)) if rng.random() < lesson.words]
     rng.shuffle(extra)
     intro = rng.choice(INTROS).format(**words)
     body = intro + "\n\n" + _numbered(filled, rng) + "\n\n" + " ".join(extra)

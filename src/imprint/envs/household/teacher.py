@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imprint.envs.base import Demonstration
+from imprint.envs.base import Demonstration, Environment
 from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.random_rules import RandomRules, TaskRecipe
-from imprint.types import StepResult
+from imprint.skills.skill import Skill
+from imprint.types import StepResult, Task
 
-PAGE_WEIGHT = 4.0  # of a command that follows from the skill text, beside 1 for one of the search
+PAGE_WEIGHT = 4.0  # of a command that follows from the skill text or from what was seen, beside 1 for the search
 
 _NAME = re.compile(r"\ban? ([a-z]+ \d+)")
 _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
@@ -26,13 +28,7 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
     rng = random.Random(f"demonstrate/{seed}")
     engine = GameEngine(rules.game, max_turns=max_turns)
     first = engine.reset()
-    goal = rules.game.goal
-    teacher = ScriptedTeacher(
-        first.observation,
-        rules.recipe,
-        goal.object_type.lower(),
-        goal.target_type.lower() if goal.target_type else None,
-    )
+    teacher = teacher_of(rules, first)
     turns: list[tuple[str, StepResult, float]] = []
     result = first
     while not result.done:
@@ -40,13 +36,69 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
         if command is None:
             break
         by_page = teacher.holding is not None or command.startswith("take ")
-        weight = PAGE_WEIGHT if by_page else 1.0
+        weight = teacher.weight if by_page or rules.varied else 1.0
         if rng.random() < slips:
             command, weight = _slip(engine, teacher, rng), 0.0
         result = engine.step(command)
         teacher.observe(command, result.observation)
         turns.append((command, result, weight))
     return Demonstration(rules.pages, first, tuple(turns), result.success)
+
+
+def teacher_of(rules: RandomRules, first: StepResult) -> ScriptedTeacher:
+    """The teacher of a game with random rules, at its start."""
+    goal = rules.game.goal
+    target = goal.target_type.lower() if goal.target_type else None
+    return ScriptedTeacher(first.observation, rules.recipe, goal.object_type.lower(), target)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """A game with random rules that a policy begins and the teacher finishes (`envs.base.Practice`).
+
+    Attributes:
+        max_turns: of the policy; the teacher has as many again, from wherever it takes over.
+    """
+
+    rules: RandomRules
+    max_turns: int
+
+    @property
+    def pages(self) -> tuple[Skill, ...]:
+        return self.rules.pages
+
+    def environment(self) -> Environment:
+        return _Unguided(self)
+
+    def finished(self, actions: Sequence[str]) -> Demonstration | None:
+        engine = GameEngine(self.rules.game, max_turns=len(actions) + self.max_turns)
+        result = first = engine.reset()
+        teacher = teacher_of(self.rules, first)
+        turns: list[tuple[str, StepResult, float]] = []
+        begun = iter(actions)
+        while not result.done:
+            command, weight = next(begun, None), 0.0
+            if command is None:
+                command, weight = teacher.next_command(), teacher.weight
+            if command is None:
+                return None
+            result = engine.step(command)
+            teacher.observe(command, result.observation)
+            turns.append((command, result, weight))
+        return Demonstration(self.pages, first, tuple(turns), True) if result.success and turns[-1][2] else None
+
+
+class _Unguided:
+    """An episode of such a game, for a policy."""
+
+    def __init__(self, game: TakenOver) -> None:
+        self.engine = GameEngine(game.rules.game, max_turns=game.max_turns)
+
+    def reset(self, task: Task, seed: int) -> StepResult:
+        return self.engine.reset()
+
+    def step(self, action: str) -> StepResult:
+        return self.engine.step(action)
 
 
 def _slip(engine: GameEngine, teacher: ScriptedTeacher, rng: random.Random) -> str:
@@ -83,14 +135,19 @@ class ScriptedTeacher:
     placed: int = field(init=False, default=0)
     treated: int = field(init=False, default=0)  # treatments done to the object in hand
     goal_place: str | None = field(init=False, default=None)
+    source: str | None = field(init=False, default=None)  # where what is held was
+    searching: bool = field(init=False, default=False)  # whether the last command was to find something
 
     def __post_init__(self) -> None:
         self.places = things_seen(self.first)
 
     def next_command(self) -> str | None:
         """The next command, or None when there is nothing left to try."""
+        self.searching = False
         if self.holding is None:
             return self._fetch(self.kind)
+        if self.holding.rsplit(" ", 1)[0] != self.kind:  # taken by another hand
+            return self._move_to(self.source)
         if self.treated < len(self.recipe.treatments):
             verb, tool = self.recipe.treatments[self.treated]
             place = self._first_place(tool.lower())
@@ -99,7 +156,15 @@ class ScriptedTeacher:
             return f"{verb} {self.holding} with {place}" if self.here == place else f"go to {place}"
         if self.recipe.lamp is not None:
             return self._use(self.recipe.lamp.lower())
-        place = self.goal_place or self._first_place(self.target or "")
+        return self._move_to(self.goal_place or self._first_place(self.target or ""))
+
+    @property
+    def weight(self) -> float:
+        """Of imitating the last command."""
+        return 1.0 if self.searching and self.holding is None else PAGE_WEIGHT
+
+    def _move_to(self, place: str | None) -> str | None:
+        """Bring what is held to `place`."""
         if place is None:
             return None
         if self.here != place:
@@ -109,8 +174,9 @@ class ScriptedTeacher:
     def observe(self, command: str, observation: str) -> None:
         """What `command` led to."""
         if observation.startswith("Nothing happens"):
-            if command.startswith("go to "):  # already there: both share one position
-                self.here = command.removeprefix("go to ")
+            place = command.removeprefix("go to ")
+            if place in self.places:  # already there: both share one position
+                self.here = place
             return
         verb, _, rest = command.partition(" ")
         if verb == "go":
@@ -122,7 +188,7 @@ class ScriptedTeacher:
             self.closed.add(rest)
         elif verb == "take":
             self.holding, _, source = rest.partition(" from ")
-            self.treated = 0
+            self.source, self.treated = source, 0
             if self.holding in self.seen.get(source, []):
                 self.seen[source].remove(self.holding)
         elif verb == "move":
@@ -161,6 +227,7 @@ class ScriptedTeacher:
 
     def _search(self) -> str | None:
         """Open the place at hand if it is closed, else go to the first place not looked into."""
+        self.searching = True
         if self.here in self.closed:
             return f"open {self.here}"
         for place in self.places:

@@ -19,7 +19,7 @@ from imprint.envs.household.maker import MakerConfig, make_game
 from imprint.envs.household.orders import carry_out_orders
 from imprint.envs.household.random_rules import INTROS, LESSONS, make_random_rules
 from imprint.envs.household.stored import ALFWORLD, HELD_OUT, Games, StoredGames, hold_out, split_roles
-from imprint.envs.household.teacher import demonstrate
+from imprint.envs.household.teacher import TakenOver, demonstrate
 from imprint.errors import GameError, RecipeError
 from imprint.types import Exemplar, StepResult, Task
 
@@ -151,6 +151,12 @@ class HouseholdWorld:
         rules = make_random_rules(seed, size=self.config.size, lesson=LESSONS[lesson])
         played = demonstrate(rules, seed, self.max_turns)
         return played if played.success else None
+
+    def practice(self, seed: int, *, lesson: str) -> TakenOver | None:
+        """The game of `demonstration`, for a policy to begin; None for orders, which have no game."""
+        if lesson == ORDERS:
+            return None
+        return TakenOver(make_random_rules(seed, size=self.config.size, lesson=LESSONS[lesson]), self.max_turns)
 
     def exemplar(self, task: Task) -> Exemplar | None:
         """`task` solved by the scripted teacher; None if it ran out of turns."""
