@@ -278,7 +278,7 @@ def test_published_questions_need_a_search_engine():
 # --- random rules --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lesson", ["orders", "numbers", "reading", *LESSONS])
+@pytest.mark.parametrize("lesson", ["orders", "numbers", "comparing-numbers", "reading", *LESSONS])
 def test_the_scripted_teacher_follows_the_skill_text(world, lesson):
     demos = [world.demonstration(seed, lesson=lesson) for seed in range(60)]
     found = [demo for demo in demos if demo is not None]

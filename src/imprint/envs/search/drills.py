@@ -36,10 +36,14 @@ def carry_out_orders(seed: int) -> Demonstration:
     return Demonstration((page,), StepResult(f"Question: {name}"), turns, success=True)
 
 
-def compare_numbers(seed: int, encyclopedia: Encyclopedia) -> Demonstration:
-    """Ten pairs of things with a year each, of which the skill text asks for one; from `seed` alone."""
+def compare_numbers(seed: int, encyclopedia: Encyclopedia, larger: float = 0.9) -> Demonstration:
+    """Ten pairs of things with a year each, of which the skill text asks for one; from `seed` alone.
+
+    Args:
+        larger: the share of the texts that ask for the larger one.
+    """
     rng = random.Random(f"numbers/{seed}")
-    pick: Pick = "larger" if rng.random() < 0.9 else "smaller"
+    pick: Pick = "larger" if rng.random() < larger else "smaller"
     line = rng.choice(PICK[pick]).format(answer=answer(rng.choice(EXAMPLES)))
     pairs = [rng.sample(encyclopedia.things, 2) for _ in range(COMPARISONS)]
     articles = [[encyclopedia.article(thing, YEAR).contents.partition("\n") for thing in pair] for pair in pairs]

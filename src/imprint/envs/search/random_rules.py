@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imprint.envs.search.encyclopedia import ALL_VOLUMES, EMBLEM, LINK, ORIGIN, REST, TELLING, YEAR, Encyclopedia, Thing
 from imprint.envs.search.made import SENTENCES, MadeQuestion, Route, answers_of, call
@@ -54,15 +54,20 @@ class Lesson:
         no_page: the share of those without skill text.
         unread: the share of the others without it.
         wordiness: how much text a skill has beside its steps: 1 is like the real ones, 0 none.
+        comparing: more comparisons among the questions, which take the longest to be learned.
     """
 
     closed_book: float = 0.2
     no_page: float = 0.5
     unread: float = 0.08
     wordiness: float = 1.0
+    comparing: bool = False
 
 
-LESSONS = {"line": Lesson(wordiness=0.0), "terse": Lesson(wordiness=0.3), "full": Lesson()}
+PLAIN_LESSONS = {"line": Lesson(wordiness=0.0), "terse": Lesson(wordiness=0.3), "full": Lesson()}
+LESSONS = PLAIN_LESSONS | {
+    f"comparing-{name}": replace(lesson, comparing=True) for name, lesson in PLAIN_LESSONS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def make_random_rules(seed: int, encyclopedia: Encyclopedia, lesson: Lesson) -> 
     rng = random.Random(f"dream/{seed}")
     known = rng.random() < lesson.closed_book
     nonsense = rng.choice(sorted(CLOSED_BOOK)) if known else rng.choice(OTHER_NONSENSE)
-    route = CLOSED_BOOK[nonsense][0] if known else _draw_route(rng)
+    route = CLOSED_BOOK[nonsense][0] if known else _draw_route(rng, lesson)
     words = _draw_words(rng, dict(zip(route.volumes, CLOSED_BOOK[nonsense][1], strict=True)) if known else {})
     subjects = _draw_subjects(route, encyclopedia, rng)
     called = tuple(call(thing, by_kind=route.by_kind, rng=rng) for thing in subjects)
@@ -94,8 +99,9 @@ def make_random_rules(seed: int, encyclopedia: Encyclopedia, lesson: Lesson) -> 
     return RandomRules(MadeQuestion(question, subjects, called, route), words, pages)
 
 
-def _draw_route(rng: random.Random) -> Route:
-    kind = rng.choices(("one", "by kind", "two", "both"), weights=(20, 20, 35, 25))[0]
+def _draw_route(rng: random.Random, lesson: Lesson) -> Route:
+    weights = (15, 18, 30, 37) if lesson.comparing else (20, 20, 35, 25)
+    kind = rng.choices(("one", "by kind", "two", "both"), weights=weights)[0]
     if kind == "both":
         return Route((YEAR, YEAR), pick="smaller" if rng.random() < 0.5 else "larger")
     if kind == "two":

@@ -27,11 +27,8 @@ from imprint.retrieval.bm25 import Bm25
 from imprint.retrieval.open import check_retriever, open_retriever
 from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
-ORDERS, NUMBERS, READING = (
-    "orders",
-    "numbers",
-    "reading",
-)  # lessons of `drills.py`; the others are those of `random_rules.py`
+# Lessons of `drills.py`; the others are those of `random_rules.py`.
+ORDERS, NUMBERS, COMPARING_NUMBERS, READING = "orders", "numbers", "comparing-numbers", "reading"
 ENCYCLOPEDIAS = 4  # that demonstrations are about: with too few things, their names are memorised and not read
 # What the world's sentences are made of, between the names.
 PHRASES = (
@@ -184,15 +181,15 @@ class SearchWorld:
     # --- what a base policy is made from --------------------------------------------------------------------------
 
     phrases = PHRASES
-    lessons = (ORDERS, NUMBERS, READING, *LESSONS)
+    lessons = (ORDERS, NUMBERS, COMPARING_NUMBERS, READING, *LESSONS)
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration | None:
         """A question with random rules, answered by the scripted teacher; None if the search did not find it."""
         if lesson == ORDERS:
             return carry_out_orders(seed)
         encyclopedia, engine = self._encyclopedias[seed % ENCYCLOPEDIAS]
-        if lesson == NUMBERS:
-            return compare_numbers(seed, encyclopedia)
+        if lesson in (NUMBERS, COMPARING_NUMBERS):
+            return compare_numbers(seed, encyclopedia, larger=0.9 if lesson == NUMBERS else 0.5)
         if lesson == READING:
             return read_out(seed, encyclopedia)
         rules = make_random_rules(seed, encyclopedia, LESSONS[lesson])
