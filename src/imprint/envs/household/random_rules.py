@@ -6,9 +6,9 @@ receptacle, what ends the task, and which sentence asks for it. In such a game, 
 clean the mug with the toaster, or to hold it while a candle burns; only the skill text explains it.
 
 The real pairs (heat with a microwave, cool with a fridge, clean with a sink, the desk and floor lamp as what ends a
-task) are never drawn; in the varied lessons the lamps end tasks too, but none whose goal speaks of looking. A few fixed
-recipes with made-up goal words are shown with and without their skill text, so that the policy also learns closed-book
-recipes.
+task) are never drawn; in the varied lessons they are, but not for a goal that speaks of it: what never occurs is
+learned as impossible. A few fixed recipes with made-up goal words are shown with and without their skill text, so
+that the policy also learns closed-book recipes.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ SENTENCES = (
     "look at {object} under the {target}.",
     "examine the {object} with the {target}.",
 )
+# The words of a goal that a verb's real recipe belongs to.
+GOAL_WORDS_OF = {"heat": ("hot", "warm"), "cool": ("cool", "cold", "fresh"), "clean": ("clean", "shiny", "neat")}
 LOOKING = ("look at", "examine")
 KNOWN_SENTENCE = "put a {word} {object} in {target}."
 
@@ -154,6 +156,8 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
             base = _about_any_object(base, recipe.lamp, rng)
         if recipe is None or not _fits(base, recipe):
             continue
+        if any(word in GOAL_WORDS_OF[verb] for verb in real_verbs(recipe)):
+            continue
         game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
         if game is not None:
             pages = write_pages(game, recipe, word, rng, lesson) if shows_page else ()
@@ -167,7 +171,7 @@ VARIED_WEIGHTS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
 
 
 def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | None:
-    """A recipe that this game's furniture allows, never a real one with a tool."""
+    """A recipe that this game's furniture allows, with a real pair of verb and tool in varied lessons alone."""
     if lesson.chain:
         return _draw_chain(game, rng, lesson.chain)
     kind = rng.choices(KINDS, weights=VARIED_WEIGHTS if lesson.varied else WEIGHTS)[0]
@@ -184,11 +188,17 @@ def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | 
         rng.shuffle(verbs)
     treatments = []
     for verb in verbs:
-        tools = sorted({r.type for r in game.receptacles} - REAL_TOOLS[verb] - {game.goal.target_type or ""})
+        real = frozenset[str]() if lesson.varied else REAL_TOOLS[verb]
+        tools = sorted({r.type for r in game.receptacles} - real - {game.goal.target_type or ""})
         if not tools:
             return None
         treatments.append((verb, rng.choice(tools)))
     return TaskRecipe(treatments=tuple(treatments))
+
+
+def real_verbs(recipe: TaskRecipe) -> list[str]:
+    """The verbs of a recipe that it pairs with a real tool: its goal must not speak of them."""
+    return [verb for verb, tool in recipe.treatments if tool in REAL_TOOLS[verb]]
 
 
 def _draw_chain(game: Game, rng: random.Random, length: int) -> TaskRecipe | None:
@@ -294,7 +304,7 @@ def _game_with_rules(
     wordings = [text for text in SENTENCES if not (recipe.lamp in REAL_LAMPS and text.startswith(LOOKING))]
     sentence = (KNOWN_SENTENCE if known else rng.choice(wordings)).format(
         word=word,
-        verb=rng.choice(VERBS),
+        verb=rng.choice([verb for verb in VERBS if verb not in real_verbs(recipe)] or ["find"]),
         object=kind.lower(),
         target=(target or recipe.lamp or "room").lower(),
     )
