@@ -152,8 +152,8 @@ class Practice(Protocol):
 
     pages: tuple[Skill, ...]  # the skills to show
 
-    def environment(self) -> Environment:
-        """Its environment; the task and the seed of `reset` change nothing."""
+    def episode(self) -> Environment:
+        """A fresh episode of it; the task and the seed of `reset` change nothing."""
         ...
 
     def finished(self, actions: Sequence[str]) -> Demonstration | None:

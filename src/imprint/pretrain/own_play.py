@@ -66,13 +66,13 @@ class _Games:
 
 
 class _Game:
-    """One of them."""
+    """One of them, which the rollout checks like any other environment."""
 
     def __init__(self, games: _Games) -> None:
         self.games = games
 
     def reset(self, task: Task, seed: int) -> StepResult:
-        self.playing = self.games.games[int(task.id)].environment()
+        self.playing = self.games.games[int(task.id)].episode()
         return self.playing.reset(task, seed)  # type: ignore[return-value]
 
     def step(self, action: str) -> StepResult:

@@ -67,7 +67,7 @@ class TakenOver:
     def pages(self) -> tuple[Skill, ...]:
         return self.rules.pages
 
-    def environment(self) -> Environment:
+    def episode(self) -> Environment:
         return _Unguided(self)
 
     def finished(self, actions: Sequence[str]) -> Demonstration | None:
