@@ -21,7 +21,7 @@ from imprint.pretrain.recipe import PretrainRecipe
 from imprint.pretrain.train import train_base
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
-from tiny import tiny_policy
+from tiny import continuing, tiny_policy
 
 
 def strayed(game: TakenOver, seed: int, turns: int) -> list[str]:
@@ -91,10 +91,8 @@ def test_what_is_begun_is_drawn_from_the_seed_alone():
 
 
 def test_a_recipe_can_ask_for_it(tmp_path):
-    tiny_policy(max_context=2048).save(tmp_path / "start")
-    recipe = PretrainRecipe(
-        name="t",
-        init=str(tmp_path / "start"),
+    recipe = continuing(
+        tmp_path,
         steps=2,
         demos=4,
         lessons={"line": 0},

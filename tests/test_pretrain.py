@@ -24,7 +24,7 @@ from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.train import _with_lessons_of, train_base
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
-from tiny import tiny_policy
+from tiny import continuing, tiny_policy
 
 
 def test_the_first_heads_start_out_attending_one_two_and_three_tokens_back():
@@ -70,11 +70,8 @@ def test_half_of_a_step_is_the_newest_lesson_and_no_lesson_is_dropped():
 
 
 def test_it_continues_from_an_existing_policy(tmp_path):
-    start = tiny_policy(max_context=2048)
-    start.save(tmp_path / "start")
-    recipe = PretrainRecipe(
-        name="t",
-        init=str(tmp_path / "start"),
+    recipe = continuing(
+        tmp_path,
         steps=1,
         demos=2,
         lessons={"orders": 0},
@@ -85,6 +82,7 @@ def test_it_continues_from_an_existing_policy(tmp_path):
     )
     with Progress("pretrain", quiet=True) as progress:
         trained, _ = train_base(recipe, load_library("household"), tmp_path / "out", progress)
+    start = Policy.load(tmp_path / "start")
     assert trained.tokenizer.get_vocab() == start.tokenizer.get_vocab()
     before, after = start.model.state_dict(), trained.model.state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
@@ -103,10 +101,8 @@ def test_the_best_policy_is_kept_or_the_last(tmp_path, monkeypatch, keep, step, 
         return {"success/with": SHARES[len(seen) - 1], "success/without": 1 - SHARES[len(seen) - 1]}
 
     monkeypatch.setattr(LessonTrainer, "_success", scored)
-    tiny_policy(max_context=2048).save(tmp_path / "start")
-    recipe = PretrainRecipe(
-        name="t",
-        init=str(tmp_path / "start"),
+    recipe = continuing(
+        tmp_path,
         steps=4,
         demos=1,
         lessons={"orders": 0},

@@ -14,9 +14,9 @@ from imprint.envs.household.random_rules import (
     CLOSED_BOOK,
     GOAL_WORDS_OF,
     LESSONS,
+    OBJECT_TYPES,
     REAL_LAMPS,
     REAL_TOOLS,
-    THINGS,
     Lesson,
     TaskRecipe,
     make_random_rules,
@@ -68,7 +68,7 @@ def test_names_drawn_anew_change_the_words_and_nothing_else():
     for seed in range(60):
         rules = make_random_rules(seed, lesson=LESSONS["renamed"])
         types = {thing.type for thing in rules.game.objects}
-        assert types <= set(THINGS)
+        assert types <= set(OBJECT_TYPES)
         assert {kind for _, kind in rules.game.can_contain} <= types
         assert rules.game.goal.object_type in types
         assert demonstrate(rules, seed, max_turns=40).success

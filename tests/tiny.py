@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from imprint.models.local.policy import Policy
+from imprint.pretrain.recipe import PretrainRecipe
 from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.types import StepResult, Task
@@ -27,6 +29,12 @@ def tiny_policy(width: int = 32, layers: int = 2, max_context: int = 512, seed: 
         eos=tokenizer.eos_token_id,
     )
     return Policy(model.eval(), tokenizer, "tiny-random")
+
+
+def continuing(folder: Path, **settings: Any) -> PretrainRecipe:
+    """A recipe of pre-training that continues from a random policy, which is saved in `folder`."""
+    tiny_policy(max_context=2048).save(folder / "start")
+    return PretrainRecipe(name="t", init=str(folder / "start"), **settings)
 
 
 class DoorWorld:

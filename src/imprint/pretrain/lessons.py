@@ -94,13 +94,13 @@ class LessonTrainer:
 
     def _samples(self, step: int) -> list[Sample]:
         recipe, context = self.recipe, self.context
-        demos: list[Demonstration | None] = [
-            self.world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lesson)
-            for index, lesson in enumerate(lessons_of(recipe, step))
+        start, lessons = recipe.own_play, lessons_of(recipe, step)
+        begins = start is not None and step >= start
+        demos: list[Demonstration | None] = [*self._begun(step)] if begins else []
+        demos += [
+            self.world.demonstration(derive_seed(recipe.seed, "dream", step, index), lesson=lessons[index])
+            for index in range(recipe.demos // 2 if begins else 0, recipe.demos)
         ]
-        start = recipe.own_play
-        if start is not None and step >= start:
-            demos[: recipe.demos // 2] = self._begun(step)
         samples = [
             sample
             for index, demo in enumerate(demos)

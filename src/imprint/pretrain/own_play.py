@@ -12,9 +12,10 @@ import random
 from collections.abc import Sequence
 
 from imprint.envs.base import Demonstration, Environment, Practice, PractisableWorld
+from imprint.envs.stepping import Answer
 from imprint.models.sampling import Sampling
 from imprint.rollout.tokens import Request, TokenRollout, derive_seed
-from imprint.types import StepResult, Task
+from imprint.types import Task
 
 __all__ = ["OwnPlay"]
 
@@ -71,9 +72,9 @@ class _Game:
     def __init__(self, games: _Games) -> None:
         self.games = games
 
-    def reset(self, task: Task, seed: int) -> StepResult:
+    def reset(self, task: Task, seed: int) -> Answer:
         self.playing = self.games.games[int(task.id)].episode()
-        return self.playing.reset(task, seed)  # type: ignore[return-value]
+        return self.playing.reset(task, seed)
 
-    def step(self, action: str) -> StepResult:
-        return self.playing.step(action)  # type: ignore[return-value]
+    def step(self, action: str) -> Answer:
+        return self.playing.step(action)

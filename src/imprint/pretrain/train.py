@@ -86,16 +86,17 @@ def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
             key="drawn_history",
             hint="set context.skills to image, or drawn_history to null",
         )
-    if recipe.own_play is not None and (recipe.context.draws or not isinstance(world, PractisableWorld)):
+    if recipe.own_play is not None and recipe.context.draws:
         raise RecipeError(
-            "no episode that a policy has begun can be finished "
-            + (
-                "where skills are drawn"
-                if recipe.context.draws
-                else f"in the world {world.name!r}: it has no `practice`"
-            ),
+            "no episode that a policy has begun can be finished where skills are drawn",
             key="own_play",
-            hint="set it to null" + ("" if recipe.context.draws else ", or add the method (docs/manual/worlds.md)"),
+            hint="set it to null",
+        )
+    if recipe.own_play is not None and not isinstance(world, PractisableWorld):
+        raise RecipeError(
+            f"no episode that a policy has begun can be finished in the world {world.name!r}: it has no `practice`",
+            key="own_play",
+            hint="set it to null, or add the method (docs/manual/worlds.md)",
         )
     return world
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imprint.envs.household.engine import GameEngine
 from imprint.envs.household.game import Game
 from imprint.envs.household.random_rules import FLAG_OF, TaskRecipe
-from imprint.envs.household.teacher import ScriptedTeacher
+from imprint.envs.household.teacher import teacher_of
 from imprint.skills.skill import EVERY_TASK
 from imprint.types import Exemplar, Task, WorkedStep
 
@@ -17,9 +17,7 @@ def work_out(task: Task, game: Game, max_turns: int) -> Exemplar | None:
     """
     engine = GameEngine(game, max_turns=max_turns)
     first = result = engine.reset()
-    goal = game.goal
-    target = None if goal.target_type is None else goal.target_type.lower()
-    teacher = ScriptedTeacher(first.observation, real_recipe(game), goal.object_type.lower(), target)
+    teacher = teacher_of(game, real_recipe(game), first)
     steps = []
     while not result.done:
         held = teacher.holding is not None

@@ -17,7 +17,7 @@ from imprint.types import StepResult
 
 MOST = 8
 PLACES = sorted(CONTAINS)
-# With the lamps: no goal with random rules asks for one, but the word has to be read like any other.
+# With the lamps: no goal of the plain lessons asks for one, but the word has to be read like any other.
 THINGS = sorted(frozenset[str]().union(FIXED, *CONTAINS.values()))
 
 

@@ -32,7 +32,8 @@ REAL_TOOLS = {
     "clean": frozenset({"Sink", "SinkBasin"}),
 }
 REAL_LAMPS = frozenset({"DeskLamp", "FloorLamp"})
-THINGS = sorted({thing.type for room in ROOMS for thing in room.things})
+# All there are; `orders.THINGS` has those that some place can be asked to hold.
+OBJECT_TYPES = sorted({thing.type for room in ROOMS for thing in room.things})
 GOAL_WORDS = (
     "hot",
     "cool",
@@ -221,7 +222,7 @@ def _renamed(game: Game, rng: random.Random) -> Game:
     the demonstrations (a desk lamp is never used in them, a candle often) are learned as that part.
     """
     kinds = sorted({thing.type for thing in game.objects})
-    names = dict(zip(kinds, rng.sample(THINGS, len(kinds)), strict=True))
+    names = dict(zip(kinds, rng.sample(OBJECT_TYPES, len(kinds)), strict=True))
     ids = {thing.id: names[thing.type] + thing.id.removeprefix(thing.type) for thing in game.objects}
     objects = tuple(
         replace(thing, id=ids[thing.id], type=names[thing.type], inside=ids[thing.inside] if thing.inside else None)
@@ -304,7 +305,7 @@ def _game_with_rules(
     wordings = [text for text in SENTENCES if not (recipe.lamp in REAL_LAMPS and text.startswith(LOOKING))]
     sentence = (KNOWN_SENTENCE if known else rng.choice(wordings)).format(
         word=word,
-        verb=rng.choice([verb for verb in VERBS if verb not in real_verbs(recipe)] or ["find"]),
+        verb=rng.choice([verb for verb in VERBS if verb not in real_verbs(recipe)]),
         object=kind.lower(),
         target=(target or recipe.lamp or "room").lower(),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from imprint.envs.base import Demonstration, Environment
 from imprint.envs.household.engine import GameEngine
+from imprint.envs.household.game import Game
 from imprint.envs.household.random_rules import RandomRules, TaskRecipe
 from imprint.skills.skill import Skill
 from imprint.types import StepResult, Task
@@ -28,7 +29,7 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
     rng = random.Random(f"demonstrate/{seed}")
     engine = GameEngine(rules.game, max_turns=max_turns)
     first = engine.reset()
-    teacher = teacher_of(rules, first)
+    teacher = teacher_of(rules.game, rules.recipe, first)
     turns: list[tuple[str, StepResult, float]] = []
     result = first
     while not result.done:
@@ -45,11 +46,11 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
     return Demonstration(rules.pages, first, tuple(turns), result.success)
 
 
-def teacher_of(rules: RandomRules, first: StepResult) -> ScriptedTeacher:
-    """The teacher of a game with random rules, at its start."""
-    goal = rules.game.goal
+def teacher_of(game: Game, recipe: TaskRecipe, first: StepResult) -> ScriptedTeacher:
+    """The teacher of a game, at its start."""
+    goal = game.goal
     target = goal.target_type.lower() if goal.target_type else None
-    return ScriptedTeacher(first.observation, rules.recipe, goal.object_type.lower(), target)
+    return ScriptedTeacher(first.observation, recipe, goal.object_type.lower(), target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class TakenOver:
     def finished(self, actions: Sequence[str]) -> Demonstration | None:
         engine = GameEngine(self.rules.game, max_turns=len(actions) + self.max_turns)
         result = first = engine.reset()
-        teacher = teacher_of(self.rules, first)
+        teacher = teacher_of(self.rules.game, self.rules.recipe, first)
         turns: list[tuple[str, StepResult, float]] = []
         begun = iter(actions)
         while not result.done:

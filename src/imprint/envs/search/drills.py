@@ -36,7 +36,7 @@ def carry_out_orders(seed: int) -> Demonstration:
     return Demonstration((page,), StepResult(f"Question: {name}"), turns, success=True)
 
 
-def compare_numbers(seed: int, encyclopedia: Encyclopedia, larger: float = 0.9) -> Demonstration:
+def compare_numbers(seed: int, encyclopedia: Encyclopedia, larger: float) -> Demonstration:
     """Ten pairs of things with a year each, of which the skill text asks for one; from `seed` alone.
 
     Args:

@@ -29,6 +29,7 @@ from imprint.types import Exemplar, StepResult, Task, WorkedStep
 
 # Lessons of `drills.py`; the others are those of `random_rules.py`.
 ORDERS, NUMBERS, COMPARING_NUMBERS, READING = "orders", "numbers", "comparing-numbers", "reading"
+LARGER = {NUMBERS: 0.9, COMPARING_NUMBERS: 0.5}  # the share of their comparisons that ask for the larger number
 ENCYCLOPEDIAS = 4  # that demonstrations are about: with too few things, their names are memorised and not read
 # What the world's sentences are made of, between the names.
 PHRASES = (
@@ -188,8 +189,8 @@ class SearchWorld:
         if lesson == ORDERS:
             return carry_out_orders(seed)
         encyclopedia, engine = self._encyclopedias[seed % ENCYCLOPEDIAS]
-        if lesson in (NUMBERS, COMPARING_NUMBERS):
-            return compare_numbers(seed, encyclopedia, larger=0.9 if lesson == NUMBERS else 0.5)
+        if lesson in LARGER:
+            return compare_numbers(seed, encyclopedia, LARGER[lesson])
         if lesson == READING:
             return read_out(seed, encyclopedia)
         rules = make_random_rules(seed, encyclopedia, LESSONS[lesson])

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from imprint.learning import losses
+from imprint.learning.config import DivergenceTopK
 from imprint.learning.sample import Sample, anchors_of
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.loop import Group, Loop
@@ -48,7 +49,7 @@ class Branches(Mixture):
     coef: float = Field(default=0.1, ge=0, description="Weight of what a branch learns from the other.")
     gap: float = Field(default=0.05, ge=0, description="A branch teaches where its return is higher by more than this.")
     pairs: int = Field(default=2, ge=1, description="Turns that learn from one state's best turn, at most.")
-    top_k: int | None = Field(default=32, ge=1, description="Tokens of the teacher told apart; null: the vocabulary.")
+    top_k: DivergenceTopK = 32
 
 
 class Ucob(MixedGrpo):
