@@ -89,6 +89,18 @@ def test_it_continues_from_an_existing_policy(tmp_path):
     assert 0 < moved < 1e-3  # one small step away, and not drawn anew
 
 
+def test_a_step_without_a_demonstration_learns_nothing_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("imprint.envs.household.world.HouseholdWorld.demonstration", lambda *args, **keys: None)
+    notes = []
+    monkeypatch.setattr(Progress, "advance", lambda self, numbers="", by=1: notes.append(numbers))
+    recipe = continuing(tmp_path, steps=2, demos=1, show_tasks=1, lessons={"orders": 0})
+    with Progress("pretrain", quiet=True) as progress:
+        trained, _ = train_base(recipe, load_library("household"), tmp_path / "out", progress)
+    assert notes == ["no demonstration"] * 2
+    start, end = Policy.load(tmp_path / "start").model.state_dict(), trained.model.state_dict()
+    assert all(torch.equal(end[name], weight) for name, weight in start.items())
+
+
 SHARES = (0.2, 0.7, 0.7, 0.3)  # success with skills at four evaluations
 
 

@@ -90,7 +90,8 @@ class LessonTrainer:
             numbers = learner.step(self._samples(step), SftLoss())
             if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
                 self.evaluate(step + 1, numbers, save=save)
-            self.progress.advance(f"nll {numbers['loss/nll']:.3f}")
+            nll = numbers.get("loss/nll")  # none where the teacher solved no game of the step
+            self.progress.advance("no demonstration" if nll is None else f"nll {nll:.3f}")
 
     def _samples(self, step: int) -> list[Sample]:
         recipe, context = self.recipe, self.context

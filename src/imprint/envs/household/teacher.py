@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imprint.envs.base import Demonstration, Environment
@@ -27,19 +27,28 @@ _SEEN = re.compile(r"you see (.*?)\.(?:\s|$)", re.DOTALL)
 def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.08) -> Demonstration:
     """Play a game. A share `slips` of the commands is replaced by others with weight 0, to learn recovery from them."""
     rng = random.Random(f"demonstrate/{seed}")
-    engine = GameEngine(rules.game, max_turns=max_turns)
-    first = engine.reset()
-    teacher = teacher_of(rules.game, rules.recipe, first)
-    turns: list[tuple[str, StepResult, float]] = []
-    result = first
-    while not result.done:
+
+    def choose(engine: GameEngine, teacher: ScriptedTeacher) -> tuple[str, float] | None:
         command = teacher.next_command()
         if command is None:
-            break
+            return None
         by_page = teacher.holding is not None or command.startswith("take ")
         weight = teacher.weight if by_page or rules.varied else 1.0
-        if rng.random() < slips:
-            command, weight = _slip(engine, teacher, rng), 0.0
+        return (_slip(engine, teacher, rng), 0.0) if rng.random() < slips else (command, weight)
+
+    return _played(rules, max_turns, choose)
+
+
+def _played(
+    rules: RandomRules, max_turns: int, choose: Callable[[GameEngine, ScriptedTeacher], tuple[str, float] | None]
+) -> Demonstration:
+    """A game of commands that `choose` gives, each with its weight, until it gives none or the game is over."""
+    engine = GameEngine(rules.game, max_turns=max_turns)
+    result = first = engine.reset()
+    teacher = teacher_of(rules.game, rules.recipe, first)
+    turns: list[tuple[str, StepResult, float]] = []
+    while not result.done and (chosen := choose(engine, teacher)) is not None:
+        command, weight = chosen
         result = engine.step(command)
         teacher.observe(command, result.observation)
         turns.append((command, result, weight))
@@ -72,21 +81,16 @@ class TakenOver:
         return _Unguided(self)
 
     def finished(self, actions: Sequence[str]) -> Demonstration | None:
-        engine = GameEngine(self.rules.game, max_turns=len(actions) + self.max_turns)
-        result = first = engine.reset()
-        teacher = teacher_of(self.rules.game, self.rules.recipe, first)
-        turns: list[tuple[str, StepResult, float]] = []
         begun = iter(actions)
-        while not result.done:
-            command, weight = next(begun, None), 0.0
-            if command is None:
-                command, weight = teacher.next_command(), teacher.weight
-            if command is None:
-                return None
-            result = engine.step(command)
-            teacher.observe(command, result.observation)
-            turns.append((command, result, weight))
-        return Demonstration(self.pages, first, tuple(turns), True) if result.success and turns[-1][2] else None
+
+        def choose(engine: GameEngine, teacher: ScriptedTeacher) -> tuple[str, float] | None:
+            if (action := next(begun, None)) is not None:
+                return action, 0.0
+            command = teacher.next_command()
+            return None if command is None else (command, teacher.weight)
+
+        demo = _played(self.rules, len(actions) + self.max_turns, choose)
+        return demo if demo.success and demo.turns[-1][2] else None
 
 
 class _Unguided:
