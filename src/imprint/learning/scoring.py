@@ -16,32 +16,47 @@ from torch import Tensor
 
 from imprint.learning.losses.tokens import entropy
 from imprint.learning.sample import Sample
-from imprint.models.local.continuation import states_before
+from imprint.models.local.continuation import sharing_pays, states_before
 from imprint.models.local.forward import logits_of
 from imprint.models.local.policy import Policy
 
+PADDING = 0.25  # of a micro-batch, at most
+
 
 def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sample]]:
-    """Split into runs of at most `budget` padded tokens, keeping samples that share a prompt together."""
+    """Split into runs of at most `budget` padded tokens, at most a quarter of them padding where that can be helped.
+
+    Samples that share a prompt stay together where computing it once pays (`continuation.sharing_pays`).
+    """
     groups: dict[Any, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.prompt, []).append(sample)
+    sharing = {
+        prompt: sharing_pays([prompt] * len(group), [sample.token_ids for sample in group])
+        for prompt, group in groups.items()
+    }
+    whole = [[sample] for prompt, group in groups.items() if not sharing[prompt] for sample in group]
+    yield from _filled(whole, budget, shared=False)
+    yield from _filled([group for prompt, group in groups.items() if sharing[prompt]], budget, shared=True)
+
+
+def _filled(groups: Sequence[Sequence[Sample]], budget: int, *, shared: bool) -> Iterator[list[Sample]]:
+    """Micro-batches of these groups, each of which has one prompt."""
+
+    def width(sample: Sample) -> int:
+        return len(sample.token_ids) if shared else len(sample.prompt_ids) + len(sample.token_ids)
+
     # Like lengths next to each other: padding is wasted work.
-    by_length = sorted(groups.values(), key=lambda group: max(len(sample.token_ids) for sample in group))
-    ordered = [sample for group in by_length for sample in group]
+    ordered = [sample for group in sorted(groups, key=lambda group: max(map(width, group))) for sample in group]
     batch: list[Sample] = []
-    prompts: set[Any] = set()
-    longest = longest_prompt = 0
     for sample in ordered:
-        grown = prompts | {sample.prompt}
-        width = max(longest, len(sample.token_ids))
-        prompt_width = max(longest_prompt, len(sample.prompt_ids))
-        if batch and width * (len(batch) + 1) + prompt_width * len(grown) > budget:
+        grown = [*batch, sample]
+        prompts = list({one.prompt: len(one.prompt_ids) for one in grown}.values()) if shared else []
+        padded = max(map(width, grown)) * len(grown) + max(prompts, default=0) * len(prompts)
+        if batch and (padded > budget or sum(map(width, grown)) + sum(prompts) < (1 - PADDING) * padded):
             yield batch
-            batch, grown = [], {sample.prompt}
-            width, prompt_width = len(sample.token_ids), len(sample.prompt_ids)
-        batch.append(sample)
-        prompts, longest, longest_prompt = grown, width, prompt_width
+            grown = [sample]
+        batch = grown
     if batch:
         yield batch
 
@@ -79,9 +94,9 @@ def score(
     with_entropy: bool = False,
     with_distribution: bool = False,
 ) -> Scored:
-    """Log-probs of the trained tokens, each distinct prompt computed once (gradients flow through it).
+    """Log-probs of the trained tokens; where it pays, each distinct prompt is computed once.
 
-    Equal to running every whole sequence, up to rounding.
+    Equal to running every whole sequence by itself, up to rounding.
     """
     before, token_ids = states_before(
         policy, [sample.prompt for sample in samples], [sample.token_ids for sample in samples]

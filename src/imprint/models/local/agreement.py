@@ -50,11 +50,11 @@ def deviation(policy: LoadedModel, native: Native, *, longest: int, vocabulary: 
     """Compare `policy` with the reference `native`, on sequences of up to `longest` tokens (at least `SHORTEST`)."""
     rows = _batch(longest, vocabulary)
     _sample(policy, rows, longest, vocabulary)
-    scored = _score(policy, rows)
+    shared, whole = (_score(policy, rows, shared=shared) for shared in (True, False))
     differences: list[tuple[float, str]] = []
-    for row, found in sorted(zip(rows, scored, strict=True), key=lambda pair: len(pair[0].ids)):
+    for row, after, within in sorted(zip(rows, shared, whole, strict=True), key=lambda found: len(found[0].ids)):
         own = torch.log_softmax(native(row.ids).float(), dim=-1)
-        for path, logprobs in (("sampling", row.sampled), ("learning", found)):
+        for path, logprobs in (("sampling", row.sampled), ("learning", after), ("learning of whole sequences", within)):
             places = sorted(logprobs)
             expected = own[torch.tensor(places) - 1, torch.tensor([row.ids[place] for place in places])].cpu().numpy()
             apart = np.abs(np.array([logprobs[place] for place in places]) - expected)
@@ -108,10 +108,10 @@ def _sample(policy: LoadedModel, rows: Sequence[_Row], longest: int, vocabulary:
         unanswered |= inputs.keys()
 
 
-def _score(policy: LoadedModel, rows: Sequence[_Row]) -> list[dict[int, float]]:
+def _score(policy: LoadedModel, rows: Sequence[_Row], *, shared: bool) -> list[dict[int, float]]:
     """The log-probs of all that followed the prompts, by position, as the learner computes them."""
     after = [row.ids[len(row.prompt.ids) :] for row in rows]
-    states, token_ids = states_before(policy, [(row.prompt.ids, ()) for row in rows], after)
+    states, token_ids = states_before(policy, [(row.prompt.ids, ()) for row in rows], after, shared=shared)
     logprobs = torch.log_softmax(logits_of(policy, states), dim=-1).gather(-1, token_ids[..., None])[..., 0].tolist()
     return [
         {len(row.prompt.ids) + step: logprobs[place][step] for step in range(len(after[place]))}

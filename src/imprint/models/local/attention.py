@@ -37,6 +37,7 @@ def shared_prefix_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     row_cache: RowCache | None = None,
+    causal: bool = False,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
@@ -46,11 +47,14 @@ def shared_prefix_attention(
 
     Args:
         attention_mask: [B, 1, Q, V], True where a query may attend, without the window.
+        causal: the mask is the causal one, so that the kernel need not read it and leaves out what it forbids.
         sliding_window: how many of the last keys a query attends to, its own included.
         softcap: scores become softcap * tanh(scores / softcap).
         s_aux: for each query head, the score of a sink: an additional key without a value.
     """
     prefixed = row_cache is not None and bool(row_cache.prefixes)
+    if causal:
+        attention_mask = None
     if sliding_window is not None or softcap is not None or s_aux is not None:
         attention_mask = _or_causal(attention_mask, query, key)
     own = attention_mask

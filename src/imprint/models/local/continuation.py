@@ -1,4 +1,7 @@
-"""Continuations of shared prompts in one pass: each distinct prompt is computed once, and gradients flow through it.
+"""The hidden states of continuations: of a prompt that many share, computed once, or of whole sequences.
+
+Gradients flow through both. A shared prompt is computed once and its keys and values are put before each continuation's
+own. That takes a mask and a second pass, and so costs more a token than causal attention over whole sequences.
 
 Shapes: U distinct prompts, N continuations, T tokens.
 """
@@ -17,18 +20,63 @@ from imprint.types import Picture
 
 PromptKey = tuple[tuple[int, ...], tuple[Picture, ...]]  # token ids, and the pictures among them
 
+SHARING_PAYS = 1.5  # tokens of whole sequences, for each one that is computed where prompts are shared
+
+
+def sharing_pays(prompts: Sequence[PromptKey], continuations: Sequence[Sequence[int]]) -> bool:
+    """Whether to compute each distinct prompt once. Prompts with pictures always are."""
+    own = sum(map(len, continuations))
+    whole = own + sum(len(ids) for ids, _ in prompts)
+    shared = own + sum(len(ids) for ids, _ in set(prompts))
+    return whole > SHARING_PAYS * shared or any(pictures for _, pictures in prompts)
+
 
 def states_before(
-    policy: LoadedModel, prompts: Sequence[PromptKey], continuations: Sequence[Sequence[int]]
+    policy: LoadedModel,
+    prompts: Sequence[PromptKey],
+    continuations: Sequence[Sequence[int]],
+    *,
+    shared: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The hidden states that predict the tokens of `continuations`, the i-th of which follows `prompts[i]`.
 
-    The prompts run as one batch; the continuations then run with the prompts' keys and values before their own.
-    Equal to running every whole sequence, up to rounding.
+    Args:
+        shared: compute each distinct prompt once; whatever costs less if None. Both are equal up to rounding.
 
     Returns:
         states [N, T, width], of which `states[:, t]` predicts token t, and the token ids [N, T], right-padded with 0.
     """
+    if sharing_pays(prompts, continuations) if shared is None else shared:
+        return _after_shared_prompts(policy, prompts, continuations)
+    return _of_whole_sequences(policy, prompts, continuations)
+
+
+def _of_whole_sequences(
+    policy: LoadedModel, prompts: Sequence[PromptKey], continuations: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """One pass over prompts and continuations together, right-padded: nothing of a row attends to its padding."""
+    device, token_ids = policy.device, padded(continuations, policy.device)
+    ids = padded([(*prompt, *own) for (prompt, _), own in zip(prompts, continuations, strict=True)], device)
+    width = ids.shape[1]
+    states = hidden_states(
+        policy,
+        input_ids=ids,
+        position_ids=torch.arange(width, device=device).expand(len(ids), -1),
+        attention_mask=_causal(width, device)[None, None],
+        use_cache=False,
+        **({"causal": True} if policy.shares_prefixes else {}),
+    )
+    # The state before a token predicts it: the prompt's last state predicts the first.
+    last = torch.tensor([len(prompt) - 1 for prompt, _ in prompts], device=device)
+    before = last[:, None] + torch.arange(token_ids.shape[1], device=device)
+    rows = torch.arange(len(ids), device=device)[:, None]
+    return states[rows, before.clamp(max=width - 1)], token_ids
+
+
+def _after_shared_prompts(
+    policy: LoadedModel, prompts: Sequence[PromptKey], continuations: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """The prompts as one batch, then the continuations with the prompts' keys and values before their own."""
     device = policy.device
     distinct = list(dict.fromkeys(prompts))
     place = {prompt: row for row, prompt in enumerate(distinct)}
@@ -62,7 +110,6 @@ def states_before(
         past_key_values=cache,
         use_cache=True,
     )
-    # The state before a token predicts it: the prompt's last state predicts the first.
     return torch.cat([last_states[rows][:, None], states[:, :-1]], dim=1), token_ids
 
 
