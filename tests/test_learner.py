@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imprint.learning.config import LearnerConfig
 from imprint.learning.learner import Learner
@@ -72,14 +74,39 @@ def test_micro_batches_change_nothing(aggregate, off_policy):
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-4)
 
 
-def test_micro_batches_keep_to_the_budget_and_lose_nothing():
-    samples = make_samples(tiny_policy(), count=20)
-    batches = list(micro_batches(samples, 60))
+def drawn_samples(sizes):
+    """Samples of (which prompt, its length, tokens after it)."""
+    prompts = {(kind, length): tuple([2 + kind] * length) for kind, length, _ in sizes}
+    return [
+        Sample(
+            prompts[kind, length], (9,) * own, np.ones(own, bool), np.zeros(own, np.float32), np.ones(own, np.float32)
+        )
+        for kind, length, own in sizes
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 9, 40]), st.integers(1, 30)), min_size=1, max_size=30),
+    st.integers(20, 400),
+)
+def test_micro_batches_keep_to_the_budget_waste_little_and_lose_nothing(sizes, budget):
+    samples = drawn_samples(sizes)
+    batches = list(micro_batches(samples, budget))
     assert sorted(id(s) for batch in batches for s in batch) == sorted(id(s) for s in samples)
     for batch in batches:
+        if len(batch) == 1:
+            continue
         prompts = {s.prompt_ids for s in batch}
-        width = max(len(s.token_ids) for s in batch)
-        assert len(batch) == 1 or width * len(batch) + 9 * len(prompts) <= 60
+        own = [len(s.token_ids) for s in batch]
+        whole = [len(s.prompt_ids) + len(s.token_ids) for s in batch]
+        after = max(own) * len(own) + max(map(len, prompts)) * len(prompts)
+        padded, real = (max(whole) * len(whole), sum(whole)), (after, sum(own) + sum(map(len, prompts)))
+        assert any(total <= budget and used >= 0.75 * total for total, used in (padded, real))
+
+
+def test_long_prompts_are_not_padded_beside_short_ones():
+    samples = drawn_samples([(index % 3, 9 if index % 2 else 400, 30 + index) for index in range(6)])
+    assert [{len(s.prompt_ids) for s in batch} for batch in micro_batches(samples, 100_000)] == [{9}, {400}]
 
 
 def test_samples_without_an_advantage_cost_nothing_and_change_the_mean_alone():

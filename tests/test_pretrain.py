@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 
@@ -99,6 +100,24 @@ def test_a_step_without_a_demonstration_learns_nothing_and_says_so(tmp_path, mon
     assert notes == ["no demonstration"] * 2
     start, end = Policy.load(tmp_path / "start").model.state_dict(), trained.model.state_dict()
     assert all(torch.equal(end[name], weight) for name, weight in start.items())
+
+
+@pytest.mark.parametrize(("schedule", "left"), [(None, 1 - 0.9 * 2 / 3), (30, 1 - 0.9 * 2 / 30)])
+def test_a_schedule_can_be_longer_than_the_training(tmp_path, schedule, left):
+    recipe = continuing(
+        tmp_path,
+        steps=3,
+        schedule_steps=schedule,
+        demos=1,
+        lessons={"orders": 0},
+        show_tasks=1,
+        env={"name": "household", "max_turns": 1, "train": 6, "validation": 6},
+        learner=LearnerConfig(lr=1e-3, warmup_steps=1, decay="linear"),
+    )
+    with Progress("pretrain", quiet=True) as progress:
+        train_base(recipe, load_library("household"), tmp_path / "out", progress)
+    (figures,) = map(json.loads, (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
+    assert figures["lr"] == pytest.approx(1e-3 * left)
 
 
 SHARES = (0.2, 0.7, 0.7, 0.3)  # success with skills at four evaluations

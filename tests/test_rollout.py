@@ -12,14 +12,16 @@ from imprint.context.config import ContextConfig
 from imprint.context.prompt import Context
 from imprint.envs.answers import parse_folded
 from imprint.errors import PolicyError
-from imprint.learning.sample import Sample, episode_sample
+from imprint.learning.sample import episode_sample
 from imprint.learning.scoring import micro_batches, score
 from imprint.models.local import sampler as local
 from imprint.models.local.attention import _weigh
+from imprint.models.local.continuation import sharing_pays, states_before
+from imprint.models.local.forward import logits_of
 from imprint.models.local.sampler import LocalSampler, LocalSession, Prompt, Sampling, draw
 from imprint.rollout.tokens import Request, TokenRollout, derive_seed
 from imprint.skills.skill import Skill
-from imprint.types import Episode, StopReason
+from imprint.types import Episode, Picture, StopReason, undrawn
 from tiny import DoorWorld, tiny_policy
 
 PAGE = Skill(name="doors", description="Doors.", body="open the red door")
@@ -101,23 +103,31 @@ def test_log_probs_of_the_learner_equal_those_of_the_sampler(policy):
 
 def test_sharing_prompts_changes_no_gradient():
     rng = np.random.default_rng(0)
-    prompts = [tuple(rng.integers(2, 250, size).tolist()) for size in (7, 11)]
-    samples = []
-    for index in range(6):
-        size = int(rng.integers(3, 9))
-        tokens = tuple(rng.integers(2, 250, size).tolist())
-        zeros = np.zeros(size, dtype=np.float32)
-        samples.append(Sample(prompts[index % 2], tokens, np.ones(size, bool), zeros, zeros))
+    prompts = [(tuple(rng.integers(2, 250, size).tolist()), ()) for size in (7, 11)] * 3
+    own = [tuple(rng.integers(2, 250, int(rng.integers(3, 9))).tolist()) for _ in range(6)]
 
-    def gradient(groups):
+    def gradient(groups, shared):
         policy = tiny_policy(seed=1)
         for group in groups:
-            score(policy, group).logprobs_M.sum().backward()
+            states, ids = states_before(policy, [prompts[n] for n in group], [own[n] for n in group], shared=shared)
+            logprobs = torch.log_softmax(logits_of(policy, states), dim=-1).gather(-1, ids[..., None])[..., 0]
+            for row, place in enumerate(group):
+                logprobs[row, : len(own[place])].sum().backward(retain_graph=True)
         return torch.cat([p.grad.flatten() for p in policy.model.parameters()])
 
-    together, alone = gradient([samples]), gradient([[sample] for sample in samples])
-    assert torch.allclose(together, alone, atol=1e-4, rtol=1e-4)
-    assert float(together.abs().max()) > 0.01
+    alone = gradient([[place] for place in range(6)], True)
+    assert float(alone.abs().max()) > 0.01
+    for shared in (True, False):
+        assert torch.allclose(gradient([range(6)], shared), alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_prompt_is_shared_where_that_saves_a_third_of_the_tokens():
+    long, short = ((2,) * 90, ()), ((3,) * 9, ())
+    assert sharing_pays([long, long], [(5,) * 10] * 2)
+    assert not sharing_pays([short, short], [(5,) * 10] * 2)
+    assert not sharing_pays([long], [(5,) * 10])
+    pictured = (short[0], (Picture("a page", 1.0, undrawn),))
+    assert sharing_pays([pictured], [(5,) * 10])
 
 
 def test_the_same_seed_gives_the_same_episode_in_any_company(policy):

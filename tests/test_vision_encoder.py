@@ -315,6 +315,13 @@ def test_histories_are_not_drawn_for_a_policy_of_text(tmp_path):
         train_base(recipe, load_library("household"), tmp_path / "out", progress)
 
 
+def test_one_schedule_for_parts_that_have_their_own_is_refused(tmp_path):
+    recipe = pretrain_recipe("imprint-tiny", vision=SMALL, steps=1, schedule_steps=2)
+    with Progress("pretrain", quiet=True) as progress, pytest.raises(RecipeError, match="parts") as failure:
+        train_base(recipe, load_library("household"), tmp_path / "out", progress)
+    assert failure.value.key == "schedule_steps"
+
+
 # --- a drawn page before a growing transcript -----------------------------------------------------------------------
 
 

@@ -84,7 +84,7 @@ class LessonTrainer:
     def train(self, steps: range, *, save: bool = True) -> None:
         """Train on the lessons of these steps, with a learning rate schedule of their own."""
         recipe = self.recipe
-        learner = Learner(self.policy, recipe.learner, total_steps=len(steps))
+        learner = Learner(self.policy, recipe.learner, total_steps=recipe.schedule_steps or len(steps))
         self.progress.begin(len(steps))
         for step in steps:
             numbers = learner.step(self._samples(step), SftLoss())

@@ -57,6 +57,11 @@ class PretrainRecipe(Located):
     name: str
     seed: int = 0
     steps: int = Field(default=2000, ge=1)
+    schedule_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps over which the learning rate decays, of which the last may never be made; null: `steps`.",
+    )
     demos: int = Field(default=24, ge=1, description="Demonstrations per step.")
     lessons: dict[str, int] = Field(
         default={"full": 0},

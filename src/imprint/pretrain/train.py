@@ -70,8 +70,8 @@ def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
     """The recipe's world.
 
     Raises:
-        RecipeError: it makes no demonstrations, a history is to be drawn without anything else, or the policy is to
-            begin episodes that nobody can finish.
+        RecipeError: it makes no demonstrations, a history is to be drawn without anything else, one schedule is given
+            for the parts of a training with pictures, or the policy is to begin episodes that nobody can finish.
     """
     world = make_world(recipe.env.name, **recipe.env.options)
     if not isinstance(world, TeachableWorld):
@@ -85,6 +85,12 @@ def _teachable_world(recipe: PretrainRecipe) -> TeachableWorld:
             "a history can be drawn only beside skills that are drawn",
             key="drawn_history",
             hint="set context.skills to image, or drawn_history to null",
+        )
+    if recipe.schedule_steps is not None and recipe.context.draws:
+        raise RecipeError(
+            "a training with pictures has parts, each with a schedule of its own",
+            key="schedule_steps",
+            hint="set it to null",
         )
     if recipe.own_play is not None and recipe.context.draws:
         raise RecipeError(
