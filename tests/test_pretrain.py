@@ -17,6 +17,7 @@ from imprint.commands.subject import Subject
 from imprint.envs.base import make_world
 from imprint.errors import RecipeError
 from imprint.learning.config import LearnerConfig
+from imprint.learning.learner import Learner
 from imprint.models.local.policy import Policy
 from imprint.pretrain.copying import train_copying
 from imprint.pretrain.lessons import Kept, LessonTrainer, lessons_of
@@ -118,6 +119,43 @@ def test_a_schedule_can_be_longer_than_the_training(tmp_path, schedule, left):
         train_base(recipe, load_library("household"), tmp_path / "out", progress)
     (figures,) = map(json.loads, (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
     assert figures["lr"] == pytest.approx(1e-3 * left)
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated_and_saved(tmp_path, monkeypatch):
+    learned, evaluated = [], []
+
+    def weights(policy):
+        return torch.cat([weight.detach().flatten().clone() for weight in policy.model.parameters()])
+
+    step, played = Learner.step, LessonTrainer._success
+    monkeypatch.setattr(
+        Learner, "step", lambda self, *args: (step(self, *args), learned.append(weights(self.policy)))[0]
+    )
+    monkeypatch.setattr(
+        LessonTrainer, "_success", lambda self, name: (evaluated.append(weights(self.policy)), played(self, name))[1]
+    )
+    recipe = continuing(
+        tmp_path,
+        steps=4,
+        demos=1,
+        lessons={"orders": 0},
+        show_interval=2,
+        show_tasks=1,
+        ema=0.5,
+        keep="last",
+        env={"name": "household", "max_turns": 1, "train": 6, "validation": 6},
+        learner=LearnerConfig(lr=1e-3, warmup_steps=1),
+    )
+    with Progress("pretrain", quiet=True) as progress:
+        policy, _ = train_base(recipe, load_library("household"), tmp_path / "out", progress)
+    mean = weights(Policy.load(tmp_path / "start"))
+    averages = [mean := 0.5 * mean + 0.5 * one for one in learned]
+    assert torch.allclose(torch.stack(evaluated), torch.stack(averages[1::2]), atol=1e-6)
+    for found in (policy, Policy.load(tmp_path / "out")):
+        assert torch.equal(weights(found), evaluated[-1])
+    assert not torch.allclose(averages[-1], learned[-1], atol=1e-5)
+    # After an evaluation the training goes on from its own weights, not from the average.
+    assert (learned[2] - learned[1]).norm() < (learned[2] - averages[1]).norm()
 
 
 SHARES = (0.2, 0.7, 0.7, 0.3)  # success with skills at four evaluations

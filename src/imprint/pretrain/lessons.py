@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -82,14 +84,17 @@ class LessonTrainer:
         self.texts, self.held_out = texts[HELD_OUT:], texts[:HELD_OUT]
 
     def train(self, steps: range, *, save: bool = True) -> None:
-        """Train on the lessons of these steps, with a learning rate schedule of their own."""
+        """Train on the lessons of these steps, with a learning rate schedule (and an average) of their own."""
         recipe = self.recipe
         learner = Learner(self.policy, recipe.learner, total_steps=recipe.schedule_steps or len(steps))
+        if recipe.ema is not None:
+            learner.keep_teacher("ema", recipe.ema)
         self.progress.begin(len(steps))
         for step in steps:
             numbers = learner.step(self._samples(step), SftLoss())
             if (step + 1) % recipe.show_interval == 0 or step + 1 == steps.stop:
-                self.evaluate(step + 1, numbers, save=save)
+                with _averaged(learner, lasting=step + 1 == steps.stop):
+                    self.evaluate(step + 1, numbers, save=save)
             nll = numbers.get("loss/nll")  # none where the teacher solved no game of the step
             self.progress.advance("no demonstration" if nll is None else f"nll {nll:.3f}")
 
@@ -159,6 +164,20 @@ class LessonTrainer:
         """Replace what is in the output folder by the policy as it is now."""
         with atomic_folder(self.out) as folder:
             self.policy.save(folder)
+
+
+@contextmanager
+def _averaged(learner: Learner, *, lasting: bool) -> Iterator[None]:
+    """With the average of the policy's weights in their place, where one is kept; afterwards too if `lasting`."""
+    if learner.teacher is None:
+        yield
+        return
+    model = learner.policy.model
+    own = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.load_state_dict(learner.teacher.policy.model.state_dict())
+    yield
+    if not lasting:
+        model.load_state_dict(own)
 
 
 def _listed(numbers: dict[str, float]) -> str:

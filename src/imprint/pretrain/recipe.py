@@ -118,6 +118,13 @@ class PretrainRecipe(Located):
         default=0, ge=0, description="First steps, in which sequences of random words are to be copied."
     )
     copy_tokens: int = Field(default=4000, ge=100, description="Tokens per such step.")
+    ema: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Decay of an exponential moving average of the weights, per step; the average is what is evaluated "
+        "and saved. Null: the weights themselves.",
+    )
     observation_weight: float = Field(
         default=0.1, ge=0, description="Loss weight of the tokens of observations, beside 1 for those of commands."
     )
