@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from imprint.errors import CheckpointError, RecipeError
 from imprint.jobs.processes import Job, run_all
-from imprint.jobs.tune import Range, Search, drawn, plan_trials, read_space, write_trials
+from imprint.jobs.tune import Range, Search, drawn, plan_trials, read_searches, read_space, write_trials
 from imprint.recipe import load_recipe
 from imprint.runs.run import Run
 from test_cli import call, model, values
@@ -103,7 +104,7 @@ def test_a_space_that_cannot_be_is_refused_by_key(content: dict[str, Any], told:
 def test_each_trial_is_trained_with_every_seed_and_no_test(tmp_path: Path) -> None:
     trials = plan_trials(search(tmp_path), 3, [1000, 1001], tmp_path / "out")
     names = [job.name for trial in trials for job in trial.jobs]
-    assert names[:3] == ["trial-000-s1000", "trial-000-s1001", "trial-001-s1000"] and len(names) == 6
+    assert names[:3] == ["a-trial-000-s1000", "a-trial-000-s1001", "a-trial-001-s1000"] and len(names) == 6
     for trial in trials:
         recipe = load_recipe(tmp_path / "a.yaml", trial.jobs[0].overrides)
         assert trial.settings == {"learner.lr": recipe.learner.lr, "learner.epochs": recipe.learner.epochs}
@@ -174,16 +175,62 @@ def test_a_stage_of_a_pipeline_is_tuned_by_its_place(tmp_path: Path) -> None:
             load_recipe(path, [f"pipeline.stages.{place}.share=0.1"])
 
 
+def test_a_folder_of_spaces_has_one_for_each_recipe(tmp_path: Path) -> None:
+    recipes = [recipe_file(tmp_path, name, method="grpo") for name in ("a", "b")]
+    spaces = tmp_path / "spaces"
+    spaces.mkdir()
+    for name, keys in (("a", {"learner.lr": [1.0]}), ("b", {"learner.lr": [2.0]})):
+        (spaces / f"{name}.yaml").write_text(yaml.safe_dump(keys))
+    searches = read_searches(recipes, spaces, ["device=cpu"], 3)
+    assert [(one.name, one.space, one.overrides, one.seed) for one in searches] == [
+        ("a", {"learner.lr": [1.0]}, ("device=cpu",), 3),
+        ("b", {"learner.lr": [2.0]}, ("device=cpu",), 3),
+    ]
+    with pytest.raises(RecipeError, match="no space for the recipe 'c'") as failure:
+        read_searches([*recipes, recipe_file(tmp_path, "c", method="grpo")], spaces)
+    assert "c.yaml" in str(failure.value)
+    with pytest.raises(RecipeError, match=r"that of .*a\.yaml too"):
+        read_searches([recipes[0], tmp_path / "a.yaml"], spaces)
+    idle = recipe_file(tmp_path, "d", method="grpo", steps=0)
+    assert [search.name for search in read_searches([idle, *recipes], spaces)] == ["a", "b"]
+    one = spaces / "a.yaml"
+    assert [search.space for search in read_searches(recipes, one)] == [{"learner.lr": [1.0]}] * 2
+
+
+def test_a_recipe_with_the_name_of_a_path_stays_in_the_folder(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, "a", method="grpo")
+    (searched,) = read_searches([path], space_file(tmp_path), ["name=../../b"])
+    assert "/" not in searched.folder and ".." not in searched.folder
+    (trial,) = plan_trials(searched, 1, [1], tmp_path / "out")
+    assert trial.jobs[0].folder.resolve().parent == tmp_path / "out" / "runs"
+
+
+def test_the_command_tunes_several_recipes_trial_by_trial(model: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        written = values(model, method="grpo", curriculum=None) | {"name": name}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(written))
+    files, space, out = [tmp_path / f"{name}.yaml" for name in ("one", "two")], space_file(tmp_path), tmp_path / "out"
+    printed = call("tune", *files, "--space", space, "--trials", 2, "--out", out).output
+    order = re.findall(r"(one|two)-trial-(\d+)-s1000: begins", printed)
+    assert order == [("one", "000"), ("two", "000"), ("one", "001"), ("two", "001")]
+    assert "Trials of one" in printed and "Trials of two" in printed
+    for name in ("one", "two"):
+        record = json.loads((out / name / "trials.json").read_text())
+        assert record["recipe"] == name and len(record["trials"]) == 2
+        assert load_recipe(out / name / "best.yaml").name == name
+
+
 def test_the_command_trains_tells_and_resumes(model: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(values(model, method="grpo", curriculum=None)))
+    name = load_recipe(tmp_path / "r.yaml").name
     space = space_file(tmp_path)
     command = ("tune", tmp_path / "r.yaml", "--space", space, "--trials", 2, "--out", tmp_path / "out", "--quiet")
     printed = call(*command).output
     assert "Trials" in printed and "learner.lr" in printed and "best.yaml" in printed
     record = json.loads((tmp_path / "out" / "trials.json").read_text())
     assert len(record["trials"]) == 2 and record["best"] == 0  # of equal ones the first
-    rows = Run.open(tmp_path / "out" / "runs" / "trial-001-s1000").rows("trials")
+    rows = Run.open(tmp_path / "out" / "runs" / f"{name}-trial-001-s1000").rows("trials")
     assert rows and {row["split"] for row in rows} == {"validation"}
-    before = (tmp_path / "out" / "runs" / "trial-000-s1000.log").read_bytes()
+    before = (tmp_path / "out" / "runs" / f"{name}-trial-000-s1000.log").read_bytes()
     call(*command)
-    assert (tmp_path / "out" / "runs" / "trial-000-s1000.log").read_bytes() == before
+    assert (tmp_path / "out" / "runs" / f"{name}-trial-000-s1000.log").read_bytes() == before

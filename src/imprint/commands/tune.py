@@ -1,4 +1,4 @@
-"""`imprint tune`: a random search over the settings of a recipe, on validation tasks alone."""
+"""`imprint tune`: a random search over the settings of recipes, on validation tasks alone."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from imprint.commands.playing import parse_seeds
 
 
 def tune(
-    recipe: Annotated[Path, typer.Argument(help="A recipe: a file, or one of `imprint recipes`.")],
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes: files, or of `imprint recipes`.")],
     space: Annotated[
-        Path, typer.Option(help="A YAML file of recipe keys: {key: [values]} or {key: {low, high, log}}.")
+        Path,
+        typer.Option(
+            help="A YAML file of recipe keys: {key: [values]} or {key: {low, high, log}}; or a folder with such a file "
+            "for each recipe, called by its name."
+        ),
     ],
     trials: Annotated[int, typer.Option(min=1, help="How many points of the space are trained.")] = 8,
-    out: Annotated[Path, typer.Option(help="Where runs, trials.json and best.yaml go.")] = Path("runs/tune"),
+    out: Annotated[
+        Path,
+        typer.Option(help="Where runs, trials.json and best.yaml go; of several recipes, in a folder for each."),
+    ] = Path("runs/tune"),
     seeds: Annotated[str, typer.Option(help="Each trial is trained with these; take none of a comparison's.")] = "1000",
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets cores/JOBS threads.")] = 1,
     changes: Sets = None,
     trust: Trusted = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the tables.")] = False,
 ) -> None:
-    """Train a recipe with settings drawn from a space, and keep the best by validation success without skills.
+    """Train recipes with settings drawn from a space, and keep the best of each by validation success without skills.
 
     No test task is played. A stopped search resumes with the same command; with more trials it goes on.
 
@@ -35,22 +42,35 @@ def tune(
     from imprint.commands.compare import exit_after, resume_hint
     from imprint.jobs import processes as running
     from imprint.jobs import tune as tuning
+    from imprint.report.compare_table import Grid
     from imprint.support.progress import Progress
 
-    search = tuning.Search(recipe, tuning.read_space(space), tuple(changes or ()), seed)
-    planned = tuning.plan_trials(search, trials, parse_seeds(seeds), out, trust or [])
+    searches = tuning.read_searches(recipes, space, changes or [], seed)
+    if left := len(recipes) - len(searches):
+        say(f"note: {left} of the recipes train nothing and are left out", stderr=True)
+    folders = [out] if len(searches) == 1 else [out / search.folder for search in searches]
+    planned = [
+        tuning.plan_trials(search, trials, parse_seeds(seeds), folder, trust or [])
+        for search, folder in zip(searches, folders, strict=True)
+    ]
+    # The first trial of each recipe comes before the second of any: a stopped search has been fair so far.
+    planned_jobs = [job for row in zip(*planned, strict=True) for trial in row for job in trial.jobs]
     threads = max(1, (os.cpu_count() or 1) // jobs)
+
+    def write_all() -> list[Grid]:
+        return [tuning.write_trials(*parts) for parts in zip(searches, planned, folders, strict=True)]
+
     with resume_hint(out), Progress("tune", quiet=quiet) as progress:
         failures = running.run_all(
-            [job for trial in planned for job in trial.jobs],
+            planned_jobs,
             lambda one: running.start_training(one, threads),
             workers=jobs,
             progress=progress,
-            finished=lambda one: tuning.write_trials(search, planned, out),
+            finished=lambda one: write_all(),
         )
-    table = tuning.write_trials(search, planned, out)
-    console().print(grid(table.title, table.header, table.rows))
-    say(table.note + "\n")
-    if table.rows:
-        say(f"{out / 'trials.json'}, {out / 'best.yaml'}")
+    for table, folder in zip(write_all(), folders, strict=True):
+        console().print(grid(table.title, table.header, table.rows))
+        say(table.note + "\n")
+        if table.rows:
+            say(f"{folder / 'trials.json'}, {folder / 'best.yaml'}")
     exit_after(failures)

@@ -29,14 +29,19 @@ __all__ = ["run_name", "train_run"]
 
 
 def run_name(name: str, seed: int) -> str:
-    """The folder's name for a recipe's name and a seed, without anything that a path could stumble over.
+    """The folder's name for a recipe's name and a seed."""
+    return f"{folder_name(name)}-s{seed}"
+
+
+def folder_name(name: str) -> str:
+    """A recipe's name without anything that a path could stumble over.
 
     Letters of any script stay. Where anything is lost, a digest of the name follows after a `+`, which is in no other
     folder's name: two names never have one folder.
     """
     plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip(".-")[:LONGEST]
     digest = "" if plain == name else f"+{blake2b(name.encode('utf-8', 'backslashreplace'), digest_size=4).hexdigest()}"
-    return f"{plain or 'run'}{digest}-s{seed}"
+    return f"{plain or 'run'}{digest}"
 
 
 def train_run(

@@ -1,11 +1,11 @@
-"""Tune a recipe: random search over a declared space, decided on validation tasks; no test game is played.
+"""Tune recipes: random search over a declared space, decided on validation tasks; no test game is played.
 
-    <out>/
-      runs/trial-000-s1000/      one run each, with trial-000-s1000.log beside it
-      trials.json                the space, and every trial: its settings, success and costs
-      best.yaml                  the recipe with the settings of the best trial
+    <out>/                           of several recipes: <out>/<recipe's name>/
+      runs/<name>-trial-000-s1000/   one run each, with <name>-trial-000-s1000.log beside it
+      trials.json                    the space, and every trial: its settings, success and costs
+      best.yaml                      the recipe with the settings of the best trial
 
-A space is a YAML file of recipe keys, each with its values or its range:
+A space is a YAML file of recipe keys, each with its values or its range; or a folder of such files, one for each recipe:
 
     learner.lr: {low: 1.0e-4, high: 3.0e-3, log: true}      # two whole numbers give whole numbers
     imitation.epochs: [2, 4, 8]
@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict
 from imprint.errors import CheckpointError, RecipeError
 from imprint.jobs.compare import training_job
 from imprint.jobs.processes import Job, is_finished
+from imprint.jobs.train import folder_name, run_name
 from imprint.measurement.conditions import WITHOUT
 from imprint.methods.base import check_method
 from imprint.recipe import load_recipe, validated
@@ -41,7 +42,7 @@ from imprint.support.files import atomic_write
 from imprint.support.seeds import derive_seed
 from imprint.support.yaml import read_yaml_mapping
 
-__all__ = ["Range", "Search", "Trial", "drawn", "plan_trials", "read_space", "write_trials"]
+__all__ = ["Range", "Search", "Trial", "drawn", "plan_trials", "read_searches", "read_space", "write_trials"]
 
 Space = Mapping[str, "Range | list[Any]"]
 DIGITS = 3  # that a drawn number keeps
@@ -85,6 +86,42 @@ class Search:
     space: Space
     overrides: tuple[str, ...] = ()
     seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The recipe's."""
+        return load_recipe(self.recipe, self.overrides).name
+
+    @property
+    def folder(self) -> str:
+        """What its folder is called beside those of other recipes."""
+        return folder_name(self.name)
+
+
+def read_searches(recipes: Sequence[Path], space: Path, overrides: Sequence[str] = (), seed: int = 0) -> list[Search]:
+    """A search for each recipe, over the space in the file `space`, or in NAME.yaml of the folder `space`.
+
+    Of several recipes, those that train nothing are left out.
+
+    Raises:
+        RecipeError: two recipes have one name, the folder has no space for a recipe, or a file cannot be read.
+    """
+    searches: dict[str, Search] = {}
+    for path in recipes:
+        recipe = load_recipe(path, overrides)
+        name = recipe.name
+        if not recipe.steps and len(recipes) > 1:
+            continue
+        if name in searches:
+            told = f"the name {name!r} is that of {searches[name].recipe} too"
+            raise RecipeError(told, where=path, key="name", hint="give every recipe a name of its own")
+        file = space / f"{folder_name(name)}.yaml" if space.is_dir() else space
+        if space.is_dir() and not file.is_file():
+            raise RecipeError(
+                f"the folder has no space for the recipe {name!r}", where=space, key="--space", hint=f"add {file.name}"
+            )
+        searches[name] = Search(path, read_space(file), tuple(overrides), seed)
+    return list(searches.values())
 
 
 def read_space(path: Path) -> Space:
@@ -140,6 +177,7 @@ def plan_trials(search: Search, trials: int, seeds: Sequence[int], out: Path, tr
     if not seeds or len(set(seeds)) < len(seeds):
         raise RecipeError(f"the seeds are {list(seeds)}", key="--seeds", hint="give one or more, each once")
     found = []
+    name = search.name
     for number in range(trials):
         settings = drawn(search.space, search.seed, number)
         changes = (*search.overrides, *_changes(settings), "evaluation.test_tasks=0")
@@ -149,8 +187,8 @@ def plan_trials(search: Search, trials: int, seeds: Sequence[int], out: Path, tr
             check_method(recipe)
             if not recipe.steps:
                 raise RecipeError("it trains nothing", where=search.recipe, key="steps", hint="set it above 0")
-            folder = out / "runs" / f"trial-{number:03d}-s{seed}"
-            jobs.append(training_job(search.recipe, recipe, folder, changes, trust, name=f"trial {number}"))
+            folder = out / "runs" / run_name(f"{name}-trial-{number:03d}", seed)
+            jobs.append(training_job(search.recipe, recipe, folder, changes, trust, name=f"{name} {number}"))
         found.append(Trial(number, settings, tuple(jobs)))
     return found
 
@@ -186,7 +224,7 @@ def write_trials(search: Search, trials: Sequence[Trial], out: Path) -> Grid:
     ranked = sorted(rows, key=lambda row: -row["success"])
     best = ranked[0] if ranked else None
     record = {
-        "recipe": load_recipe(search.recipe, search.overrides).name,
+        "recipe": search.name,
         "space": {key: one.model_dump() if isinstance(one, Range) else one for key, one in search.space.items()},
         "seed": search.seed,
         "seeds": [job.seed for job in trials[0].jobs],
@@ -210,4 +248,4 @@ def write_trials(search: Search, trials: Sequence[Trial], out: Path) -> Grid:
         f"Success without skills on {tasks} validation tasks at the end of training: mean over seeds "
         f"({', '.join(str(job.seed) for job in trials[0].jobs)}). The best of several is likely to be lower elsewhere."
     )
-    return Grid("Trials", ("trial", "without skills, %", *search.space), tuple(body), note)
+    return Grid(f"Trials of {search.name}", ("trial", "without skills, %", *search.space), tuple(body), note)
