@@ -5,7 +5,7 @@
       trials.json                    the space, and every trial: its settings, success and costs
       best.yaml                      the recipe with the settings of the best trial
 
-A space is a YAML file of recipe keys, each with its values or its range; or a folder of such files, one for each recipe:
+A space is a YAML file of recipe keys, each with its values or its range; or a folder of such files, one for a recipe:
 
     learner.lr: {low: 1.0e-4, high: 3.0e-3, log: true}      # two whole numbers give whole numbers
     imitation.epochs: [2, 4, 8]
