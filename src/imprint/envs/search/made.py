@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -71,8 +71,13 @@ class MadeQuestion:
     route: Route
 
 
-def make_questions(encyclopedia: Encyclopedia, split: str, count: int, seed: int) -> list[MadeQuestion]:
+def make_questions(
+    encyclopedia: Encyclopedia, split: str, count: int, seed: int, answerable: Callable[[MadeQuestion], bool]
+) -> list[MadeQuestion]:
     """`count` different questions, the categories in turn.
+
+    Args:
+        answerable: whether a question may be asked; for one that may not, another is drawn.
 
     Raises:
         RecipeError: the encyclopedia has too few things for so many.
@@ -81,17 +86,18 @@ def make_questions(encyclopedia: Encyclopedia, split: str, count: int, seed: int
     things = [thing for thing in encyclopedia.things if thing.number % 10 in TENTHS[split]]
     rng.shuffle(things)
     subjects = {category: _subjects(category, things, encyclopedia, rng) for category in CATEGORIES}
-    made = []
-    for index in range(count):
-        category = CATEGORIES[index % len(CATEGORIES)]
+    made: list[MadeQuestion] = []
+    while len(made) < count:
+        category = CATEGORIES[len(made) % len(CATEGORIES)]
         if not subjects[category]:
             raise RecipeError(
-                f"{len(encyclopedia.things)} things give too few questions: {index} of {count} for {split!r}",
+                f"{len(encyclopedia.things)} things give too few questions: {len(made)} of {count} for {split!r}",
                 key=f"env.{split}",
                 hint="ask for fewer questions, or raise env.things",
             )
-        name = f"made/{split}/{index}"
-        made.append(_ask(name, category, subjects[category].pop(), encyclopedia, rng))
+        one = _ask(f"made/{split}/{len(made)}", category, subjects[category].pop(), encyclopedia, rng)
+        if answerable(one):
+            made.append(one)
     return made
 
 

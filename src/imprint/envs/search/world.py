@@ -31,6 +31,8 @@ from imprint.types import Exemplar, StepResult, Task, WorkedStep
 ORDERS, NUMBERS, COMPARING_NUMBERS, READING = "orders", "numbers", "comparing-numbers", "reading"
 LARGER = {NUMBERS: 0.9, COMPARING_NUMBERS: 0.5}  # the share of their comparisons that ask for the larger number
 ENCYCLOPEDIAS = 4  # that demonstrations are about: with too few things, their names are memorised and not read
+TOPK, MAX_TURNS = 3, 4  # as published
+OWN_NAMES = {volume: volume for volume in ALL_VOLUMES}
 # What the world's sentences are made of, between the names.
 PHRASES = (
     " <search>",
@@ -77,8 +79,8 @@ class SearchWorld:
         questions: Place = MADE,
         retriever: Place = MADE,
         shape: Literal["query", "queries"] | None = None,
-        topk: PositiveInt = 3,
-        max_turns: PositiveInt = 4,
+        topk: PositiveInt = TOPK,
+        max_turns: PositiveInt = MAX_TURNS,
         information: Format | None = None,
         seed: int = 0,
         things: PositiveInt | None = None,
@@ -161,9 +163,14 @@ class SearchWorld:
     def engine(self) -> Retriever:
         """The search engine; opened when it is first needed."""
         if self.where == MADE:
-            return CachedRetriever(Bm25.of(self.encyclopedia.passages()))
+            return self._own_engine
         with under("env.retriever"):
             return open_retriever(self.where, shape=self.shape)
+
+    @cached_property
+    def _own_engine(self) -> Retriever:
+        """The search engine over the encyclopedia."""
+        return CachedRetriever(Bm25.of(self.encyclopedia.passages()))
 
     def check_ready(self) -> None:
         """See that the search engine and the published questions are there.
@@ -222,8 +229,7 @@ class SearchWorld:
             return None
         episode = self.episode(question)
         first = episode.reset()
-        words = {volume: volume for volume in ALL_VOLUMES}
-        turns = list(play(self._routes[task.id], self.encyclopedia, words, episode))
+        turns = list(play(self._routes[task.id], self.encyclopedia, OWN_NAMES, episode))
         steps = tuple(WorkedStep(action, result.observation, task.category) for action, result, _ in turns)
         return Exemplar(task, first.observation, steps) if turns[-1][1].success else None
 
@@ -242,9 +248,19 @@ class SearchWorld:
         return self._asked[split]
 
     def _made(self, split: str) -> list[Question]:
-        made = make_questions(self.encyclopedia, split, self.counts[split], self.seed)
+        made = make_questions(self.encyclopedia, split, self.counts[split], self.seed, self._is_found)
         self._routes.update((one.question.id, one) for one in made)
         return [one.question for one in made]
+
+    def _is_found(self, made: MadeQuestion) -> bool:
+        """Whether the way that the skills describe leads to the answer, with the encyclopedia's engine and defaults.
+
+        For a few it does not: gossip that repeats a short name comes before the article.
+        """
+        episode = SearchEpisode(made.question, self._own_engine, topk=TOPK, max_turns=MAX_TURNS, form="text")
+        episode.reset()
+        *_, (_, result, _) = play(made, self.encyclopedia, OWN_NAMES, episode)
+        return result.success
 
     @cached_property
     def _published(self) -> PublishedQuestions:
