@@ -24,7 +24,7 @@ NAMES = sorted(
     path.relative_to(ROOT / "recipes").with_suffix("").as_posix() for path in (ROOT / "recipes").rglob("*.yaml")
 )
 FEW = ("steps=1", "threads=1", "rollout.tasks=1", "rollout.group=2", "env.max_turns=2", "env.train=6")
-FEW = (*FEW, "env.validation=6", "env.test=6", "evaluation.tasks=1", "evaluation.test_tasks=1", "curriculum.stages=1")
+FEW = (*FEW, "env.validation=6", "env.test=6", "evaluation.tasks=1", "evaluation.test_tasks=1", "imitation.rounds=1")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_folder_is_no_recipe_and_hides_none(tmp_path: Path, monkeypatch: pytes
     for folder in ("demo", "mine"):  # `--out demo`, or `imprint init demo`
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "recipe.yaml").write_text("name: x\n", encoding="utf-8")
-    assert load_recipe("demo").method == "imprint"
+    assert load_recipe("demo").method == "closed_book"
     with pytest.raises(RecipeError, match="mine: is a folder") as caught:
         load_recipe("mine")
     assert str(Path("mine/recipe.yaml")) in str(caught.value.hint)
