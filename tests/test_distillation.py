@@ -25,7 +25,7 @@ from imprint.models.sampling import Prompt
 from imprint.types import Episode, StopReason, Task, Turn, View
 from test_frozen_tower import picture, vision_policy
 from test_methods import LIBRARY, every_second, outcomes, start, training
-from tiny import tiny_policy
+from tiny import tiny_policy, weights_of
 
 EXACT = LearnerConfig(lr=1e-3, weight_decay=0.0)
 
@@ -196,10 +196,6 @@ def test_learning_approaches_the_teacher():
     learner.keep_teacher("base")
     values = [learner.step(make_samples(), DistillationLoss(0.5))["loss/divergence"] for _ in range(20)]
     assert values[-1] < 0.5 * values[0]
-
-
-def weights_of(policy) -> torch.Tensor:
-    return torch.cat([weight.detach().flatten().clone() for weight in policy.model.parameters()])
 
 
 @pytest.mark.parametrize(("kind", "decay"), [("base", 0.0), ("live", 0.0), ("ema", 0.9), ("ema", 0.0)])

@@ -16,7 +16,8 @@ from imprint.learning.learner import Learner
 from imprint.learning.losses import GrpoLoss, SftLoss
 from imprint.learning.sample import OffPolicy, Sample
 from imprint.learning.scoring import micro_batches, score
-from tiny import tiny_policy
+from imprint.models.local.continuation import sharing_pays
+from tiny import tiny_policy, weights_of
 
 LOSS = GrpoLoss()
 
@@ -43,10 +44,6 @@ def mean_logprob(policy, samples, sign):
     chosen = [s for s in samples if s.advantages_T.sum() * sign > 0]
     with torch.no_grad():
         return float(torch.cat([score(policy, [s]).logprobs_M for s in chosen]).mean())
-
-
-def weights_of(policy):
-    return torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
 
 
 def test_an_update_raises_what_was_good_and_lowers_what_was_bad():
@@ -76,13 +73,7 @@ def test_micro_batches_change_nothing(aggregate, off_policy):
 
 def drawn_samples(sizes):
     """Samples of (which prompt, its length, tokens after it)."""
-    prompts = {(kind, length): tuple([2 + kind] * length) for kind, length, _ in sizes}
-    return [
-        Sample(
-            prompts[kind, length], (9,) * own, np.ones(own, bool), np.zeros(own, np.float32), np.ones(own, np.float32)
-        )
-        for kind, length, own in sizes
-    ]
+    return [Sample.imitation([2 + kind] * length, [9] * own, [1.0] * own) for kind, length, own in sizes]
 
 
 @given(
@@ -93,15 +84,14 @@ def test_micro_batches_keep_to_the_budget_waste_little_and_lose_nothing(sizes, b
     samples = drawn_samples(sizes)
     batches = list(micro_batches(samples, budget))
     assert sorted(id(s) for batch in batches for s in batch) == sorted(id(s) for s in samples)
+    own = {prompt: [s.token_ids for s in samples if s.prompt == prompt] for prompt in {s.prompt for s in samples}}
+    sharing = {prompt: sharing_pays([prompt] * len(tokens), tokens) for prompt, tokens in own.items()}
     for batch in batches:
-        if len(batch) == 1:
-            continue
-        prompts = {s.prompt_ids for s in batch}
-        own = [len(s.token_ids) for s in batch]
-        whole = [len(s.prompt_ids) + len(s.token_ids) for s in batch]
-        after = max(own) * len(own) + max(map(len, prompts)) * len(prompts)
-        padded, real = (max(whole) * len(whole), sum(whole)), (after, sum(own) + sum(map(len, prompts)))
-        assert any(total <= budget and used >= 0.75 * total for total, used in (padded, real))
+        (shared,) = {sharing[s.prompt] for s in batch}
+        prompts = [len(ids) for ids in {s.prompt_ids for s in batch}] if shared else []
+        rows = [len(s.token_ids) + (0 if shared else len(s.prompt_ids)) for s in batch]
+        padded = max(rows) * len(rows) + max(prompts, default=0) * len(prompts)
+        assert len(batch) == 1 or (padded <= budget and sum(rows) + sum(prompts) >= 0.75 * padded)
 
 
 def test_long_prompts_are_not_padded_beside_short_ones():

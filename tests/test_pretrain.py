@@ -26,7 +26,7 @@ from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.train import _with_lessons_of, train_base
 from imprint.skills.library import load_library
 from imprint.support.progress import Progress
-from tiny import continuing, tiny_policy
+from tiny import continuing, tiny_policy, weights_of
 
 
 def test_the_first_heads_start_out_attending_one_two_and_three_tokens_back():
@@ -124,16 +124,16 @@ def test_a_schedule_can_be_longer_than_the_training(tmp_path, schedule, left):
 def test_the_average_of_the_weights_is_what_is_evaluated_and_saved(tmp_path, monkeypatch):
     learned, evaluated = [], []
 
-    def weights(policy):
-        return torch.cat([weight.detach().flatten().clone() for weight in policy.model.parameters()])
+    def recorded(method, record):
+        def call(self, *arguments):
+            found = method(self, *arguments)
+            record.append(weights_of(self.policy))
+            return found
 
-    step, played = Learner.step, LessonTrainer._success
-    monkeypatch.setattr(
-        Learner, "step", lambda self, *args: (step(self, *args), learned.append(weights(self.policy)))[0]
-    )
-    monkeypatch.setattr(
-        LessonTrainer, "_success", lambda self, name: (evaluated.append(weights(self.policy)), played(self, name))[1]
-    )
+        return call
+
+    monkeypatch.setattr(Learner, "step", recorded(Learner.step, learned))
+    monkeypatch.setattr(LessonTrainer, "_success", recorded(LessonTrainer._success, evaluated))
     recipe = continuing(
         tmp_path,
         steps=4,
@@ -148,11 +148,11 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_saved(tmp_path, mon
     )
     with Progress("pretrain", quiet=True) as progress:
         policy, _ = train_base(recipe, load_library("household"), tmp_path / "out", progress)
-    mean = weights(Policy.load(tmp_path / "start"))
+    mean = weights_of(Policy.load(tmp_path / "start"))
     averages = [mean := 0.5 * mean + 0.5 * one for one in learned]
     assert torch.allclose(torch.stack(evaluated), torch.stack(averages[1::2]), atol=1e-6)
     for found in (policy, Policy.load(tmp_path / "out")):
-        assert torch.equal(weights(found), evaluated[-1])
+        assert torch.equal(weights_of(found), evaluated[-1])
     assert not torch.allclose(averages[-1], learned[-1], atol=1e-5)
     # After an evaluation the training goes on from its own weights, not from the average.
     assert (learned[2] - learned[1]).norm() < (learned[2] - averages[1]).norm()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from imprint.models.local.policy import Policy
 from imprint.pretrain.recipe import PretrainRecipe
 from imprint.pretrain.tiny_model import build_tiny
@@ -29,6 +31,11 @@ def tiny_policy(width: int = 32, layers: int = 2, max_context: int = 512, seed: 
         eos=tokenizer.eos_token_id,
     )
     return Policy(model.eval(), tokenizer, "tiny-random")
+
+
+def weights_of(policy: Policy) -> torch.Tensor:
+    """A copy of all weights, as one vector."""
+    return torch.cat([weight.detach().flatten().clone() for weight in policy.model.parameters()])
 
 
 def continuing(folder: Path, **settings: Any) -> PretrainRecipe:

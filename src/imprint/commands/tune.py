@@ -42,33 +42,30 @@ def tune(
     from imprint.commands.compare import exit_after, resume_hint
     from imprint.jobs import processes as running
     from imprint.jobs import tune as tuning
-    from imprint.report.compare_table import Grid
     from imprint.support.progress import Progress
 
     searches = tuning.read_searches(recipes, space, changes or [], seed)
     if left := len(recipes) - len(searches):
         say(f"note: {left} of the recipes train nothing and are left out", stderr=True)
-    folders = [out] if len(searches) == 1 else [out / search.folder for search in searches]
-    planned = [
-        tuning.plan_trials(search, trials, parse_seeds(seeds), folder, trust or [])
-        for search, folder in zip(searches, folders, strict=True)
-    ]
+    parts = []
+    for search in searches:
+        folder = out if len(searches) == 1 else out / search.folder
+        parts.append((search, tuning.plan_trials(search, trials, parse_seeds(seeds), folder, trust or []), folder))
     # The first trial of each recipe comes before the second of any: a stopped search has been fair so far.
-    planned_jobs = [job for row in zip(*planned, strict=True) for trial in row for job in trial.jobs]
+    rows = zip(*(planned for _, planned, _ in parts), strict=True)
+    planned_jobs = [job for row in rows for trial in row for job in trial.jobs]
+    part_of = {job.folder: part for part in parts for trial in part[1] for job in trial.jobs}
     threads = max(1, (os.cpu_count() or 1) // jobs)
-
-    def write_all() -> list[Grid]:
-        return [tuning.write_trials(*parts) for parts in zip(searches, planned, folders, strict=True)]
-
     with resume_hint(out), Progress("tune", quiet=quiet) as progress:
         failures = running.run_all(
             planned_jobs,
             lambda one: running.start_training(one, threads),
             workers=jobs,
             progress=progress,
-            finished=lambda one: write_all(),
+            finished=lambda one: tuning.write_trials(*part_of[one.folder]),
         )
-    for table, folder in zip(write_all(), folders, strict=True):
+    for search, planned, folder in parts:
+        table = tuning.write_trials(search, planned, folder)
         console().print(grid(table.title, table.header, table.rows))
         say(table.note + "\n")
         if table.rows:

@@ -21,7 +21,7 @@ from imprint.envs.base import make_ready_world
 from imprint.errors import CheckpointError, RecipeError, TrustError
 from imprint.jobs.processes import REAL, Failure, Job, is_finished
 from imprint.jobs.resume import resumption
-from imprint.jobs.train import run_name
+from imprint.jobs.train import folder_name, run_name
 from imprint.measurement.naming import ordered
 from imprint.methods.base import check_method
 from imprint.recipe import EnvConfig, Recipe, load_recipe
@@ -68,13 +68,9 @@ def plan(
         for path in recipes:
             recipe = load_recipe(path, [*overrides, f"seed={seed}"])
             check_method(recipe)
-            if owners.setdefault(run_name(recipe.name, 0), path) != path:
-                raise RecipeError(
-                    f"the name {recipe.name!r} is that of {owners[run_name(recipe.name, 0)]} too",
-                    where=path,
-                    key="name",
-                    hint="give every recipe a name of its own",
-                )
+            owner = owners.setdefault(folder_name(recipe.name), path)
+            if owner != path:
+                raise name_taken(recipe.name, path, owner)
             if not recipe.evaluation.test_tasks:
                 raise RecipeError(
                     "there is no test to compare",
@@ -92,6 +88,12 @@ def plan(
     for env in worlds.values():
         make_ready_world(env.name, **env.options)
     return jobs
+
+
+def name_taken(name: str, path: Path, owner: Path) -> RecipeError:
+    """That the recipe in `path` has the name, or the folder, of that in `owner`."""
+    told = f"the name {name!r} is that of {owner} too"
+    return RecipeError(told, where=path, key="name", hint="give every recipe a name of its own")
 
 
 def unlike_tests(jobs: Sequence[Job]) -> list[str]:

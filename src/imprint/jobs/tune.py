@@ -29,7 +29,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from imprint.errors import CheckpointError, RecipeError
-from imprint.jobs.compare import training_job
+from imprint.jobs.compare import name_taken, training_job
 from imprint.jobs.processes import Job, is_finished
 from imprint.jobs.train import folder_name, run_name
 from imprint.measurement.conditions import WITHOUT
@@ -109,18 +109,16 @@ def read_searches(recipes: Sequence[Path], space: Path, overrides: Sequence[str]
     searches: dict[str, Search] = {}
     for path in recipes:
         recipe = load_recipe(path, overrides)
-        name = recipe.name
         if not recipe.steps and len(recipes) > 1:
             continue
-        if name in searches:
-            told = f"the name {name!r} is that of {searches[name].recipe} too"
-            raise RecipeError(told, where=path, key="name", hint="give every recipe a name of its own")
-        file = space / f"{folder_name(name)}.yaml" if space.is_dir() else space
+        folder = folder_name(recipe.name)
+        if folder in searches:
+            raise name_taken(recipe.name, path, searches[folder].recipe)
+        file = space / f"{folder}.yaml" if space.is_dir() else space
         if space.is_dir() and not file.is_file():
-            raise RecipeError(
-                f"the folder has no space for the recipe {name!r}", where=space, key="--space", hint=f"add {file.name}"
-            )
-        searches[name] = Search(path, read_space(file), tuple(overrides), seed)
+            told = f"the folder has no space for the recipe {recipe.name!r}"
+            raise RecipeError(told, where=space, key="--space", hint=f"add {file.name}")
+        searches[folder] = Search(path, read_space(file), tuple(overrides), seed)
     return list(searches.values())
 
 
@@ -215,7 +213,7 @@ def write_trials(search: Search, trials: Sequence[Trial], out: Path) -> Grid:
 
     A trial is finished when it is with every seed; of equal ones the first is the best.
     """
-    rows: list[dict[str, Any]] = []
+    name, rows = search.name, list[dict[str, Any]]()
     for trial in trials:
         if all(is_finished(job) for job in trial.jobs):
             results = [_result(job) for job in trial.jobs]
@@ -224,7 +222,7 @@ def write_trials(search: Search, trials: Sequence[Trial], out: Path) -> Grid:
     ranked = sorted(rows, key=lambda row: -row["success"])
     best = ranked[0] if ranked else None
     record = {
-        "recipe": search.name,
+        "recipe": name,
         "space": {key: one.model_dump() if isinstance(one, Range) else one for key, one in search.space.items()},
         "seed": search.seed,
         "seeds": [job.seed for job in trials[0].jobs],
@@ -248,4 +246,4 @@ def write_trials(search: Search, trials: Sequence[Trial], out: Path) -> Grid:
         f"Success without skills on {tasks} validation tasks at the end of training: mean over seeds "
         f"({', '.join(str(job.seed) for job in trials[0].jobs)}). The best of several is likely to be lower elsewhere."
     )
-    return Grid(f"Trials of {search.name}", ("trial", "without skills, %", *search.space), tuple(body), note)
+    return Grid(f"Trials of {name}", ("trial", "without skills, %", *search.space), tuple(body), note)

@@ -31,13 +31,41 @@ def micro_batches(samples: Sequence[Sample], budget: int) -> Iterator[list[Sampl
     groups: dict[Any, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.prompt, []).append(sample)
-    sharing = {
-        prompt: sharing_pays([prompt] * len(group), [sample.token_ids for sample in group])
-        for prompt, group in groups.items()
-    }
-    whole = [[sample] for prompt, group in groups.items() if not sharing[prompt] for sample in group]
+    together: list[list[Sample]] = []
+    whole: list[list[Sample]] = []
+    for prompt, group in groups.items():
+        if sharing_pays([prompt] * len(group), [sample.token_ids for sample in group]):
+            together.append(group)
+        else:
+            whole += [[sample] for sample in group]
     yield from _filled(whole, budget, shared=False)
-    yield from _filled([group for prompt, group in groups.items() if sharing[prompt]], budget, shared=True)
+    yield from _filled(together, budget, shared=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Of a micro-batch: its rows and what each is padded to, the same of its shared prompts, and its tokens."""
+
+    rows: int = 0
+    width: int = 0
+    prompts: int = 0
+    prompt_width: int = 0
+    tokens: int = 0
+
+    def plus(self, own: int, prompt: int) -> _Size:
+        """With another row of `own` tokens, and its prompt's unless that is shared already (0)."""
+        return _Size(
+            self.rows + 1,
+            max(self.width, own),
+            self.prompts + (prompt > 0),
+            max(self.prompt_width, prompt),
+            self.tokens + own + prompt,
+        )
+
+    def fits(self, budget: int) -> bool:
+        """Whether it keeps to the budget, and little enough of it is padding."""
+        padded = self.rows * self.width + self.prompts * self.prompt_width
+        return padded <= budget and self.tokens >= (1 - PADDING) * padded
 
 
 def _filled(groups: Sequence[Sequence[Sample]], budget: int, *, shared: bool) -> Iterator[list[Sample]]:
@@ -46,17 +74,17 @@ def _filled(groups: Sequence[Sequence[Sample]], budget: int, *, shared: bool) ->
     def width(sample: Sample) -> int:
         return len(sample.token_ids) if shared else len(sample.prompt_ids) + len(sample.token_ids)
 
+    batch, size = list[Sample](), _Size()
     # Like lengths next to each other: padding is wasted work.
-    ordered = [sample for group in sorted(groups, key=lambda group: max(map(width, group))) for sample in group]
-    batch: list[Sample] = []
-    for sample in ordered:
-        grown = [*batch, sample]
-        prompts = list({one.prompt: len(one.prompt_ids) for one in grown}.values()) if shared else []
-        padded = max(map(width, grown)) * len(grown) + max(prompts, default=0) * len(prompts)
-        if batch and (padded > budget or sum(map(width, grown)) + sum(prompts) < (1 - PADDING) * padded):
-            yield batch
-            grown = [sample]
-        batch = grown
+    for group in sorted(groups, key=lambda group: max(map(width, group))):
+        prompt = len(group[0].prompt_ids) if shared else 0
+        for place, sample in enumerate(group):
+            grown = size.plus(width(sample), 0 if place else prompt)
+            if batch and not grown.fits(budget):
+                yield batch
+                batch, grown = [], _Size().plus(width(sample), prompt)
+            batch.append(sample)
+            size = grown
     if batch:
         yield batch
 

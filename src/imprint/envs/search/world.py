@@ -255,7 +255,7 @@ class SearchWorld:
     def _is_found(self, made: MadeQuestion) -> bool:
         """Whether the way that the skills describe leads to the answer, with the encyclopedia's engine and defaults.
 
-        For a few it does not: gossip that repeats a short name comes before the article.
+        For a few it does not: gossip comes before the article.
         """
         episode = SearchEpisode(made.question, self._own_engine, topk=TOPK, max_turns=MAX_TURNS, form="text")
         episode.reset()
