@@ -707,13 +707,24 @@ def test_closed_book_learns_readers_successes_without_the_skill_and_open_book_wi
         learned = [row["loss/nll"] for row in rows if "loss/nll" in row]
         assert len(learned) == 3 and learned[-1] < learned[0]
         steps = sorted({row["step"] for row in bench.rows("evaluations") if row["split"] == "validation"})
-        assert steps == [0, 3, 4, 5]  # before, and after each epoch
+        assert steps == [0, 5]  # before, and after the last epoch
         assert bench.run.status() == {
             "state": "finished",
             "step": 5,
             "env_steps": bench.rows("trials")[-1]["env_steps"],
         }
     assert all(len(open_) > len(closed) for closed, open_ in zip(*prompts.values(), strict=True))
+
+
+def test_closed_book_validates_after_each_round_and_each_epoch_of_which_the_best_is_kept(tmp_path):
+    imitation = {"epochs": 2, "batch": 2, "rounds": 2}
+    for best, expected in ((None, [0, 4, 8]), ("without", [0, 3, 4, 7, 8])):
+        bench = start(
+            "closed_book", tmp_path / str(best), won=every_second, steps=4, imitation=imitation, keep_best=best
+        )
+        bench.go()
+        rows = bench.rows("evaluations")
+        assert sorted({row["step"] for row in rows if row["split"] == "validation"}) == expected
 
 
 def test_closed_book_weighs_valid_actions_alone(tmp_path):

@@ -84,7 +84,8 @@ class ClosedBook:
                     loop.log(groups, {"imitation/kept": len(self.kept)}, active=len(agent.library))
                 for epoch in loop.extra(until=epochs * number):
                     loop.log_extra(self.learn(bench, epoch))
-                    loop.validate(WITH, WITHOUT, now=True)
+                    if loop.extra_done == epochs * number or bench.recipe.keep_best:
+                        loop.validate(WITH, WITHOUT, now=True)
             loop.test(WITH, WITHOUT)
         return agent.trained(loop.checkpoint, self.learned_under)
 
