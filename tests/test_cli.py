@@ -238,7 +238,7 @@ def test_a_run_does_not_begin_at_a_link_that_leads_nowhere(model: Path, tmp_path
     ("change", "words"),
     [
         ("rollout.tsks=3", ["rollout.tsks", "did you mean 'tasks'"]),
-        ("rollout.group=1", ["rollout.group", "greater than or equal to 2"]),
+        ("rollout.group=1", ["rollout.group", "compares the episodes", "set it to 2"]),
         ("method=skil0", ["method", "skil0", "zero_shot"]),
         ("env.siez=small", ["env.siez", "did you mean 'size'"]),
         ("env.name=moon", ["env.name", "household"]),

@@ -727,6 +727,15 @@ def test_closed_book_validates_after_each_round_and_each_epoch_of_which_the_best
         assert sorted({row["step"] for row in rows if row["split"] == "validation"}) == expected
 
 
+@pytest.mark.parametrize("method", ["closed_book", "open_book", "context_distillation", "opsd"])
+def test_methods_that_compare_no_episodes_learn_from_groups_of_one(method, tmp_path):
+    rollout = {"tasks": 2, "group": 1, "max_new_tokens": 4}
+    bench = start(method, tmp_path / "run", won=every_second, steps=2, rollout=rollout)
+    bench.go()
+    assert len(training(bench)) == 2 * 2
+    assert sum(row.get("loss/samples", 0) for row in bench.rows("metrics")) > 0
+
+
 def test_closed_book_weighs_valid_actions_alone(tmp_path):
     bench = start("closed_book", tmp_path / "run", steps=1, imitation={"epochs": 1}, won=every_second)
     bench.go()

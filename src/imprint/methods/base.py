@@ -203,6 +203,8 @@ class MethodSpec:
         paced: what of the method is a function of the number of steps, in words; None: its work after the last step
             does not let it be continued behind it.
         check: raises RecipeError where a recipe does not suit the method, before anything is loaded.
+        least_group: the fewest episodes of a task (`rollout.group`) that it can learn from: 2 where they are compared
+            with each other.
     """
 
     method: Callable[..., Method] | str
@@ -211,6 +213,7 @@ class MethodSpec:
     aliases: Mapping[str, str] = field(default_factory=dict)
     paced: Sequence[str] | None = ("whatever the method derives from it",)
     check: Callable[[Recipe], None] | None = None
+    least_group: int = 2
 
     def load(self) -> Callable[..., Method]:
         """The class."""
@@ -277,7 +280,8 @@ def check_method(recipe: Recipe) -> None:
     """See that a recipe's method suits its model, without loading either.
 
     Raises:
-        RecipeError: it needs weights or log-probs and the model is behind an endpoint; or it does not exist.
+        RecipeError: it needs weights or log-probs and the model is behind an endpoint, its groups are too small, or it
+            does not exist.
     """
     spec = named_spec(recipe)
     needs = spec.needed(spec.settings(recipe))
@@ -292,6 +296,13 @@ def check_method(recipe: Recipe) -> None:
             f"the method {recipe.method!r} needs log-probs here, and those of a served model are not known",
             key="method",
             hint="choose other settings of the method (`imprint train --keys` lists them), or a local model",
+        )
+    if recipe.rollout.group < spec.least_group:
+        raise RecipeError(
+            f"the method {recipe.method!r} compares the episodes of a task with each other (given: "
+            f"{recipe.rollout.group})",
+            key="rollout.group",
+            hint=f"set it to {spec.least_group} or more",
         )
     if spec.check is not None:
         spec.check(recipe)

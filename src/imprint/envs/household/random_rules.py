@@ -115,6 +115,7 @@ class Lesson:
         varied: any thing is asked for, any thing ends a task, the second of two things is fetched more often, and texts
             give advice for other tasks: fewer cues by which a recipe could be guessed without reading.
         renamed: the share of games in which every object bears the name of another.
+        kinds: how often a recipe of each of `KINDS` is drawn, before those are dropped that a game does not allow.
     """
 
     closed_book: float = 0.2
@@ -124,10 +125,16 @@ class Lesson:
     chain: int = 0
     varied: bool = False
     renamed: float = 0.0
+    kinds: tuple[int, ...] = (45, 8, 12, 15, 20)
 
+
+KINDS = ("treat", "treat-two", "place", "two", "use")
+VARIED_KINDS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
+RECALL_KINDS = (10, 4, 3, 85, 38)
 
 # From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
-# text, read skill text of real length. Then the same varied, and last where no name says what a thing is good for.
+# text, read skill text of real length. Then the same varied, then where no name says what a thing is good for, and last
+# mostly what takes a second thing or a lamp, which was seen before it was needed or has still to be found.
 PLAIN_LESSONS = {
     "drill": Lesson(closed_book=0.0, unread=0.0, words=0.0, chain=4),
     "closed_book": Lesson(closed_book=1.0, no_page=1.0),
@@ -136,8 +143,9 @@ PLAIN_LESSONS = {
     "full": Lesson(),
 }
 LESSONS = PLAIN_LESSONS | {
-    **{f"varied-{name}": replace(lesson, varied=True) for name, lesson in PLAIN_LESSONS.items()},
-    "renamed": Lesson(varied=True, renamed=1.0),
+    **{f"varied-{name}": replace(lesson, varied=True, kinds=VARIED_KINDS) for name, lesson in PLAIN_LESSONS.items()},
+    "renamed": Lesson(varied=True, renamed=1.0, kinds=VARIED_KINDS),
+    "recall": Lesson(varied=True, renamed=0.5, kinds=RECALL_KINDS),
 }
 
 
@@ -166,16 +174,11 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
     raise AssertionError(f"no game fits the recipe of seed {seed}")
 
 
-KINDS = ("treat", "treat-two", "place", "two", "use")
-WEIGHTS = (45, 8, 12, 15, 20)
-VARIED_WEIGHTS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
-
-
 def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | None:
     """A recipe that this game's furniture allows, with a real pair of verb and tool in varied lessons alone."""
     if lesson.chain:
         return _draw_chain(game, rng, lesson.chain)
-    kind = rng.choices(KINDS, weights=VARIED_WEIGHTS if lesson.varied else WEIGHTS)[0]
+    kind = rng.choices(KINDS, weights=lesson.kinds)[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
         if not lesson.varied:

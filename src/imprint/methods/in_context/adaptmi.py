@@ -182,4 +182,6 @@ def what_it_needs(settings: Settings) -> list[Need]:
     return [*logprobs, "solutions"] if adaptmi.show == "missing" else logprobs
 
 
-SPEC = MethodSpec(AdaptMI, sections={"adaptmi": AdaptSettings}, needs=what_it_needs, aliases={"gate": "adaptmi"})
+SPEC = MethodSpec(
+    AdaptMI, sections={"adaptmi": AdaptSettings}, needs=what_it_needs, aliases={"gate": "adaptmi"}, least_group=1
+)

@@ -67,4 +67,4 @@ class Skic:
         return agent.showing(shown)
 
 
-SPEC = MethodSpec(Skic, sections={"skic": SkicSettings}, needs={"solutions"})
+SPEC = MethodSpec(Skic, sections={"skic": SkicSettings}, needs={"solutions"}, least_group=1)

@@ -25,4 +25,4 @@ class ZeroShot:
         return agent
 
 
-SPEC = MethodSpec(ZeroShot, needs=())
+SPEC = MethodSpec(ZeroShot, needs=(), least_group=1)

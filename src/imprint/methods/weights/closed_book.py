@@ -141,4 +141,4 @@ def check_rounds(recipe: Recipe) -> None:
         )
 
 
-SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation}, paced=None, check=check_rounds)
+SPEC = MethodSpec(ClosedBook, sections={"imitation": Imitation}, paced=None, check=check_rounds, least_group=1)

@@ -63,4 +63,5 @@ SPEC = MethodSpec(
     sections={"imitation": Imitation, "context_distillation": Distillation},
     paced=None,
     check=check_rounds,
+    least_group=1,
 )

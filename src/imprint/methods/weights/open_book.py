@@ -40,4 +40,4 @@ def check_reading(recipe: Recipe) -> None:
         )
 
 
-SPEC = MethodSpec(OpenBook, sections={"imitation": Imitation}, paced=None, check=check_reading)
+SPEC = MethodSpec(OpenBook, sections={"imitation": Imitation}, paced=None, check=check_reading, least_group=1)

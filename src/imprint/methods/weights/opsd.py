@@ -85,4 +85,4 @@ def taught_by_readers(
     return [sample.taught(prompt) for sample, prompt in zip(samples, prompts, strict=True)]
 
 
-SPEC = MethodSpec(Opsd, sections={"opsd": SelfDistillation}, paced=())
+SPEC = MethodSpec(Opsd, sections={"opsd": SelfDistillation}, paced=(), least_group=1)

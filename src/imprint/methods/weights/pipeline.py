@@ -67,4 +67,6 @@ class Pipeline:
         return replace(bench, recipe=recipe, sampling=sampling, start=start)
 
 
-SPEC = MethodSpec(Pipeline, {"pipeline": PipelineConfig}, needs=stages_need, paced=None, check=check_stages)
+SPEC = MethodSpec(
+    Pipeline, {"pipeline": PipelineConfig}, needs=stages_need, paced=None, check=check_stages, least_group=1
+)
