@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -73,18 +72,11 @@ class TaskRecipe:
         treatments: (verb, receptacle type) in order; empty, one or two of them.
         count: how many objects to place.
         lamp: the object type to `use` while holding the object, instead of placing it.
-        before_lamp: object types to `use` before that one, in order.
     """
 
     treatments: tuple[tuple[str, str], ...] = ()
     count: int = 1
     lamp: str | None = None
-    before_lamp: tuple[str, ...] = ()
-
-    @property
-    def lamps(self) -> tuple[str, ...]:
-        """All to `use`, in order."""
-        return self.before_lamp if self.lamp is None else (*self.before_lamp, self.lamp)
 
 
 # Made-up goal words with a recipe that never changes: what the base policy learns closed-book.
@@ -123,7 +115,7 @@ class Lesson:
         varied: any thing is asked for, any thing ends a task, the second of two things is fetched more often, and texts
             give advice for other tasks: fewer cues by which a recipe could be guessed without reading.
         renamed: the share of games in which every object bears the name of another.
-        lamps: most object types to `use` in one recipe, for as many to find or go back to.
+        places: most places of a room beside those that the recipe needs; None: as many as the game has.
         kinds: how often a recipe of each of `KINDS` is drawn, before those are dropped that a game does not allow.
     """
 
@@ -134,18 +126,18 @@ class Lesson:
     chain: int = 0
     varied: bool = False
     renamed: float = 0.0
-    lamps: int = 1
+    places: int | None = None
     kinds: tuple[int, ...] = (45, 8, 12, 15, 20)
 
 
 KINDS = ("treat", "treat-two", "place", "two", "use")
 VARIED_KINDS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
 RECALL_KINDS = (10, 4, 3, 85, 38)
-LAMPS_ALONE = (0, 0, 0, 0, 1)
+FOUND_KINDS = (0, 0, 0, 25, 50)
 
 # From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
-# text, read skill text of real length. Then the same varied, and where no name says what a thing is good for. What was
-# seen before it was needed, or has still to be found: up to four things to use; mostly a second thing or a lamp.
+# text, read skill text of real length. Then the same varied, and where no name says what a thing is good for. Last what was
+# seen before it was needed, or has still to be found (a second thing, a lamp): in rooms of few places, then in all.
 PLAIN_LESSONS = {
     "drill": Lesson(closed_book=0.0, unread=0.0, words=0.0, chain=4),
     "closed_book": Lesson(closed_book=1.0, no_page=1.0),
@@ -156,8 +148,8 @@ PLAIN_LESSONS = {
 LESSONS = PLAIN_LESSONS | {
     **{f"varied-{name}": replace(lesson, varied=True, kinds=VARIED_KINDS) for name, lesson in PLAIN_LESSONS.items()},
     "renamed": Lesson(varied=True, renamed=1.0, kinds=VARIED_KINDS),
-    "lamps": Lesson(0.0, unread=0.0, words=0.0, varied=True, renamed=0.5, lamps=4, kinds=LAMPS_ALONE),
-    "recall": Lesson(varied=True, renamed=0.5, lamps=2, kinds=RECALL_KINDS),
+    "small-room": Lesson(0.0, unread=0.0, words=0.15, varied=True, renamed=0.5, places=3, kinds=FOUND_KINDS),
+    "recall": Lesson(varied=True, renamed=0.5, kinds=RECALL_KINDS),
 }
 
 
@@ -174,9 +166,11 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
             base = _renamed(base, rng)
         recipe = CLOSED_BOOK.get(word) or draw_recipe(base, rng, lesson)
         if lesson.varied and recipe is not None and recipe.lamp is not None:
-            base = _about_any_object(base, recipe.lamps, rng)
+            base = _about_any_object(base, recipe.lamp, rng)
         if recipe is None or not _fits(base, recipe):
             continue
+        if lesson.places is not None:
+            base = _shrunk(base, recipe, rng, lesson.places)
         if any(word in GOAL_WORDS_OF[verb] for verb in real_verbs(recipe)):
             continue
         game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
@@ -195,12 +189,7 @@ def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | 
         lamps = _lamp_candidates(game)
         if not lesson.varied:
             lamps = [lamp for lamp in lamps if lamp not in REAL_LAMPS]
-        if not lamps:
-            return None
-        if lesson.lamps == 1:
-            return TaskRecipe(lamp=rng.choice(lamps))
-        *before, last = rng.sample(lamps, rng.randint(1, min(lesson.lamps, len(lamps))))
-        return TaskRecipe(lamp=last, before_lamp=tuple(before))
+        return TaskRecipe(lamp=rng.choice(lamps)) if lamps else None
     if kind in ("place", "two"):
         return TaskRecipe(count=2 if kind == "two" else 1)
     verbs = [rng.choice(VERBS)]
@@ -254,14 +243,14 @@ def _renamed(game: Game, rng: random.Random) -> Game:
     return replace(game, objects=objects, goal=goal, can_contain=holds)
 
 
-def _about_any_object(game: Game, lamps: Collection[str], rng: random.Random) -> Game:
+def _about_any_object(game: Game, lamp: str, rng: random.Random) -> Game:
     """The game about any portable thing in it, mostly about one that few goals ask for.
 
     Without this, a type that no training goal names (their split leaves out a teddy bear) is a word that the base
     policy sees in lists and never learns to take.
     """
     types = {thing.type for thing in game.objects if thing.receptacle is not None and "pickupable" in thing.flags}
-    kinds = sorted(types.difference(lamps))
+    kinds = sorted(types - {lamp})
     if not kinds:
         return game
     (kind,) = rng.choices(kinds, weights=[1 / (1 + _goals_about()[kind]) for kind in kinds])
@@ -272,6 +261,36 @@ def _about_any_object(game: Game, lamps: Collection[str], rng: random.Random) ->
 def _goals_about() -> Counter[str]:
     """How many training goals ask for each object type."""
     return Counter(ask.object_type for asks in asks_of("train").values() for ask in asks)
+
+
+def _shrunk(game: Game, recipe: TaskRecipe, rng: random.Random, most: int) -> Game:
+    """The same game in a room of few places: those that the recipe needs, and up to `most` others.
+
+    A demonstration is then short, and most of its commands depend on what has been seen.
+    """
+    kept: set[str] = set()
+    wanted = {game.goal.object_type: recipe.count} | ({recipe.lamp: 1} if recipe.lamp is not None else {})
+    for kind, count in wanted.items():
+        holders = [thing.receptacle for thing in game.objects if thing.type == kind and thing.receptacle is not None]
+        kept.update(rng.sample(holders, count))
+    types = [tool for _, tool in recipe.treatments]
+    if recipe.lamp is None and game.goal.target_type is not None:
+        types.append(game.goal.target_type)
+    for kind in types:
+        kept.add(rng.choice([place.id for place in game.receptacles if place.type == kind]))
+    others = [place.id for place in game.receptacles if place.id not in kept]
+    kept.update(rng.sample(others, min(len(others), rng.randint(0, most))))
+    things = [thing for thing in game.objects if thing.receptacle is None or thing.receptacle in kept]
+    names = {thing.id for thing in things}
+    return replace(
+        game,
+        receptacles=tuple(place for place in game.receptacles if place.id in kept),
+        objects=tuple(
+            replace(thing, also_in=tuple(place for place in thing.also_in if place in kept))
+            for thing in things
+            if thing.inside is None or thing.inside in names
+        ),
+    )
 
 
 def _lamp_candidates(game: Game) -> list[str]:
@@ -285,7 +304,7 @@ def _fits(game: Game, recipe: TaskRecipe) -> bool:
         return False
     if (recipe.lamp is None) != (game.goal.toggle_type is None) and game.goal.target_type is None:
         return False  # placing needs a place to put it
-    if not set(recipe.lamps).issubset(_lamp_candidates(game)):
+    if recipe.lamp is not None and recipe.lamp not in _lamp_candidates(game):
         return False
     copies = sum(thing.type == game.goal.object_type for thing in game.objects)
     return copies >= recipe.count and any(tool == game.goal.target_type for _, tool in recipe.treatments) is False
@@ -302,7 +321,7 @@ def _game_with_rules(
         own = thing.flags - altered
         if thing.type == kind:
             own |= flags
-        if thing.type in recipe.lamps:
+        if thing.type == recipe.lamp:
             own |= {"toggleable"}
         return replace(thing, flags=own)
 
@@ -322,8 +341,7 @@ def _game_with_rules(
     )
     if recipe.lamp is None and placed and not require:
         return None  # already (partly) there
-    real = not REAL_LAMPS.isdisjoint(recipe.lamps)
-    wordings = [text for text in SENTENCES if not (real and text.startswith(LOOKING))]
+    wordings = [text for text in SENTENCES if not (recipe.lamp in REAL_LAMPS and text.startswith(LOOKING))]
     sentence = (KNOWN_SENTENCE if known else rng.choice(wordings)).format(
         word=word,
         verb=rng.choice([verb for verb in VERBS if verb not in real_verbs(recipe)]),
@@ -481,6 +499,7 @@ def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, les
         "source": rng.choice(places),
         # The destination is in the goal, not in the skill text.
         "target": (game.goal.target_type or "").lower() if rng.random() < 0.2 else rng.choice(places),
+        "lamp": (recipe.lamp or "").lower(),
         "goal": rng.choice((f"{word} things", f"a {word} {example}", "such a thing", f"{word} {example}")),
     }
     special: list[str] = []  # what sets this recipe apart from any other
@@ -488,9 +507,9 @@ def _own_page(game: Game, recipe: TaskRecipe, word: str, rng: random.Random, les
     for verb, tool in recipe.treatments:
         special.append(rng.choice(TREAT).format(verb=verb, tool=tool.lower(), **words))
         tool_tips += [tip.format(tool=tool.lower(), verb=verb) for tip in rng.sample(TOOL_TIPS, rng.randint(0, 2))]
-    for lamp in recipe.lamps:
-        special.append(rng.choice(USE).format(lamp=lamp.lower(), **words))
-    if recipe.lamp is None and not recipe.treatments:
+    if recipe.lamp is not None:
+        special.append(rng.choice(USE).format(**words))
+    elif not recipe.treatments:
         special.append(rng.choice(PLAIN).format(**words))
     ending = [rng.choice(TWO).format(**words)] if recipe.count == 2 else []
     if not lesson.words:

@@ -113,8 +113,8 @@ def _slip(engine: GameEngine, teacher: ScriptedTeacher, rng: random.Random, *, v
     place, other = rng.choice(teacher.places), rng.choice(teacher.places)
     thing = teacher.holding or f"{teacher.kind} {rng.randint(1, 3)}"
     command = rng.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
-    if varied and teacher.recipe.lamps and rng.random() < 0.5:
-        command = f"use {rng.choice(teacher.recipe.lamps).lower()} 1"
+    if varied and teacher.recipe.lamp is not None and rng.random() < 0.5:
+        command = f"use {teacher.recipe.lamp.lower()} 1"
     # A command that is possible after all would change the household: take one that never is.
     return f"examine {other} {place}" if command in engine.admissible() else command
 
@@ -141,7 +141,6 @@ class ScriptedTeacher:
     holding: str | None = field(init=False, default=None)
     placed: int = field(init=False, default=0)
     treated: int = field(init=False, default=0)  # treatments done to the object in hand
-    used: int = field(init=False, default=0)  # lamps used with it
     goal_place: str | None = field(init=False, default=None)
     source: str | None = field(init=False, default=None)  # where what is held was
     searching: bool = field(init=False, default=False)  # whether the last command was to find something
@@ -162,8 +161,8 @@ class ScriptedTeacher:
             if place is None:
                 return None
             return f"{verb} {self.holding} with {place}" if self.here == place else f"go to {place}"
-        if self.used < len(self.recipe.lamps):
-            return self._use(self.recipe.lamps[self.used].lower())
+        if self.recipe.lamp is not None:
+            return self._use(self.recipe.lamp.lower())
         return self._move_to(self.goal_place or self._first_place(self.target or ""))
 
     @property
@@ -196,7 +195,7 @@ class ScriptedTeacher:
             self.closed.add(rest)
         elif verb == "take":
             self.holding, _, source = rest.partition(" from ")
-            self.source, self.treated, self.used = source, 0, 0
+            self.source, self.treated = source, 0
             if self.holding in self.seen.get(source, []):
                 self.seen[source].remove(self.holding)
         elif verb == "move":
@@ -205,8 +204,6 @@ class ScriptedTeacher:
             self.seen.setdefault(place, []).append(thing)
             if place.rsplit(" ", 1)[0] == self.target and thing.rsplit(" ", 1)[0] == self.kind:
                 self.placed, self.goal_place = self.placed + 1, place
-        elif verb == "use" and self.used < len(self.recipe.lamps):
-            self.used += rest.rsplit(" ", 1)[0] == self.recipe.lamps[self.used].lower()
         elif verb in ("heat", "cool", "clean") and self.treated < len(self.recipe.treatments):
             wanted, tool = self.recipe.treatments[self.treated]
             self.treated += verb == wanted and f" with {tool.lower()} " in command
