@@ -136,8 +136,8 @@ RECALL_KINDS = (10, 4, 3, 85, 38)
 FOUND_KINDS = (0, 0, 0, 25, 50)
 
 # From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
-# text, read skill text of real length. Then the same varied, and where no name says what a thing is good for. Last what was
-# seen before it was needed, or has still to be found (a second thing, a lamp): in rooms of few places, then in all.
+# text, read skill text of real length. Then the same varied, and where no name says what a thing is good for. Last what
+# was seen before it was needed, or has still to be found (a second thing, a lamp): in rooms of few places, then in all.
 PLAIN_LESSONS = {
     "drill": Lesson(closed_book=0.0, unread=0.0, words=0.0, chain=4),
     "closed_book": Lesson(closed_book=1.0, no_page=1.0),
