@@ -115,8 +115,6 @@ class Lesson:
         varied: any thing is asked for, any thing ends a task, the second of two things is fetched more often, and texts
             give advice for other tasks: fewer cues by which a recipe could be guessed without reading.
         renamed: the share of games in which every object bears the name of another.
-        places: most places of a room beside those that the recipe needs; None: as many as the game has.
-        kinds: how often a recipe of each of `KINDS` is drawn, before those are dropped that a game does not allow.
     """
 
     closed_book: float = 0.2
@@ -126,18 +124,10 @@ class Lesson:
     chain: int = 0
     varied: bool = False
     renamed: float = 0.0
-    places: int | None = None
-    kinds: tuple[int, ...] = (45, 8, 12, 15, 20)
 
-
-KINDS = ("treat", "treat-two", "place", "two", "use")
-VARIED_KINDS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
-RECALL_KINDS = (10, 4, 3, 85, 38)
-FOUND_KINDS = (0, 0, 0, 25, 50)
 
 # From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
-# text, read skill text of real length. Then the same varied, and where no name says what a thing is good for. Last what
-# was seen before it was needed, or has still to be found (a second thing, a lamp): in rooms of few places, then in all.
+# text, read skill text of real length. Then the same varied, and last where no name says what a thing is good for.
 PLAIN_LESSONS = {
     "drill": Lesson(closed_book=0.0, unread=0.0, words=0.0, chain=4),
     "closed_book": Lesson(closed_book=1.0, no_page=1.0),
@@ -146,10 +136,8 @@ PLAIN_LESSONS = {
     "full": Lesson(),
 }
 LESSONS = PLAIN_LESSONS | {
-    **{f"varied-{name}": replace(lesson, varied=True, kinds=VARIED_KINDS) for name, lesson in PLAIN_LESSONS.items()},
-    "renamed": Lesson(varied=True, renamed=1.0, kinds=VARIED_KINDS),
-    "small-room": Lesson(0.0, unread=0.0, words=0.15, varied=True, renamed=0.5, places=3, kinds=FOUND_KINDS),
-    "recall": Lesson(varied=True, renamed=0.5, kinds=RECALL_KINDS),
+    **{f"varied-{name}": replace(lesson, varied=True) for name, lesson in PLAIN_LESSONS.items()},
+    "renamed": Lesson(varied=True, renamed=1.0),
 }
 
 
@@ -169,8 +157,6 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
             base = _about_any_object(base, recipe.lamp, rng)
         if recipe is None or not _fits(base, recipe):
             continue
-        if lesson.places is not None:
-            base = _shrunk(base, recipe, rng, lesson.places)
         if any(word in GOAL_WORDS_OF[verb] for verb in real_verbs(recipe)):
             continue
         game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
@@ -180,11 +166,16 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
     raise AssertionError(f"no game fits the recipe of seed {seed}")
 
 
+KINDS = ("treat", "treat-two", "place", "two", "use")
+WEIGHTS = (45, 8, 12, 15, 20)
+VARIED_WEIGHTS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
+
+
 def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | None:
     """A recipe that this game's furniture allows, with a real pair of verb and tool in varied lessons alone."""
     if lesson.chain:
         return _draw_chain(game, rng, lesson.chain)
-    kind = rng.choices(KINDS, weights=lesson.kinds)[0]
+    kind = rng.choices(KINDS, weights=VARIED_WEIGHTS if lesson.varied else WEIGHTS)[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
         if not lesson.varied:
@@ -261,36 +252,6 @@ def _about_any_object(game: Game, lamp: str, rng: random.Random) -> Game:
 def _goals_about() -> Counter[str]:
     """How many training goals ask for each object type."""
     return Counter(ask.object_type for asks in asks_of("train").values() for ask in asks)
-
-
-def _shrunk(game: Game, recipe: TaskRecipe, rng: random.Random, most: int) -> Game:
-    """The same game in a room of few places: those that the recipe needs, and up to `most` others.
-
-    A demonstration is then short, and most of its commands depend on what has been seen.
-    """
-    kept: set[str] = set()
-    wanted = {game.goal.object_type: recipe.count} | ({recipe.lamp: 1} if recipe.lamp is not None else {})
-    for kind, count in wanted.items():
-        holders = [thing.receptacle for thing in game.objects if thing.type == kind and thing.receptacle is not None]
-        kept.update(rng.sample(holders, count))
-    types = [tool for _, tool in recipe.treatments]
-    if recipe.lamp is None and game.goal.target_type is not None:
-        types.append(game.goal.target_type)
-    for kind in types:
-        kept.add(rng.choice([place.id for place in game.receptacles if place.type == kind]))
-    others = [place.id for place in game.receptacles if place.id not in kept]
-    kept.update(rng.sample(others, min(len(others), rng.randint(0, most))))
-    things = [thing for thing in game.objects if thing.receptacle is None or thing.receptacle in kept]
-    names = {thing.id for thing in things}
-    return replace(
-        game,
-        receptacles=tuple(place for place in game.receptacles if place.id in kept),
-        objects=tuple(
-            replace(thing, also_in=tuple(place for place in thing.also_in if place in kept))
-            for thing in things
-            if thing.inside is None or thing.inside in names
-        ),
-    )
 
 
 def _lamp_candidates(game: Game) -> list[str]:

@@ -34,7 +34,7 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
             return None
         by_page = teacher.holding is not None or command.startswith("take ")
         weight = teacher.weight if by_page or rules.varied else 1.0
-        return (_slip(engine, teacher, rng, varied=rules.varied), 0.0) if rng.random() < slips else (command, weight)
+        return (_slip(engine, teacher, rng), 0.0) if rng.random() < slips else (command, weight)
 
     return _played(rules, max_turns, choose)
 
@@ -106,15 +106,13 @@ class _Unguided:
         return self.engine.step(action)
 
 
-def _slip(engine: GameEngine, teacher: ScriptedTeacher, rng: random.Random, *, varied: bool) -> str:
-    """A needless command, or an impossible one; if `varied`, often the use of a lamp that stands elsewhere."""
+def _slip(engine: GameEngine, teacher: ScriptedTeacher, rng: random.Random) -> str:
+    """A needless command, or an impossible one."""
     if rng.random() < 0.5:
         return rng.choice([c for c in engine.admissible() if c.startswith(("go to", "open", "look", "inv"))])
     place, other = rng.choice(teacher.places), rng.choice(teacher.places)
     thing = teacher.holding or f"{teacher.kind} {rng.randint(1, 3)}"
     command = rng.choice((f"take {thing} from {place}", f"clean {thing} with {place}", f"move {thing} to {place}"))
-    if varied and teacher.recipe.lamp is not None and rng.random() < 0.5:
-        command = f"use {teacher.recipe.lamp.lower()} 1"
     # A command that is possible after all would change the household: take one that never is.
     return f"examine {other} {place}" if command in engine.admissible() else command
 
