@@ -118,13 +118,20 @@ def examples(text: str) -> Iterator[list[str]]:
                 yield words[words.index("imprint") + 1 :]
 
 
+def expanded(word: str) -> list[str]:
+    """What a shell makes of braces."""
+    before, brace, rest = word.partition("{")
+    inner, _, after = rest.partition("}")
+    return [before + part + after for part in inner.split(",")] if brace else [word]
+
+
 def absent(words: list[str]) -> list[str]:
     """The recipes of an example that do not exist: files in recipes/, and names of packaged ones."""
     given = words[1:2] if words[:1] in (["train"], ["pretrain"]) else []
     given += [word for before, word in pairwise(words) if before == "--recipe"]
     files = [word for word in words if re.match(r"recipes/[^A-Z]+$", word)]  # METHOD.yaml stands for any
     names = [word for word in given if re.fullmatch(r"[a-z][\w/-]*", word)]
-    return [word for word in files if not list(ROOT.glob(word))] + [
+    return [word for file in files for word in expanded(file) if not list(ROOT.glob(word))] + [
         word for word in names if word not in recipe_names()
     ]
 
@@ -149,12 +156,12 @@ def test_examples_use_commands_and_options_that_exist(page: Path) -> None:
 
 def test_a_wrong_example_is_seen() -> None:
     block = "A=1 imprint skills scam x && imprint eval m \\\n  --tusks 3 --recipe damo  # --no\nls --imprint"
-    text = f"```sh\n{block}\n```\n`imprint trane` `imprint compare recipes/no*.yaml`"
+    text = f"```sh\n{block}\n```\n`imprint trane` `imprint compare recipes/no*.yaml recipes/{{demo,no}}.yaml`"
     assert [wrong(words) for words in examples(text)] == [
         ["imprint skills scam"],
         ["imprint eval: --tusks", "damo"],
         ["imprint trane"],
-        ["recipes/no*.yaml"],
+        ["recipes/no*.yaml", "recipes/no.yaml"],
     ]
 
 

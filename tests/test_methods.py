@@ -245,7 +245,7 @@ def test_the_work_of_a_run_is_logged_by_step(tmp_path):
     assert [row["learner/tokens"] for row in rows] == [0, 0, 0, tokens, tokens]
     assert [row["learner/optimizer_steps"] for row in rows] == [0, 0, 0, 3, 3]
     timings = bench.rows("timings")
-    assert all(0 < row["validation"] < row["seconds"] for row in timings[3:]) and "validation" not in timings[0]
+    assert 0 < timings[-1]["validation"] < timings[-1]["seconds"] and "validation" not in timings[0]
 
 
 def test_a_budget_of_environment_steps_ends_training_and_sets_the_pace(tmp_path):
