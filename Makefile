@@ -52,8 +52,9 @@ bench: $(STAMP) ## The benchmarks, one after the other.
 pretrain: $(STAMP) ## Make the weights of imprint-tiny anew.
 	$(BIN)/imprint pretrain recipes/pretrain/imprint-tiny.yaml --out src/imprint/models/tiny
 
+NINE := closed_book imprint grpo skill0 skillrl open_book adaptmi skic zero_shot
 compare: $(STAMP) ## The comparison in the README: hours.
-	$(BIN)/imprint compare recipes/household/*.yaml --out results/household
+	$(BIN)/imprint compare $(NINE:%=recipes/household/%.yaml) --out results/household
 
 clean: ## Remove the environment and caches (runs stay).
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

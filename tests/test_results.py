@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-
 from conftest import ROOT
-
-
-def success(file: str, method: str, arm: str) -> dict[str, float]:
-    """Of each family, over all seeds of a comparison."""
-    rows = json.loads((ROOT / file).read_text(encoding="utf-8"))
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for row in rows:
-        if (row["method"], row["arm"], row["split"]) == (method, arm, "test"):
-            counts[row["family"]][0] += row["successes"]
-            counts[row["family"]][1] += row["episodes"]
-    return {family: successes / episodes for family, (successes, episodes) in counts.items()}
+from imprint.jobs.compare import earlier_rows
+from imprint.measurement.conditions import WITH
+from imprint.report.compare_table import Figures
 
 
 def test_closed_book_in_rounds_reads_as_well_as_its_base_in_every_family() -> None:
-    file = "results/household/partial/closed_book_rounds.json"
-    base, trained = (success(file, method, "with") for method in ("zero_shot", "closed_book_rounds"))
-    assert base.keys() == trained.keys() and len(base) == 7
-    assert [family for family in base if trained[family] < base[family]] == []
+    figures = Figures(earlier_rows(ROOT / "results/household/partial/closed_book_rounds.json", []))
+    assert len(figures.families) == 6
+    for family in ("all", *figures.families):
+        base, trained = (figures.rate(method, WITH.name, family) for method in ("zero_shot", "closed_book_rounds"))
+        assert base is not None and trained is not None and trained >= base, family

@@ -71,7 +71,9 @@ class RolloutConfig(_Section):
         description="Draw the categories that fail more often in training: each with weight 1 - focus x its success; "
         "0: do not draw them.",
     )
-    group: int = Field(default=8, ge=1, description="Episodes per task (GRPO's group).")
+    group: int = Field(
+        default=8, ge=1, description="Episodes per task (GRPO's group): two or more where a method compares them."
+    )
     temperature: float = Field(default=1.0, gt=0)
     max_new_tokens: int | None = Field(
         default=None,
