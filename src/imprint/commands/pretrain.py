@@ -33,7 +33,7 @@ def pretrain(
 
     It learns to act and to follow skill text, not the tasks.
 
-    Example: `imprint pretrain pretrain/imprint-tiny --out models/my-tiny`
+    Example: `imprint pretrain pretrain/household --out models/my-base`
     """
     from imprint.pretrain.recipe import load_recipe
     from imprint.pretrain.train import train_base
