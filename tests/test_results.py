@@ -9,6 +9,7 @@ from imprint.report.compare_table import Figures
 
 
 def test_closed_book_in_rounds_reads_as_well_as_its_base_in_every_family() -> None:
+    """From results/household/base. From imprint-tiny, Pick two does not (docs/methods/closed_book.md)."""
     figures = Figures(earlier_rows(ROOT / "results/household/partial/closed_book_rounds_base.json", []))
     assert len(figures.families) == 6
     for family in ("all", *figures.families):

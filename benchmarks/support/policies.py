@@ -10,7 +10,7 @@ from imprint.pretrain.tiny_model import build_tiny
 from imprint.pretrain.tokenizer import train_tokenizer
 from imprint.skills.library import load_library
 
-# The architecture of imprint-tiny (recipes/pretrain/imprint-tiny.yaml).
+# The architecture of imprint-tiny (recipes/pretrain/household.yaml).
 VOCAB, WIDTH, LAYERS, HEADS, MAX_CONTEXT = 1536, 128, 4, 4, 2048
 
 
