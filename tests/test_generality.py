@@ -202,7 +202,7 @@ COMMANDS = ("train", "report", "play", "seeds", "adaptive")  # those that are th
 # The defaults of a recipe (world and skills of the demo), and the names of the commands (`search` serves any corpus).
 ALLOWED = ("recipe.py", "cli.py", "jobs/api.py")
 SHARED = tuple(f"imprint.envs.{name}" for name in ("base", "answers", "checked", "stepping"))  # of all worlds
-COMMON = {"search"}  # ordinary words: they name a world where they are all that a text says
+COMMON = {"search", "library"}  # ordinary words: they name a world where they are all that a text says
 
 
 def own_worlds() -> set[str]:

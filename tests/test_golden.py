@@ -36,7 +36,7 @@ from imprint.types import Episode, StopReason, Task, Turn
 GOLDEN = Path(__file__).with_name("golden")
 RUNS = ["run", "run-grpo"]
 RESULTS: tuple[Record, ...] = ("metrics", "evaluations", "curriculum")
-YOUNGER = ("train/zero_advantage_groups", "learner/optimizer_steps", "learner/tokens")
+YOUNGER = ("train/zero_advantage_groups", "train/gradient_tokens", "learner/optimizer_steps", "learner/tokens")
 
 
 def begun(folder: Path, name: str) -> Path:

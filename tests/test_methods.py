@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from bench import LIBRARY, Bench
-from imprint.errors import RecipeError
+from imprint.errors import CheckpointError, RecipeError
 from imprint.learning import losses
-from imprint.learning.sample import group_samples
+from imprint.learning.sample import Sample, group_samples
+from imprint.learning.scoring import Scored
 from imprint.measurement.conditions import WITH, WITHOUT
-from imprint.measurement.training_metrics import zero_advantage_groups
+from imprint.measurement.probe import ClosedBookProbe
+from imprint.measurement.training_metrics import gradient_tokens, zero_advantage_groups
 from imprint.methods.base import check_method
 from imprint.methods.loop import Clock, Loop
 from imprint.methods.task_order import TaskOrder
@@ -431,8 +433,7 @@ def test_a_distilled_token_has_the_gradient_of_its_log_prob_unless_it_is_too_unl
     """w A0 grad log pi(y1 | x0), by autograd on the log-probs under x0, whatever they were under x1."""
     import torch
 
-    from imprint.learning.sample import OffPolicy, Sample
-    from imprint.learning.scoring import Scored
+    from imprint.learning.sample import OffPolicy
 
     logprobs = torch.tensor([-1.0, -4.9, -5.1, -0.2], requires_grad=True)
     advantages = np.array([0.05, 0.05, 0.05, -0.05], dtype=np.float32)
@@ -456,6 +457,59 @@ def test_rltf_sd_is_imprint_without_curriculum_and_replay(tmp_path):
         bench.go()
         rows.append([row for row in bench.rows("metrics") if "env_steps" in row])
     assert len(rows[0]) == 3 and rows[0] == rows[1]
+
+
+# --- closed_rl ---
+
+
+@pytest.mark.parametrize("old", ["without", "with"])
+def test_closed_rl_plays_with_the_skills_and_learns_without_them(old, tmp_path):
+    changes = {"prompt_swap": {"old_logprobs": old}, "reward": {"invalid_penalty": 0.0}, "steps": 1}
+    bench = start("closed_rl", tmp_path / "run", won=outcomes(1, 0, 0, 1), **changes)
+    learn, swap = bench.parts.learner.step, bench.method.swapped
+    groups, seen = [], []
+
+    def swapped(loop, played, library):
+        groups.extend(played)
+        return swap(loop, played, library)
+
+    def step(samples, loss, done=None):
+        seen.extend(zip(samples, bench.parts.learner.logprobs(samples), strict=True))
+        return learn(samples, loss, done=done)
+
+    bench.method.swapped, bench.parts.learner.step = swapped, step
+    assert bench.go().shown == WITHOUT
+    assert all(request.skills for request in training(bench))
+    episodes = [episode for group in groups for episode in group]
+    gains = [sign * 0.75**0.5 for sign in (1, -1, -1, 1)] * 2  # two and two: their deviation is sqrt(1/3)
+    for (sample, current), episode, gain in zip(seen, episodes, gains, strict=True):
+        (prompt,) = bench.parts.context.render(episode, WITHOUT.show(episode.task, LIBRARY))
+        assert sample.prompt_ids == prompt.ids != episode.prompt_ids
+        assert sample.token_ids == episode.token_ids and sample.off_policy is None
+        assert sample.advantages_T[sample.mask_T] == pytest.approx(gain, abs=1e-4)
+        sampled = np.asarray(episode.logprobs, dtype=np.float32)[sample.mask_T]
+        assert sample.old_logprobs_T[sample.mask_T] == pytest.approx(current if old == "without" else sampled)
+        assert not sample.old_logprobs_T[~sample.mask_T].any()
+        assert current != pytest.approx(sampled, abs=1e-4)
+    (row,) = (row for row in bench.rows("metrics") if "loss/rare" in row)
+    assert 0 <= row["loss/rare_clipped"] <= row["loss/rare"] <= 1
+
+
+def test_what_is_said_of_rare_tokens_is_what_the_clip_does_to_them():
+    """By hand: of six tokens, four are rare; of two of these the ratio has gone where there is no gradient."""
+    logprobs = torch.tensor([-0.1, -6.0, -6.0, -6.0, -6.0, -1.0], requires_grad=True)
+    old = torch.tensor([-0.1, -7.0, -6.0, -5.5, -6.0, -3.0])
+    advantages = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, 0.0])
+    sample = Sample((1,), tuple(range(6)), np.ones(6, dtype=bool), old.numpy(), advantages.numpy())
+    scored = Scored(logprobs, None, old, advantages, torch.zeros(6, dtype=torch.long), [sample], denominator=6.0)
+    loss, metrics = losses.RareTokenLoss()(scored)
+    loss.backward()
+    assert metrics["rare"] == pytest.approx(4 / 6)
+    assert metrics["rare_clipped"] == pytest.approx(2 / 6)  # raised by e, and lowered by e^-0.5
+    assert metrics["rare_pushed_down"] == pytest.approx(1 / 6)
+    assert [bool(value) for value in logprobs.grad] == [True, False, True, False, True, False]
+    same, others = losses.GrpoLoss()(scored)
+    assert torch.equal(same, loss) and others.items() <= metrics.items()
 
 
 # --- rltf_fm ---
@@ -805,6 +859,9 @@ def test_closed_book_learns_readers_prompts_too_if_asked(tmp_path):
         ("rltf_fm", {}, 2),
         ("siri", {"advantage": {"unit": "step"}, "internalization": {"warm_up": 0.25}}, 2),
         ("ucob", {"advantage": {"unit": "step"}, "ucob": {"coef": 1.0, "top_k": 9}}, 2),
+        ("closed_rl", {"learner": {"lr": 1e-3, "minibatches": 2}}, 2),
+        ("closed_rl", {"prompt_swap": {"old_logprobs": "with"}}, 2),
+        ("closed_book", {"evaluation": {"interval": 1, "tasks": 4, "test_tasks": 4, "probe": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 2),
         ("closed_book", {"imitation": {"epochs": 3, "batch": 3}}, 6),
         ("context_distillation", {"imitation": {"epochs": 3, "batch": 3}}, 2),
@@ -841,3 +898,59 @@ def test_a_resumed_run_ends_like_one_that_was_never_stopped(method, changes, sto
         assert len(resumed.method.replay) == len(whole.method.replay) > 0
     for name in ("metrics", "trials", "evaluations", "curriculum"):
         assert resumed.rows(name) == whole.rows(name)
+
+
+# --- the probe ---
+
+
+def test_the_probe_follows_what_readers_did_under_the_prompt_without_skills(tmp_path):
+    evaluation = {"interval": 1, "tasks": 4, "test_tasks": 0, "probe": 2}
+    bench = start("closed_book", tmp_path / "run", evaluation=evaluation, steps=2, imitation={"epochs": 9, "batch": 4})
+    play, read = bench.rollout.play, {}
+
+    def won(requests, *more):
+        episodes = [
+            replace(episode, success=True, turns=tuple(replace(turn, valid=True) for turn in episode.turns))
+            for episode in play(requests, *more)
+        ]
+        read.update({episode.token_ids: episode for episode in episodes if episode.skills})
+        return episodes
+
+    bench.rollout.play = won
+    bench.go()
+    rows = [row for row in bench.rows("metrics") if "probe/with_skills_logprob" in row]
+    assert {0, 11} <= {row["step"] for row in rows}
+    probe = ClosedBookProbe(bench.run.path / "probe.pt", 2, bench.parts.context)
+    for sample in probe.samples:
+        episode = read[sample.token_ids]
+        (prompt,) = bench.parts.context.render(episode, WITHOUT.show(episode.task, LIBRARY))
+        assert sample.prompt_ids == prompt.ids != episode.prompt_ids
+    assert len(probe.samples) == 2
+    after = probe.measure(bench.parts.learner)
+    assert after["probe/with_skills_logprob"] == pytest.approx(rows[-1]["probe/with_skills_logprob"], abs=1e-5)
+    assert rows[-1]["probe/with_skills_logprob"] != rows[0]["probe/with_skills_logprob"]  # of the policy as it is
+    assert 0 <= after["probe/with_skills_rare"] <= 1
+
+
+def test_a_damaged_probe_is_told_of(tmp_path):
+    (tmp_path / "probe.pt").write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match=r"probe\.pt"):
+        ClosedBookProbe(tmp_path / "probe.pt", 2, None)
+
+
+def test_where_nothing_succeeds_with_the_skills_there_is_nothing_to_follow(tmp_path):
+    evaluation = {"interval": 1, "tasks": 4, "test_tasks": 0, "probe": 2}
+    bench = start("grpo", tmp_path / "run", evaluation=evaluation, steps=1)
+    play = bench.rollout.play
+    bench.rollout.play = lambda *given: [replace(episode, success=False) for episode in play(*given)]
+    bench.go()
+    assert not any(name.startswith("probe/") for row in bench.rows("metrics") for name in row)
+
+
+def test_tokens_without_an_advantage_have_no_gradient():
+    none, some = (
+        Sample((1,), (2, 3, 4), np.array([True, True, False]), np.zeros(3, np.float32), np.array(values, np.float32))
+        for values in ([0, 0, 0], [0.5, 0, 0])
+    )
+    assert gradient_tokens([none, some]) == 0.25
+    assert gradient_tokens([]) == 0

@@ -136,6 +136,12 @@ class EvaluationConfig(_Section):
     keep_episodes: Annotated[int, MAY_CHANGE] = Field(
         default=24, ge=0, description="Validation episodes kept per arm and step."
     )
+    probe: int = Field(
+        default=0,
+        ge=0,
+        description="Successes with skills before training, at most so many, whose actions' log-prob without skills is "
+        "measured at each validation (`probe/...`).",
+    )
 
 
 class Located(BaseModel):

@@ -10,7 +10,7 @@ from imprint.learning.rewards import RewardConfig, outcome
 from imprint.learning.sample import Sample
 from imprint.types import Episode, StopReason
 
-__all__ = ["rollout_metrics", "taught_nothing", "zero_advantage_groups"]
+__all__ = ["gradient_tokens", "rollout_metrics", "taught_nothing", "zero_advantage_groups"]
 
 
 def rollout_metrics(
@@ -60,6 +60,12 @@ def zero_advantage_groups(groups: Sequence[Sequence[Episode]], samples: Sequence
     learned = {id(sample.token_ids) for sample in samples if sample.advantages_T.any()}
     tokens_G = [[part.token_ids for episode in group for part in (episode.views or (episode,))] for group in groups]
     return _mean([not any(id(tokens) in learned for tokens in group) for group in tokens_G])
+
+
+def gradient_tokens(samples: Sequence[Sample]) -> float:
+    """The share of the tokens to be trained that have an advantage: the others have no gradient."""
+    total = sum(sample.trained_tokens for sample in samples)
+    return sum(int((sample.advantages_T != 0).sum()) for sample in samples) / max(1, total)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -29,10 +29,16 @@ from imprint.envs.base import goal_text
 from imprint.errors import RecipeError
 from imprint.learning.rewards import discounted_returns, turn_scores
 from imprint.learning.sample import AdvantageOptions, Sample, shared_state_turns
-from imprint.measurement.conditions import Condition
+from imprint.measurement.conditions import WITH, Condition
 from imprint.measurement.helpfulness import Kind, SkillEvidence, helpfulness_from_pairs
 from imprint.measurement.naming import ordered
-from imprint.measurement.training_metrics import rollout_metrics, taught_nothing, zero_advantage_groups
+from imprint.measurement.probe import ClosedBookProbe
+from imprint.measurement.training_metrics import (
+    gradient_tokens,
+    rollout_metrics,
+    taught_nothing,
+    zero_advantage_groups,
+)
 from imprint.measurement.trials import Evaluation, evaluations, trials_of
 from imprint.methods.base import Workbench
 from imprint.methods.task_order import TaskOrder
@@ -160,6 +166,10 @@ class Loop(Clock):
         rollout = recipe.rollout
         self.order = TaskOrder(
             self.train_tasks, rollout.tasks, balance=rollout.balance, focus=rollout.focus, seed=recipe.seed
+        )
+        probed, context = recipe.evaluation.probe, bench.context
+        self.probe = (
+            ClosedBookProbe(bench.run.path / "probe.pt", probed, context, bench.draw) if probed and context else None
         )
         self.before: int | None = None  # where the clock was when the current step began; None before the first
         self._headline = ""
@@ -289,6 +299,7 @@ class Loop(Clock):
         with self._timed("update"):
             numbers = self.learner.step(samples, loss, done=self.share) | dict(beside or {})
         numbers["train/zero_advantage_groups"] = zero_advantage_groups(groups, samples)
+        numbers["train/gradient_tokens"] = gradient_tokens(samples)
         if self.recipe.advantage.unit == "step":
             numbers["train/shared_states"] = shared_state_turns(groups)
         self.log(groups, numbers, active=active)
@@ -356,6 +367,9 @@ class Loop(Clock):
             run.write_episodes(step, name, self.recorder.with_goals(kept))
             self.metrics.log(step, {f"validation/{name}/{row.family}": row.success for row in rows})
             self.bench.progress.note(f"step {step}: validation success {name} skills {rows[0].success:.2f}")
+        if self.probe is not None:
+            self.probe.keep([one for name, episodes in played.items() if name == WITH.name for one in episodes])
+            self.metrics.log(step, self.probe.measure(self.learner))
         if step == 0 and not any(episode.success for episodes in played.values() for episode in episodes):
             self.bench.progress.note(
                 f"warning: the untrained policy solves none of {len(self.validation_tasks)} validation tasks under any "

@@ -22,7 +22,7 @@ EPISODES = re.compile(r"step-(\d{6,})\.([a-z0-9_+-]+)\.jsonl")
 CHECKPOINT = re.compile(r"step-(\d{6,})")
 FILES = frozenset(
     {
-        *(RECIPE, STATUS, MARKER, LOCK, "trust.json", "machine.json", "report.html"),
+        *(RECIPE, STATUS, MARKER, LOCK, "trust.json", "machine.json", "probe.pt", "report.html"),
         *(f"{record}.jsonl" for record in RECORDS),
     }
 )

@@ -10,6 +10,7 @@
       machine.json                      what it was trained on: cores, device, versions
       trials.jsonl                      one row per measured episode: all other figures can be made of these
       evaluations.jsonl                 one row per (step, split, condition, family), derived from the trials
+      probe.pt                          the actions whose log-prob is followed, see `measurement.probe`
       curriculum.jsonl                  one row per (step, skill): every decision and its reason
       episodes/step-000010.with.jsonl   the evaluation episodes of one step and condition
       checkpoints/step-000010/          written by `checkpoint.py`

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from imprint.learning.losses.distillation import DistillationLoss
     from imprint.learning.losses.gated import GatedLoss
     from imprint.learning.losses.grpo import GrpoLoss
+    from imprint.learning.losses.rare import RareTokenLoss
     from imprint.learning.losses.sft import SftLoss
 
-__all__ = ["BesideLoss", "DistillationLoss", "GatedLoss", "GrpoLoss", "Loss", "SftLoss"]
+__all__ = ["BesideLoss", "DistillationLoss", "GatedLoss", "GrpoLoss", "Loss", "RareTokenLoss", "SftLoss"]
 
 _PLACES = {
     "BesideLoss": "beside",
@@ -23,6 +24,7 @@ _PLACES = {
     "GatedLoss": "gated",
     "GrpoLoss": "grpo",
     "Loss": "base",
+    "RareTokenLoss": "rare",
     "SftLoss": "sft",
 }
 
