@@ -136,7 +136,7 @@ def test_every_operation_has_a_wording_that_training_leaves_out() -> None:
 
 def test_the_known_packages_share_no_name_with_the_real_one() -> None:
     for package in WELL_KNOWN:
-        assert len(set(package.names.values())) == len(OPERATIONS)
+        assert len({name[:2] for name in package.names.values()}) == len(OPERATIONS)  # no two begin alike
         assert not set(package.names.values()) & set(REAL.names.values())
 
 

@@ -44,12 +44,16 @@ class Package:
 
 
 def draw_package(rng: random.Random, name: str, without: Collection[str] = ()) -> Package:
-    """A package whose functions have names drawn at random, none of them one of `without`."""
-    names = rng.sample([one for one in NAMES if one not in without], len(OPERATIONS))
+    """A package whose functions have names drawn at random, none of them one of `without`.
+
+    No two begin alike: a policy that has read half of a name knows which one it is.
+    """
+    begun = {first: [one for one in NAMES if one.startswith(first) and one not in without] for first in _SYLLABLES}
+    names = [rng.choice(begun[first]) for first in rng.sample(_SYLLABLES, len(OPERATIONS))]
     return Package(name, dict(zip(OPERATIONS, names, strict=True)))
 
 
-REAL = draw_package(random.Random("library/real"), PACKAGES[0])
+REAL = draw_package(random.Random("library/real/3"), PACKAGES[0])
 # Packages whose names never change, shown with and without documentation: what a base policy knows already.
 _WELL_KNOWN = ("norb", "sild")
 WELL_KNOWN = tuple(draw_package(random.Random(f"library/{name}"), name, REAL.names.values()) for name in _WELL_KNOWN)

@@ -1,6 +1,6 @@
 """Tasks that a policy writes itself, from the documentation alone: what is asked for, and a program that does it.
 
-    add 3 to each item => return velk.modi(x, 3)
+    add 3 to each item => return velk.nora(x, 3)
 
 Nothing says whether the words and the program belong together: a program is run, the words are only shown to whoever
 is to solve the task. That is the noise of self-play (Absolute Zero, arXiv 2505.03335; SE-Bench, arXiv 2602.04811).
