@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -153,6 +154,26 @@ def test_what_was_seen_is_fetched_with_the_weight_of_the_skill_text(world):
                 back += 1
                 assert demo.turns[moved + 1][2] == PAGE_WEIGHT
     assert back >= 5
+
+
+def test_in_the_lesson_of_pairs_the_search_goes_on_where_it_was_left_and_leaves_what_is_placed():
+    returned = left = won = games = 0
+    for seed in range(150):
+        rules = make_random_rules(seed, lesson=LESSONS["pairs"])
+        if rules.recipe.count != 2:
+            continue
+        demo = demonstrate(rules, seed, max_turns=24, slips=0.0)
+        games, won = games + 1, won + demo.success
+        commands = [command for command, _, _ in demo.turns]
+        taken = next(n for n, command in enumerate(commands) if command.startswith("take "))
+        moved = next(n for n, command in enumerate(commands) if command.startswith("move "))
+        source, place = commands[taken].partition(" from ")[2], commands[moved].partition(" to ")[2]
+        returned += demo.turns[moved + 1][0] == f"go to {source}" and demo.turns[moved + 1][2] == PAGE_WEIGHT
+        for (command, _, weight), (then, _, _) in pairwise(demo.turns[moved + 1 :]):
+            if command == f"go to {place}" and not weight:  # comes by what is placed
+                left += 1
+                assert not then.startswith("take ")
+    assert games > 40 and won > 0.9 * games and left > 10 and returned > 0.5 * games
 
 
 def test_advice_to_leave_a_thing_as_it_is_does_not_give_the_recipe_away():

@@ -100,6 +100,7 @@ class RandomRules:
     recipe: TaskRecipe
     pages: tuple[Skill, ...]
     varied: bool = False  # of a varied lesson
+    pairs: bool = False  # of the lesson of that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Lesson:
         varied: any thing is asked for, any thing ends a task, the second of two things is fetched more often, and texts
             give advice for other tasks: fewer cues by which a recipe could be guessed without reading.
         renamed: the share of games in which every object bears the name of another.
+        pairs: most recipes are for two things, and the search for the second is taught otherwise (`teacher.py`).
     """
 
     closed_book: float = 0.2
@@ -124,6 +126,7 @@ class Lesson:
     chain: int = 0
     varied: bool = False
     renamed: float = 0.0
+    pairs: bool = False
 
 
 # From easy to real: carry out one line after the other, act without skill text, carry out one line, read short skill
@@ -138,6 +141,7 @@ PLAIN_LESSONS = {
 LESSONS = PLAIN_LESSONS | {
     **{f"varied-{name}": replace(lesson, varied=True) for name, lesson in PLAIN_LESSONS.items()},
     "renamed": Lesson(varied=True, renamed=1.0),
+    "pairs": Lesson(varied=True, renamed=1.0, pairs=True),
 }
 
 
@@ -162,20 +166,22 @@ def make_random_rules(seed: int, *, size: str = "small", lesson: Lesson = LESSON
         game = _game_with_rules(base, recipe, word, known, rng, f"dream/{seed}/{attempt}")
         if game is not None:
             pages = write_pages(game, recipe, word, rng, lesson) if shows_page else ()
-            return RandomRules(game, recipe, pages, lesson.varied)
+            return RandomRules(game, recipe, pages, lesson.varied, lesson.pairs)
     raise AssertionError(f"no game fits the recipe of seed {seed}")
 
 
 KINDS = ("treat", "treat-two", "place", "two", "use")
 WEIGHTS = (45, 8, 12, 15, 20)
 VARIED_WEIGHTS = (30, 6, 9, 40, 25)  # many games have no two things of a kind
+PAIRS_WEIGHTS = (30, 6, 9, 100, 25)
 
 
 def draw_recipe(game: Game, rng: random.Random, lesson: Lesson) -> TaskRecipe | None:
     """A recipe that this game's furniture allows, with a real pair of verb and tool in varied lessons alone."""
     if lesson.chain:
         return _draw_chain(game, rng, lesson.chain)
-    kind = rng.choices(KINDS, weights=VARIED_WEIGHTS if lesson.varied else WEIGHTS)[0]
+    varied = PAIRS_WEIGHTS if lesson.pairs else VARIED_WEIGHTS
+    kind = rng.choices(KINDS, weights=varied if lesson.varied else WEIGHTS)[0]
     if kind == "use":
         lamps = _lamp_candidates(game)
         if not lesson.varied:

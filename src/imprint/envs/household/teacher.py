@@ -2,6 +2,9 @@
 
 It searches the places in the order in which the first message lists them, opens what is closed, remembers what it
 saw, and then carries out the recipe. A policy can imitate it, unlike an expert that knows where things are.
+
+For a second thing it may first go back to where the first one was and continue the search there (`goes_back`): "the
+next in the list" is learned sooner than "the first one not looked into yet".
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from imprint.envs.household.random_rules import RandomRules, TaskRecipe
 from imprint.skills.skill import Skill
 from imprint.types import StepResult, Task
 
+# In the lesson `pairs`, how often a search for the second thing comes to where the first one was placed, to learn to
+# leave it there: where that place is next in the list, and elsewhere.
+PASSING, STRAYING = 0.7, 0.2
 PAGE_WEIGHT = 4.0  # of a command that follows from the skill text or from what was seen, beside 1 for the search
 
 _NAME = re.compile(r"\ban? ([a-z]+ \d+)")
@@ -34,6 +40,11 @@ def demonstrate(rules: RandomRules, seed: int, max_turns: int, slips: float = 0.
             return None
         by_page = teacher.holding is not None or command.startswith("take ")
         weight = teacher.weight if by_page or rules.varied else 1.0
+        searches = teacher.looks_for_another and command.startswith("go to ")
+        if rules.pairs and searches and teacher.here != teacher.goal_place:
+            share = PASSING if teacher.comes_next(teacher.goal_place) else STRAYING
+            if rng.random() < share:
+                return f"go to {teacher.goal_place}", 0.0
         return (_slip(engine, teacher, rng), 0.0) if rng.random() < slips else (command, weight)
 
     return _played(rules, max_turns, choose)
@@ -45,7 +56,7 @@ def _played(
     """A game of commands that `choose` gives, each with its weight, until it gives none or the game is over."""
     engine = GameEngine(rules.game, max_turns=max_turns)
     result = first = engine.reset()
-    teacher = teacher_of(rules.game, rules.recipe, first)
+    teacher = teacher_of(rules.game, rules.recipe, first, goes_back=rules.pairs)
     turns: list[tuple[str, StepResult, float]] = []
     while not result.done and (chosen := choose(engine, teacher)) is not None:
         command, weight = chosen
@@ -55,11 +66,11 @@ def _played(
     return Demonstration(rules.pages, first, tuple(turns), result.success)
 
 
-def teacher_of(game: Game, recipe: TaskRecipe, first: StepResult) -> ScriptedTeacher:
+def teacher_of(game: Game, recipe: TaskRecipe, first: StepResult, *, goes_back: bool = False) -> ScriptedTeacher:
     """The teacher of a game, at its start."""
     goal = game.goal
     target = goal.target_type.lower() if goal.target_type else None
-    return ScriptedTeacher(first.observation, recipe, goal.object_type.lower(), target)
+    return ScriptedTeacher(first.observation, recipe, goal.object_type.lower(), target, goes_back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +137,14 @@ class ScriptedTeacher:
         recipe: what to do.
         kind: the type of the object in the goal, in lower case.
         target: the type of the place in the goal, in lower case (None when the recipe ends with a lamp).
+        goes_back: an interrupted search continues where it was left.
     """
 
     first: str
     recipe: TaskRecipe
     kind: str
     target: str | None
+    goes_back: bool = False
     places: list[str] = field(init=False)
     seen: dict[str, list[str]] = field(init=False, default_factory=dict)  # contents of the places looked into
     closed: set[str] = field(init=False, default_factory=set)
@@ -141,6 +154,7 @@ class ScriptedTeacher:
     treated: int = field(init=False, default=0)  # treatments done to the object in hand
     goal_place: str | None = field(init=False, default=None)
     source: str | None = field(init=False, default=None)  # where what is held was
+    back_to: str | None = field(init=False, default=None)  # where an interrupted search continues
     searching: bool = field(init=False, default=False)  # whether the last command was to find something
 
     def __post_init__(self) -> None:
@@ -166,7 +180,17 @@ class ScriptedTeacher:
     @property
     def weight(self) -> float:
         """Of imitating the last command."""
-        return 1.0 if self.searching and self.holding is None else PAGE_WEIGHT
+        first = self.searching and self.holding is None and not (self.goes_back and self.looks_for_another)
+        return 1.0 if first else PAGE_WEIGHT
+
+    @property
+    def looks_for_another(self) -> bool:
+        """Whether a thing is placed, and none is held."""
+        return self.goal_place is not None and self.holding is None
+
+    def comes_next(self, place: str | None) -> bool:
+        """Whether `place` follows the one at hand in the list."""
+        return self.here is not None and self.places[self.places.index(self.here) + 1 :][:1] == [place]
 
     def _move_to(self, place: str | None) -> str | None:
         """Bring what is held to `place`."""
@@ -185,8 +209,9 @@ class ScriptedTeacher:
             return
         verb, _, rest = command.partition(" ")
         if verb == "go":
-            self.here = rest.removeprefix("to ")
-            self._look_into(self.here, observation)
+            place = rest.removeprefix("to ")
+            self._go(place)
+            self._look_into(place, observation)
         elif verb in ("open", "examine"):
             self._look_into(rest, observation)
         elif verb == "close":
@@ -202,9 +227,19 @@ class ScriptedTeacher:
             self.seen.setdefault(place, []).append(thing)
             if place.rsplit(" ", 1)[0] == self.target and thing.rsplit(" ", 1)[0] == self.kind:
                 self.placed, self.goal_place = self.placed + 1, place
+                self.back_to = self.source if self.goes_back else None
         elif verb in ("heat", "cool", "clean") and self.treated < len(self.recipe.treatments):
             wanted, tool = self.recipe.treatments[self.treated]
             self.treated += verb == wanted and f" with {tool.lower()} " in command
+
+    def _go(self, place: str) -> None:
+        """Where the search is left for the place of what is placed, it continues there."""
+        strays = self.goes_back and self.looks_for_another and self.back_to is None and place == self.goal_place
+        if strays and not self.comes_next(place):
+            self.back_to = self.here
+        self.here = place
+        if self.back_to == place:
+            self.back_to = None
 
     def _look_into(self, place: str, observation: str) -> None:
         if "is closed" in observation:
@@ -231,10 +266,13 @@ class ScriptedTeacher:
         return self._search()
 
     def _search(self) -> str | None:
-        """Open the place at hand if it is closed, else go to the first place not looked into."""
+        """Open the place at hand if it is closed, else go back to where the search was left, else to the first place
+        not looked into."""
         self.searching = True
         if self.here in self.closed:
             return f"open {self.here}"
+        if self.back_to is not None:
+            return f"go to {self.back_to}"
         for place in self.places:
             if place not in self.seen or place in self.closed:
                 if self.here == place:
