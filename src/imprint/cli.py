@@ -18,6 +18,7 @@ from imprint.commands import (
     play,
     pretrain,
     recipes,
+    regimes,
     report,
     runs,
     search,
@@ -97,6 +98,7 @@ def main(
 app.command("train", rich_help_panel=TRAIN)(train.train)
 app.command("eval", rich_help_panel=TRAIN)(evaluate.evaluate)
 app.command("compare", rich_help_panel=TRAIN)(compare.compare)
+app.command("regimes", rich_help_panel=TRAIN)(regimes.regimes)
 app.command("tune", rich_help_panel=TRAIN)(tune.tune)
 app.command("report", rich_help_panel=TRAIN)(report.report)
 app.command("runs", rich_help_panel=LOOK)(runs.runs)
