@@ -18,7 +18,7 @@ from imprint.envs.library.chains import Chain, Step, draw_chain
 from imprint.envs.library.checking import hidden_inputs, solves
 from imprint.envs.library.documentation import documentation
 from imprint.envs.library.interpreter import DEEPEST, LONGEST, MOST_ITEMS, Function, ProgramError, read_program
-from imprint.envs.library.lessons import LESSONS
+from imprint.envs.library.lessons import LESSONS, familiar_functions
 from imprint.envs.library.operations import LARGEST, OPERATIONS, SMALLEST
 from imprint.envs.library.package import REAL, WELL_KNOWN
 from imprint.envs.library.tasks import CATEGORIES, OTHER_WORDS, SINGLE, LibraryTask
@@ -308,6 +308,22 @@ def test_a_file_without_written_tasks_is_told_of(tmp_path: Path, text: str | Non
     with pytest.raises(ImprintError, match=problem) as raised:
         LibraryWorld(written=file).tasks("train")
     assert raised.value.key == "env.written"
+
+
+@pytest.mark.parametrize("known", [0.0, 0.25, 0.5])
+def test_what_is_known_before_training_is_that_share_of_the_package(known: float) -> None:
+    world, plain = LibraryWorld(known=known), LibraryWorld()
+    real, called, recalled = set(REAL.names.values()), set[str](), 0
+    for seed in range(300):
+        demo = world.demonstration(seed, lesson="pages")
+        names = {name for action, _, _ in demo.turns for name in re.findall(r"\.([a-z]+)\(", action)} & real
+        assert not (names and demo.pages)
+        called |= names
+        recalled += bool(names)
+        assert known or demo == plain.demonstration(seed, lesson="pages")
+    assert called == {REAL.names[one.key] for one in familiar_functions(known)}
+    assert len(called) == known * len(real) and (recalled > 20) == bool(known)
+    assert set(familiar_functions(0.25)) <= set(familiar_functions(0.5))
 
 
 def test_the_world_is_registered_and_teachable() -> None:

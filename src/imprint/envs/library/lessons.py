@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from imprint.envs.base import Demonstration
 from imprint.envs.library.chains import FRAMES, THEN, Chain, draw_chain, draw_step
 from imprint.envs.library.documentation import area_page, documentation
-from imprint.envs.library.operations import AREAS, OPERATIONS
+from imprint.envs.library.operations import AREAS, OPERATIONS, Operation
 from imprint.envs.library.package import PACKAGES, REAL, WELL_KNOWN, Package, draw_package
 from imprint.envs.library.written import ASK, BETWEEN
 from imprint.skills.skill import Skill
@@ -48,6 +48,9 @@ class Lesson:
     writing: bool = False
 
 
+FAMILIAR = 0.15  # of the demonstrations, where a part of the real package is known
+
+
 LESSONS: Mapping[str, Lesson] = {
     "lines": Lesson(asked=24, one_area=True, known=0.0, verbatim=True),
     "area": Lesson(asked=24, one_area=True, known=0.0),
@@ -58,9 +61,33 @@ LESSONS: Mapping[str, Lesson] = {
 }
 
 
-def demonstrate(seed: int, lesson: Lesson) -> Demonstration:
-    """Tasks about one package with a right program each, drawn from `seed` alone."""
+def familiar_functions(share: float) -> tuple[Operation, ...]:
+    """A share of the real package's functions; a larger share contains a smaller one."""
+    shuffled = random.Random("library/familiar").sample(list(OPERATIONS.values()), len(OPERATIONS))
+    return tuple(shuffled[: round(share * len(shuffled))])
+
+
+def demonstrate(seed: int, lesson: Lesson, known: float = 0.0) -> Demonstration:
+    """Tasks about one package with a right program each, drawn from `seed` alone.
+
+    Args:
+        known: a share of the real package's functions that some demonstrations are about, without documentation: for a
+            base policy that knows a part of what it is to learn.
+    """
     rng = random.Random(f"library/demonstration/{seed}")
+    familiar = familiar_functions(known)
+    if familiar and not lesson.writing and rng.random() < FAMILIAR:
+        return _recalled(familiar, lesson, rng)
+    return _about_a_made_up_one(lesson, rng)
+
+
+def _recalled(operations: Sequence[Operation], lesson: Lesson, rng: random.Random) -> Demonstration:
+    """Functions of the real package, without documentation."""
+    chains = [Chain((draw_step(rng, operations),)) for _ in range(lesson.asked)]
+    return _demonstration((), REAL, chains, [chain.asked for chain in chains], rng)
+
+
+def _about_a_made_up_one(lesson: Lesson, rng: random.Random) -> Demonstration:
     known = rng.random() < lesson.known
     package = rng.choice(WELL_KNOWN) if known else _made_up(rng)
     area = rng.choice(AREAS) if lesson.one_area else None
@@ -69,12 +96,21 @@ def demonstrate(seed: int, lesson: Lesson) -> Demonstration:
     pages = () if not shown else _pages(package, area, said, rng)
     chains = [_chain(lesson, area, rng) for _ in range(lesson.asked)]
     asked = [_asked(chain, said if lesson.verbatim else None) for chain in chains]
-    actions = [chain.program(package) for chain in chains]
     if lesson.writing:
         texts = [ASK.format(package=package.name)] * len(chains)
-        actions = [f"{words}{BETWEEN}{program}" for words, program in zip(asked, actions, strict=True)]
-    else:
-        texts = [rng.choice(FRAMES).format(package=package.name, asked=words) for words in asked]
+        return _answered(pages, texts, [f"{one.asked}{BETWEEN}{one.program(package)}" for one in chains])
+    return _demonstration(pages, package, chains, asked, rng)
+
+
+def _demonstration(
+    pages: tuple[Skill, ...], package: Package, chains: Sequence[Chain], asked: Sequence[str], rng: random.Random
+) -> Demonstration:
+    """Each chain asked for in its words, and programmed."""
+    texts = [rng.choice(FRAMES).format(package=package.name, asked=words) for words in asked]
+    return _answered(pages, texts, [chain.program(package) for chain in chains])
+
+
+def _answered(pages: tuple[Skill, ...], texts: Sequence[str], actions: Sequence[str]) -> Demonstration:
     results = [*(StepResult(text) for text in texts[1:]), StepResult("", 1.0, terminated=True, success=True)]
     turns = tuple((action, result, 1.0) for action, result in zip(actions, results, strict=True))
     return Demonstration(pages, StepResult(texts[0]), turns, success=True)

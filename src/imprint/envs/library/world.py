@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from imprint.envs.base import Demonstration, Environment
 from imprint.envs.library.chains import FRAMES
@@ -29,6 +29,8 @@ class LibraryWorld:
     Args:
         asks: `programs`, or `tasks`: a policy is to write tasks, each with its program, that it may train on.
         written: a file of episodes in which a policy wrote tasks; they are those to train on.
+        known: of demonstrations (`imprint pretrain`): the share of the package's functions that some of them are about,
+            without documentation, so that the base policy knows them before it is trained.
         seed: of the tasks that are drawn.
         train: tasks to train on, all for one function (480).
         validation: held-out tasks, a third of each category (120).
@@ -44,12 +46,13 @@ class LibraryWorld:
         *,
         asks: Literal["programs", "tasks"] = "programs",
         written: Path | None = None,
+        known: Annotated[float, Field(ge=0, le=1)] = 0.0,
         seed: int = 0,
         train: PositiveInt = 480,
         validation: PositiveInt = 120,
         test: PositiveInt = 300,
     ) -> None:
-        self.asks, self.written, self.seed = asks, written, seed
+        self.asks, self.written, self.known, self.seed = asks, written, known, seed
         self.counts = {"train": train, "validation": validation, "test": test}
         self._found: dict[str, Mapping[str, LibraryTask]] = {}
 
@@ -105,7 +108,7 @@ class LibraryWorld:
 
     def demonstration(self, seed: int, *, lesson: str = "full") -> Demonstration:
         """Tasks about a made package, with right programs."""
-        return demonstrate(seed, LESSONS[lesson])
+        return demonstrate(seed, LESSONS[lesson], self.known)
 
     def language(self) -> Iterator[str]:
         """Demonstrations and real tasks, for the tokenizer."""
