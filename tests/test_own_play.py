@@ -16,6 +16,7 @@ from imprint.envs.household.random_rules import Lesson, make_random_rules
 from imprint.envs.household.teacher import PAGE_WEIGHT, TakenOver
 from imprint.envs.household.world import HouseholdWorld
 from imprint.errors import RecipeError
+from imprint.models.sampling import Sampling
 from imprint.pretrain.own_play import OwnPlay
 from imprint.pretrain.recipe import PretrainRecipe
 from imprint.pretrain.train import train_base
@@ -84,7 +85,7 @@ def test_what_is_begun_is_drawn_from_the_seed_alone():
     assert isinstance(world, PractisableWorld)
     rollout = rollout_for(tiny_policy(max_context=2048), world, ContextConfig(style="plain"))
     lessons = ["orders", "full", "line", "full"]
-    first, again, other = (OwnPlay(world, rollout).demonstrations(lessons, seed) for seed in (1, 1, 2))
+    first, again, other = (OwnPlay(world, rollout, Sampling(1.0, 24)).demonstrations(lessons, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert 1 <= len(first) <= 3  # orders have no game to begin
     assert all(demo.turns[-1][1].success for demo in first)

@@ -75,10 +75,12 @@ class LessonTrainer:
             config = recipe.context.model_copy(update={"history": "image"})
             rollouts["drawn_history/"] = rollout_for(self.policy, world, config)
         self.contexts = [one.context for one in rollouts.values()]
-        self.own_play = OwnPlay(world, rollout) if isinstance(world, PractisableWorld) else None
+        playing = Sampling(1.0, recipe.max_new_tokens)
+        self.own_play = OwnPlay(world, rollout, playing) if isinstance(world, PractisableWorld) else None
         self.begun: list[Demonstration] = []  # what the policy has begun and is not learned yet
         self.evaluators = {
-            name: Evaluator(one, library, Sampling(0.4, 24), recipe.seed) for name, one in rollouts.items()
+            name: Evaluator(one, library, Sampling(0.4, recipe.max_new_tokens), recipe.seed)
+            for name, one in rollouts.items()
         }
         texts = language_of(world) if recipe.context.draws else []
         self.texts, self.held_out = texts[HELD_OUT:], texts[:HELD_OUT]

@@ -19,14 +19,12 @@ from imprint.types import Task
 
 __all__ = ["OwnPlay"]
 
-SAMPLING = Sampling(1.0, 24)
-
 
 class OwnPlay:
-    """Lets the policy of `rollout` begin games of `world`'s lessons."""
+    """Lets the policy of `rollout` begin games of `world`'s lessons, sampled as `sampling` says."""
 
-    def __init__(self, world: PractisableWorld, rollout: TokenRollout) -> None:
-        self.world, self.rollout = world, rollout
+    def __init__(self, world: PractisableWorld, rollout: TokenRollout, sampling: Sampling) -> None:
+        self.world, self.rollout, self.sampling = world, rollout, sampling
 
     def demonstrations(self, lessons: Sequence[str], seed: int) -> list[Demonstration]:
         """One for each lesson in which something is left to show; everything is drawn from `seed`."""
@@ -40,7 +38,7 @@ class OwnPlay:
                 Request(Task(str(n), "", "train"), derive_seed(seed, "play", n), game.pages)
                 for n, game in enumerate(games)
             ],
-            SAMPLING,
+            self.sampling,
         )
         rng = random.Random(derive_seed(seed, "cut"))
         begun = [[turn.action for turn in episode.turns] for episode in played]

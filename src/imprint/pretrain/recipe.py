@@ -130,6 +130,9 @@ class PretrainRecipe(Located):
     )
     show_interval: int = Field(default=250, ge=1, description="Steps between two evaluations on the real tasks.")
     show_tasks: int = Field(default=60, ge=1)
+    max_new_tokens: int = Field(
+        default=24, ge=1, description="Tokens of an action, at most, where the policy plays (evaluations, `own_play`)."
+    )
     keep: Literal["best", "last"] = Field(
         default="best",
         description="Which policy is saved: the one with the most success with skills in an evaluation (of equal ones "
