@@ -85,7 +85,9 @@ def test_what_is_begun_is_drawn_from_the_seed_alone():
     assert isinstance(world, PractisableWorld)
     rollout = rollout_for(tiny_policy(max_context=2048), world, ContextConfig(style="plain"))
     lessons = ["orders", "full", "line", "full"]
-    first, again, other = (OwnPlay(world, rollout, Sampling(1.0, 24)).demonstrations(lessons, seed) for seed in (1, 1, 2))
+    first, again, other = (
+        OwnPlay(world, rollout, Sampling(1.0, 24)).demonstrations(lessons, seed) for seed in (1, 1, 2)
+    )
     assert first == again != other
     assert 1 <= len(first) <= 3  # orders have no game to begin
     assert all(demo.turns[-1][1].success for demo in first)
