@@ -191,7 +191,7 @@ def test_the_best_policy_is_kept_or_the_last(tmp_path, monkeypatch, keep, step, 
 def test_the_recipes_of_the_policies_that_are_published_keep_the_last():
     assert PretrainRecipe(name="t").keep == "best"
     recipes = [load_recipe(file)[0] for file in (ROOT / "recipes" / "pretrain").glob("*.yaml")]
-    assert len(recipes) == 8
+    assert len(recipes) == 9
     assert {recipe.keep for recipe in recipes} == {"last"}
 
 

@@ -80,7 +80,7 @@ def plan_regimes(
     """
     if all(load_recipe(path, overrides).steps for path in recipes):
         raise RecipeError(
-            "no recipe shows the untrained base", key="steps", hint="add one without steps, as household/zero_shot"
+            "no recipe shows the untrained base", key="steps", hint="add one without steps (method: zero_shot)"
         )
     return {name: plan(recipes, seeds, out / name, [*changes, *overrides], trust) for name, changes in regimes.items()}
 
