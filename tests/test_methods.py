@@ -466,7 +466,7 @@ def test_rltf_sd_is_imprint_without_curriculum_and_replay(tmp_path):
 def test_closed_rl_plays_with_the_skills_and_learns_without_them(old, tmp_path):
     changes = {"prompt_swap": {"old_logprobs": old}, "reward": {"invalid_penalty": 0.0}, "steps": 1}
     bench = start("closed_rl", tmp_path / "run", won=outcomes(1, 0, 0, 1), **changes)
-    learn, swap = bench.parts.learner.step, bench.method.swapped
+    learn, swap = bench.parts.learner.step, bench.method.samples
     groups, seen = [], []
 
     def swapped(loop, played, library):
@@ -477,7 +477,7 @@ def test_closed_rl_plays_with_the_skills_and_learns_without_them(old, tmp_path):
         seen.extend(zip(samples, bench.parts.learner.logprobs(samples), strict=True))
         return learn(samples, loss, done=done)
 
-    bench.method.swapped, bench.parts.learner.step = swapped, step
+    bench.method.samples, bench.parts.learner.step = swapped, step
     assert bench.go().shown == WITHOUT
     assert all(request.skills for request in training(bench))
     episodes = [episode for group in groups for episode in group]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +75,7 @@ def compare(
         raise RecipeError(
             "is not a folder of games", where=games, key="--games", hint="give `alfworld`, or its json_2.1.1"
         )
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = running.threads_each(jobs)
     with resume_hint(out), Progress("compare", quiet=quiet) as progress:
         failures = running.run_all(
             planned,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +49,7 @@ def regimes(
     planned = mapping.plan_regimes(
         recipes, parse_seeds(seeds), out, mapping.read_regimes(file), changes or [], trust or []
     )
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = running.threads_each(jobs)
     with resume_hint(out), Progress("regimes", quiet=quiet) as progress:
         failures = running.run_all(
             [job for one in planned.values() for job in one],

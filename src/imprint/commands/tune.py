@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +54,7 @@ def tune(
     rows = zip(*(planned for _, planned, _ in parts), strict=True)
     planned_jobs = [job for row in rows for trial in row for job in trial.jobs]
     part_of = {job.folder: part for part in parts for trial in part[1] for job in trial.jobs}
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = running.threads_each(jobs)
     with resume_hint(out), Progress("tune", quiet=quiet) as progress:
         failures = running.run_all(
             planned_jobs,

@@ -71,6 +71,11 @@ class Process(Protocol):
 Start = Callable[[Job], Process]
 
 
+def threads_each(workers: int) -> int:
+    """Threads for each of so many runs at a time."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
 def is_finished(job: Job) -> bool:
     """Whether the job's run is finished."""
     return is_run(job.folder) and Run.open(job.folder).status().get("state") == "finished"

@@ -24,7 +24,7 @@ from typing import Any
 
 from imprint.errors import RecipeError
 from imprint.jobs.compare import collect, plan
-from imprint.jobs.processes import Job
+from imprint.jobs.processes import Job, is_finished
 from imprint.recipe import load_recipe
 from imprint.report.compare_table import Grid
 from imprint.report.regimes_figure import regimes_plot, regimes_table
@@ -91,14 +91,10 @@ def write_regimes(out: Path, planned: Mapping[str, Sequence[Job]]) -> list[Grid]
     atomic_write(out / f"{NAME}.json", json.dumps(rows, indent=1) + "\n")
     untrained = {job.method for jobs in planned.values() for job in jobs if not job.steps}
     tables = [regimes_table(rows, untrained)] if rows else []
-    missing = [f"{name}/{job.name}" for name, jobs in planned.items() for job in jobs if not _done(job, rows, name)]
+    missing = [f"{name}/{job.name}" for name, jobs in planned.items() for job in jobs if not is_finished(job)]
     lines = [f"Not finished: {', '.join(missing)}."] if missing else []
     text = "\n\n".join(["# Regimes", *lines, *(table.markdown() for table in tables)])
     atomic_write(out / f"{NAME}.md", text.rstrip() + "\n")
     if rows:
         regimes_plot(rows, untrained, out / NAME)
     return tables
-
-
-def _done(job: Job, rows: Sequence[Mapping[str, Any]], regime: str) -> bool:
-    return any((row["regime"], row["method"], row["seed"]) == (regime, job.method, job.seed) for row in rows)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RARE = -5.0  # nats: a token below is rare (RLTF-SD's bound, arXiv 2602.02482)
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Aggregate = Literal["token-mean", "sequence-mean-token-mean"]
 TeacherKind = Literal["base", "ema", "live"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from imprint.context.shown import Shown
 from imprint.errors import CheckpointError
+from imprint.learning.config import RARE
 from imprint.learning.sample import Floats, Sample, off_prompt, packed, unpacked
 from imprint.support.files import atomic_write
 
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from imprint.context.prompt import Context
     from imprint.types import Draw, Episode
 
-__all__ = ["RARE", "ClosedBookProbe"]
-
-RARE = -5.0  # nats: a token below this is rare
+__all__ = ["ClosedBookProbe"]
 
 
 class Scorer(Protocol):

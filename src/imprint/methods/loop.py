@@ -368,7 +368,7 @@ class Loop(Clock):
             self.metrics.log(step, {f"validation/{name}/{row.family}": row.success for row in rows})
             self.bench.progress.note(f"step {step}: validation success {name} skills {rows[0].success:.2f}")
         if self.probe is not None:
-            self.probe.keep([one for name, episodes in played.items() if name == WITH.name for one in episodes])
+            self.probe.keep(played.get(WITH.name, ()))
             self.metrics.log(step, self.probe.measure(self.learner))
         if step == 0 and not any(episode.success for episodes in played.values() for episode in episodes):
             self.bench.progress.note(

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,8 @@ __all__ = [
     "end_label",
     "gap_chart",
     "label",
+    "save",
+    "standing_alone",
     "styled",
     "tip",
     "to_svg",
@@ -105,6 +108,22 @@ def styled() -> Iterator[None]:
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph")  # the browser's font has it, if any has
         yield
+
+
+@contextmanager
+def standing_alone() -> Iterator[None]:
+    """The style of a figure that is a file, without a page's font."""
+    with styled(), mpl.rc_context({"svg.fonttype": "path"}):
+        yield
+
+
+def save(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write a figure as `path` with the endings .png and .svg, the same bytes every time."""
+    paths = path.with_suffix(".png"), path.with_suffix(".svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(paths[0], dpi=160, metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    return paths
 
 
 def to_svg(figure: Figure, title: str, hotspots: Sequence[Hotspot] = ()) -> str:

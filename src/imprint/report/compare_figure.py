@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,9 +51,7 @@ def compare_plot(rows: Sequence[Row], path: str | Path, split: str = "test") -> 
     if not groups:
         raise ImprintError(f"no row of the split {split!r} to draw", hint="evaluate on it, or name another split")
     methods = list(dict.fromkeys(method for method, _ in groups))
-    paths = Path(path).with_suffix(".png"), Path(path).with_suffix(".svg")
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
-    with charts.styled(), mpl.rc_context({"svg.fonttype": "path"}):  # it stands alone, without a page's font
+    with charts.standing_alone():
         figure = Figure(figsize=(11, 1.5 + 0.85 * len(methods)), facecolor=charts.LIGHT["panel"])
         success, tokens = figure.subplots(1, 2, width_ratios=(2.6, 1), sharey=True)
         for y, method in enumerate(reversed(methods)):
@@ -64,9 +61,7 @@ def compare_plot(rows: Sequence[Row], path: str | Path, split: str = "test") -> 
         _finish(success, tokens, methods, split, _seed_text(groups))
         height = figure.get_figheight()
         figure.subplots_adjust(left=0.16, right=0.98, top=1 - 0.5 / height, bottom=0.75 / height, wspace=0.06)
-        figure.savefig(paths[0], dpi=160, metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-    return paths
+        return charts.save(figure, Path(path))
 
 
 def _group(rows: Sequence[Row], split: str) -> dict[tuple[str, str], list[Row]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -82,9 +81,7 @@ def _cell(point: Point | None) -> str:
 
 def efficiency_plot(points: Mapping[str, Sequence[Point]], path: Path) -> tuple[Path, Path]:
     """Draw the points as `path` with the endings .png and .svg: a line a method, dotted where nothing is trained."""
-    paths = path.with_suffix(".png"), path.with_suffix(".svg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with charts.styled(), mpl.rc_context({"svg.fonttype": "path"}):  # it stands alone, without a page's font
+    with charts.standing_alone():
         figure = Figure(figsize=(11, 5.6), facecolor=charts.LIGHT["panel"])
         axes = figure.subplots()
         styles = zip(cycle(charts.RUN_COLOURS), (mark for mark in MARKERS for _ in charts.RUN_COLOURS), strict=False)
@@ -95,9 +92,7 @@ def efficiency_plot(points: Mapping[str, Sequence[Point]], path: Path) -> tuple[
         _finish(axes, points)
         _name_lines(axes, {method: found[-1].success for method, found in points.items()}, colours)
         figure.subplots_adjust(left=0.07, right=0.76, top=0.92, bottom=0.12)
-        figure.savefig(paths[0], dpi=160, metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-    return paths
+        return charts.save(figure, path)
 
 
 def _draw(axes: Axes, points: Sequence[Point], colour: str, marker: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +21,52 @@ __all__ = ["regimes_plot", "regimes_table"]
 Row = Mapping[str, Any]
 
 
-def _by_regime(rows: Sequence[Row]) -> dict[str, Figures]:
-    names = dict.fromkeys(row["regime"] for row in rows)
-    return {name: Figures([row for row in rows if row["regime"] == name]) for name in names}
-
-
-def regimes_table(rows: Sequence[Row], untrained: Collection[str]) -> Grid:
-    """A line a regime: the untrained base, each method without skills, and the first method against the others.
+@dataclass(frozen=True)
+class RegimeMap:
+    """What is known of each regime.
 
     Args:
         rows: of compare.json, each with a `regime`; the methods in their order.
         untrained: the methods that show the base as it is; the first of them says where a regime lies.
     """
-    regimes = _by_regime(rows)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    base = next((name for name in methods if name in untrained), "")
-    trained = [name for name in methods if name not in untrained]
+
+    rows: Sequence[Row]
+    untrained: Collection[str]
+
+    @cached_property
+    def regimes(self) -> dict[str, Figures]:
+        names = dict.fromkeys(row["regime"] for row in self.rows)
+        return {name: Figures([row for row in self.rows if row["regime"] == name]) for name in names}
+
+    @cached_property
+    def base(self) -> str:
+        """The method that shows the base; "" where it is not finished in any regime."""
+        return next((name for name in self._methods if name in self.untrained), "")
+
+    @cached_property
+    def trained(self) -> list[str]:
+        return [name for name in self._methods if name not in self.untrained]
+
+    @property
+    def _methods(self) -> list[str]:
+        return Figures(self.rows).methods
+
+
+def regimes_table(rows: Sequence[Row], untrained: Collection[str]) -> Grid:
+    """A line a regime: the untrained base, each method without skills, and the first method against the others.
+
+    The arguments are those of `RegimeMap`.
+    """
+    found = RegimeMap(rows, untrained)
+    trained = found.trained
     gaps = [(trained[0], other) for other in trained[1:]]
     body = []
-    for name, figures in regimes.items():
-        cells = [figures.success(base, arm.name) for arm in (WITHOUT, WITH)]
+    for name, figures in found.regimes.items():
+        cells = [figures.success(found.base, arm.name) for arm in (WITHOUT, WITH)]
         cells += [figures.success(method, WITHOUT.name) for method in trained]
         for first, second in gaps:
-            found = figures.difference((first, WITHOUT.name), (second, WITHOUT.name))
-            cells.append("–" if found is None else found[0])
+            gap = figures.difference((first, WITHOUT.name), (second, WITHOUT.name))
+            cells.append("–" if gap is None else gap[0])
         body.append((name, *cells))
     header = ("regime", "base without", "base with", *trained, *(f"{first} − {second}" for first, second in gaps))
     note = (
@@ -53,29 +77,26 @@ def regimes_table(rows: Sequence[Row], untrained: Collection[str]) -> Grid:
 
 
 def regimes_plot(rows: Sequence[Row], untrained: Collection[str], path: Path) -> tuple[Path, Path]:
-    """Draw `path`.png and .svg: a panel a method; a point a regime, where its base lies, with what is reached."""
-    paths = path.with_suffix(".png"), path.with_suffix(".svg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    regimes = _by_regime(rows)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    base = next((name for name in methods if name in untrained), "")
-    trained = [name for name in methods if name not in untrained] or [base]
-    with charts.styled(), mpl.rc_context({"svg.fonttype": "path"}):
-        width = 3.4 * len(trained) + 0.9
+    """Draw `path`.png and .svg: a panel a method; a point a regime, where its base lies, with what is reached.
+
+    The arguments are those of `RegimeMap`.
+    """
+    found = RegimeMap(rows, untrained)
+    methods = found.trained or [found.base]
+    with charts.standing_alone():
+        width = 3.4 * len(methods) + 0.9
         figure = Figure(figsize=(width, 3.9), facecolor=charts.LIGHT["panel"])
-        panels: Sequence[Axes] = figure.subplots(1, len(trained), squeeze=False)[0]
-        for axes, method in zip(panels, trained, strict=True):
-            for figures in regimes.values():
-                places = [figures.rate(base, arm.name) for arm in (WITHOUT, WITH)]
+        panels: Sequence[Axes] = figure.subplots(1, len(methods), squeeze=False)[0]
+        for axes, method in zip(panels, methods, strict=True):
+            for figures in found.regimes.values():
+                without, with_skills = (figures.rate(found.base, arm.name) for arm in (WITHOUT, WITH))
                 reached = figures.rate(method, WITHOUT.name)
-                if None not in places and reached is not None:
-                    _draw(axes, float(places[0] or 0), float(places[1] or 0), reached)
+                if without is not None and with_skills is not None and reached is not None:
+                    _draw(axes, without, with_skills, reached)
             _finish(axes, method)
         panels[0].set_ylabel("base with skills", fontsize=10)
         figure.subplots_adjust(left=0.9 / width, right=0.98, top=0.86, bottom=0.15, wspace=0.25)
-        figure.savefig(paths[0], dpi=160, metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-    return paths
+        return charts.save(figure, path)
 
 
 def _draw(axes: Axes, without: float, with_skills: float, reached: float) -> None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from imprint.envs.library.operations import AREAS, OPERATIONS
+from imprint.envs.library.operations import AREAS, BY_AREA
 from imprint.envs.library.package import Package
 from imprint.skills.skill import Skill
 
@@ -48,9 +48,9 @@ def general_page(package: Package, rng: random.Random | None = None) -> Skill:
 
 
 def area_page(package: Package, area: str, said: Mapping[str, int] = FIRST, rng: random.Random | None = None) -> Skill:
-    """What the functions of one area do, a line each: first what, then which. A small policy finds what follows the
-    words that it looks for; what stands before them it does not."""
-    operations = [one for one in OPERATIONS.values() if one.area == area]
+    """What the functions of one area do, a line each: first what, then the name, which follows the words that lead to
+    it."""
+    operations = list(BY_AREA[area])
     if rng is not None:
         rng.shuffle(operations)
     lines = []

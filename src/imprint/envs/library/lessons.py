@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from imprint.envs.base import Demonstration
 from imprint.envs.library.chains import FRAMES, THEN, Chain, draw_chain, draw_step
 from imprint.envs.library.documentation import area_page, documentation
-from imprint.envs.library.operations import AREAS, OPERATIONS, Operation
+from imprint.envs.library.operations import AREAS, BY_AREA, OPERATIONS, Operation
 from imprint.envs.library.package import PACKAGES, REAL, WELL_KNOWN, Package, draw_package
 from imprint.envs.library.written import ASK, BETWEEN
 from imprint.skills.skill import Skill
@@ -136,5 +136,5 @@ def _pages(package: Package, area: str | None, said: Mapping[str, int], rng: ran
 
 def _chain(lesson: Lesson, area: str | None, rng: random.Random) -> Chain:
     if area is not None:
-        return Chain((draw_step(rng, [one for one in OPERATIONS.values() if one.area == area]),))
+        return Chain((draw_step(rng, BY_AREA[area]),))
     return draw_chain(rng, rng.randint(1, lesson.longest))

@@ -301,3 +301,4 @@ def _nth(items: Sequence[int], place: int) -> int:
 
 
 OPERATIONS: dict[str, Operation] = {one.key: one for one in _operations()}
+BY_AREA = {area: tuple(one for one in OPERATIONS.values() if one.area == area) for area in AREAS}

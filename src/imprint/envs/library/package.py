@@ -16,7 +16,10 @@ _SYLLABLES = tuple("".join(pair) for pair in product("bdfgklmnprstvz", "aeiou"))
 _WORDS = {
     word for one in OPERATIONS.values() for text in (*one.asks, *one.says) for word in re.findall(r"[a-z]+", text)
 }
-NAMES = tuple(name for name in map("".join, product(_SYLLABLES, repeat=2)) if name not in _WORDS)
+NAMES = {  # by how they begin
+    first: tuple(name for name in (first + second for second in _SYLLABLES) if name not in _WORDS)
+    for first in _SYLLABLES
+}
 PACKAGES = ("velk", "orim", "tusk", "yarn", "plim", "quor", "drab", "fenn", "gost", "hule", "jent", "wirr")
 
 
@@ -48,8 +51,8 @@ def draw_package(rng: random.Random, name: str, without: Collection[str] = ()) -
 
     No two begin alike: a policy that has read half of a name knows which one it is.
     """
-    begun = {first: [one for one in NAMES if one.startswith(first) and one not in without] for first in _SYLLABLES}
-    names = [rng.choice(begun[first]) for first in rng.sample(_SYLLABLES, len(OPERATIONS))]
+    firsts = rng.sample(_SYLLABLES, len(OPERATIONS))
+    names = [rng.choice([name for name in NAMES[first] if name not in without]) for first in firsts]
     return Package(name, dict(zip(OPERATIONS, names, strict=True)))
 
 

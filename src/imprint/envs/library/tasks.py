@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -49,7 +48,6 @@ class LibraryTask:
         return solves(action, self.reference, REAL, f"check/{self.text}")
 
 
-@cache
 def tasks_of(split: str, count: int, seed: int) -> tuple[LibraryTask, ...]:
     """`count` tasks of a split, in an order drawn from `seed`; no text is in two splits.
 
@@ -58,9 +56,10 @@ def tasks_of(split: str, count: int, seed: int) -> tuple[LibraryTask, ...]:
     """
     rng = random.Random(f"library/{split}/{seed}")
     if split == "train":
-        return tuple(_taken([_single(frame, step, SINGLE) for frame, step in _trained()], count, split, rng))
-    kinds = {category: _category(category, split, seed, -(-count // len(CATEGORIES))) for category in CATEGORIES}
-    in_turn = [one for row in zip(*kinds.values(), strict=True) for one in row]
+        pool = product(range(TRAIN_FRAMES), _steps(last=False))
+        return tuple(_taken([_single(frame, step, SINGLE) for frame, step in pool], count, split, rng))
+    kinds = [_category(category, split, seed, -(-count // len(CATEGORIES))) for category in CATEGORIES]
+    in_turn = [one for row in zip(*kinds, strict=True) for one in row]
     return tuple(in_turn[:count])
 
 
@@ -90,33 +89,22 @@ def _category(category: str, split: str, seed: int, count: int) -> list[LibraryT
             text = chain.text(REAL.name, frame)
             found.setdefault(text, LibraryTask("", SEVERAL, chain, text))
         return _numbered(list(found.values())[split == "test" :: 2], split)
-    if category == SINGLE:
-        known = [step for frame, step in _trained() if frame == 0]
-        pool = list(product(range(TRAIN_FRAMES, len(FRAMES)), known))
-    else:
-        pool = [(frame, step) for frame, step in product(range(len(FRAMES)), _steps()) if _is_last(step)]
+    frames = range(TRAIN_FRAMES, len(FRAMES)) if category == SINGLE else range(len(FRAMES))
+    pool = list(product(frames, _steps(last=category == OTHER_WORDS)))
     rng.shuffle(pool)
     tasks = [_single(frame, step, category) for frame, step in pool[split == "test" :: 2]]
     return _taken(tasks, count, split, rng)
 
 
-def _trained() -> list[tuple[int, Step]]:
-    """What training asks for, and in which sentences: never an operation's last wording."""
-    return [(frame, step) for frame, step in product(range(TRAIN_FRAMES), _steps()) if not _is_last(step)]
-
-
-def _steps() -> list[Step]:
-    """Every operation with every number and every wording."""
+def _steps(*, last: bool) -> list[Step]:
+    """Every operation with every number: in its last wording, which training never uses, or in each of the others."""
+    wordings = slice(-1, None) if last else slice(-1)
     return [
         Step(operation, number, wording)
         for operation in OPERATIONS.values()
         for number in (range(SMALLEST, LARGEST + 1) if operation.takes_number else (0,))
-        for wording in range(len(operation.asks))
+        for wording in range(len(operation.asks))[wordings]
     ]
-
-
-def _is_last(step: Step) -> bool:
-    return step.wording == len(step.operation.asks) - 1
 
 
 def _single(frame: int, step: Step, category: str) -> LibraryTask:

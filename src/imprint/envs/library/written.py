@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from imprint.envs.library.chains import FRAMES
 from imprint.envs.library.checking import probes, values, varied
-from imprint.envs.library.interpreter import ProgramError, read_program
+from imprint.envs.library.interpreter import Program, ProgramError, read_program
 from imprint.envs.library.operations import Value
 from imprint.envs.library.package import Package
 from imprint.errors import RecipeError, under
@@ -41,6 +42,10 @@ class Written:
         """The task's text."""
         return FRAMES[0].format(package=self.package.name, asked=self.asked)
 
+    @cached_property
+    def _read(self) -> Program:
+        return read_program(self.program, self.package.name)
+
     def __call__(self, items: Sequence[int]) -> Value:
         """What its program returns for `items`.
 
@@ -48,7 +53,7 @@ class Written:
             ValueError: it cannot be run on them, or its value did not come out of the package.
         """
         try:
-            value, called = read_program(self.program, self.package.name)(self.package.functions, items)
+            value, called = self._read(self.package.functions, items)
         except ProgramError as error:
             raise ValueError(error.problem) from error
         if not called:

@@ -173,8 +173,7 @@ def policy_loss(
     log_ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     advantages = torch.where(mask, advantages_T.detach().to(log_ratio.dtype), zero)
     ratio = log_ratio.exp()
-    free = -advantages * ratio
-    held = -advantages * ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    free, held = surrogates(ratio, advantages, clip_low, clip_high)
     loss_T = torch.maximum(free, held)
     capped = torch.zeros_like(mask)
     if dual_clip is not None:
@@ -185,6 +184,11 @@ def policy_loss(
         loss_T = loss_T * torch.where(mask, importance_T.detach().to(loss_T.dtype), zero)
     loss = aggregate_tokens(loss_T, mask, aggregate, sequences_T=sequences_T, denominator=denominator)
     return loss, _loss_metrics(log_ratio.detach(), mask, held.detach() > free.detach(), capped)
+
+
+def surrogates(ratio_T: Tensor, advantages_T: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+    """A token's loss with its ratio as it is, and with the clipped one: where this is larger, there is no gradient."""
+    return -advantages_T * ratio_T, -advantages_T * ratio_T.clamp(1.0 - clip_low, 1.0 + clip_high)
 
 
 def _loss_metrics(log_ratio: Tensor, mask: Tensor, clipped: Tensor, capped: Tensor) -> dict[str, float]:

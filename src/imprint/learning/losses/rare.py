@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from imprint.learning.config import RARE
 from imprint.learning.losses.base import Metrics
-from imprint.learning.losses.grpo import GrpoLoss
+from imprint.learning.losses.grpo import GrpoLoss, off_policy_terms, surrogates
 from imprint.learning.losses.tokens import LOG_RATIO_LIMIT
 from imprint.learning.scoring import Scored
 
-__all__ = ["RARE", "RareTokenLoss"]
-
-RARE = -5.0  # nats: RLTF-SD's bound (arXiv 2602.02482)
+__all__ = ["RareTokenLoss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +28,14 @@ class RareTokenLoss(GrpoLoss):
         # Not super(): a dataclass with slots is another class than the one that super() would look in.
         loss, metrics = GrpoLoss.__call__(self, scored)
         now_M, advantages_M = scored.logprobs_M.detach(), scored.advantages_M
-        ratio_M = (now_M - scored.old_logprobs_M).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-        rises, falls = advantages_M > 0, advantages_M < 0
-        clipped_M = rises & (ratio_M > 1 + self.clip_high) | falls & (ratio_M < 1 - self.clip_low)
+        old_M, _, _ = off_policy_terms(scored)
+        ratio_M = (now_M - old_M).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+        free_M, held_M = surrogates(ratio_M, advantages_M, self.clip_low, self.clip_high)
+        clipped_M = held_M > free_M
         rare_M = now_M < RARE
         shares = {
             "rare": rare_M,
             "rare_clipped": rare_M & clipped_M,
-            "rare_pushed_down": rare_M & falls & ~clipped_M,
+            "rare_pushed_down": rare_M & (advantages_M < 0) & ~clipped_M,
         }
         return loss, metrics | {name: float(one_M.float().mean()) for name, one_M in shares.items()}

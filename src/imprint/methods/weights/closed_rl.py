@@ -11,8 +11,8 @@ that x0 makes unlikely after one small step, and what failed is pushed down, wit
 `old_logprobs: with` takes pi_old under x1, as a sampler reports it. The ratio of an unlikely token is then next to 0:
 there is hardly a gradient where A > 0, and none where A < 0.
 
-Departure: nothing can be clipped in the first optimizer step on a batch. SE-Bench makes two of each batch; here that is
-`learner.minibatches: 2`.
+Departure: SE-Bench learns stored rollouts in up to 30 passes; here each update plays new ones. Nothing can be clipped
+in the first optimizer step on a batch: for the clip to act, `learner.minibatches` must be 2 or more.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from imprint.learning.sample import Sample, off_prompt, turn_advantages_of
 from imprint.measurement.conditions import WITH, WITHOUT
 from imprint.methods.base import MethodSpec, Workbench
 from imprint.methods.loop import Group, Loop
+from imprint.methods.weights.grpo import Grpo
 
 if TYPE_CHECKING:
-    from imprint.agent import Agent
+    from imprint.learning.losses import Loss
     from imprint.skills.library import SkillLibrary
 
 __all__ = ["SPEC", "ClosedRl", "PromptSwap"]
@@ -48,27 +49,18 @@ class PromptSwap(BaseModel):
     )
 
 
-class ClosedRl:
+class ClosedRl(Grpo):
     """GRPO whose episodes are played under one prompt and learned under the other."""
+
+    shown = WITH
 
     def __init__(self, prompt_swap: PromptSwap) -> None:
         self.settings = prompt_swap
 
-    def run(self, agent: Agent, bench: Workbench) -> Agent:
-        loop = Loop(bench)
-        loss = losses.RareTokenLoss.of(bench.recipe.learner)
-        with loop:
-            if loop.updates == 0:
-                loop.validate(WITH, WITHOUT)
-            for _ in loop.each():
-                groups = loop.play(lambda task, index: WITH.show(task, agent.library))
-                samples = self.swapped(loop, groups, agent.library)
-                loop.learn(groups, samples, loss, active=len(agent.library))
-                loop.validate(WITH, WITHOUT)
-            loop.test(WITH, WITHOUT)
-        return agent.trained(loop.checkpoint, WITHOUT)
+    def loss(self, bench: Workbench) -> Loss:
+        return losses.RareTokenLoss.of(bench.recipe.learner)
 
-    def swapped(self, loop: Loop, groups: Sequence[Group], library: SkillLibrary) -> list[Sample]:
+    def samples(self, loop: Loop, groups: Sequence[Group], library: SkillLibrary) -> list[Sample]:
         """Every episode under the prompt without skills, with the advantages of its group."""
         context = loop.bench.context
         assert context is not None

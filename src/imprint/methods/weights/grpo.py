@@ -11,38 +11,54 @@ actions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imprint.learning import losses
-from imprint.learning.sample import group_samples
+from imprint.learning.sample import Sample, group_samples
 from imprint.measurement.conditions import WITH, WITHOUT, Condition
 from imprint.methods.base import MethodSpec, Workbench
-from imprint.methods.loop import Loop
+from imprint.methods.loop import Group, Loop
 
 if TYPE_CHECKING:
     from imprint.agent import Agent
+    from imprint.learning.losses import Loss
+    from imprint.skills.library import SkillLibrary
 
 __all__ = ["SPEC", "Grpo"]
 
 
 class Grpo:
-    """GRPO under one condition, from the first step to the last."""
+    """GRPO of episodes played under one condition, from the first step to the last.
+
+    Attributes:
+        shown: the condition that is played.
+        learned_under: the one that the policy is trained for.
+    """
 
     shown: Condition = WITHOUT
+    learned_under: Condition = WITHOUT
 
     def run(self, agent: Agent, bench: Workbench) -> Agent:
         loop = Loop(bench)
-        loss = losses.GrpoLoss.of(bench.recipe.learner)
+        loss = self.loss(bench)
         with loop:
             if loop.updates == 0:
                 loop.validate(WITH, WITHOUT)
             for _ in loop.each():
                 groups = loop.play(lambda task, index: self.shown.show(task, agent.library))
-                samples = group_samples(groups, loop.scores(groups), loop.advantage)
+                samples = self.samples(loop, groups, agent.library)
                 loop.learn(groups, samples, loss, active=len(agent.library) if self.shown is WITH else 0)
                 loop.validate(WITH, WITHOUT)
             loop.test(WITH, WITHOUT)
-        return agent.trained(loop.checkpoint, self.shown)
+        return agent.trained(loop.checkpoint, self.learned_under)
+
+    def loss(self, bench: Workbench) -> Loss:
+        return losses.GrpoLoss.of(bench.recipe.learner)
+
+    def samples(self, loop: Loop, groups: Sequence[Group], library: SkillLibrary) -> list[Sample]:
+        """Every episode under its own prompt, with the advantages of its group."""
+        return group_samples(groups, loop.scores(groups), loop.advantage)
 
 
 SPEC = MethodSpec(Grpo, paced=())

@@ -16,7 +16,7 @@ __all__ = ["SPEC", "SkillRL"]
 class SkillRL(Grpo):
     """GRPO that shows the whole library."""
 
-    shown = WITH
+    shown = learned_under = WITH
 
 
 SPEC = MethodSpec(SkillRL, paced=())
